@@ -1,0 +1,1 @@
+"""Evolutionary multi-objective compression of convolutional networks for edge accelerators."""
