@@ -1,0 +1,61 @@
+"""Scoring one compressed network."""
+
+from __future__ import annotations
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+from torchmetrics.classification import MulticlassAccuracy
+
+
+class CandidateClassifier(pl.LightningModule):
+    """A network with its compressed weights in place, to be validated and nothing else.
+
+    After ``Trainer.validate`` the images seen and those classified rightly are whole numbers, not a quotient: ``seen``
+    and ``correct``. Logs ``val/accuracy`` (micro, 0..1).
+    """
+
+    def __init__(self, network: nn.Module, num_classes: int) -> None:
+        """Take the network as it is.
+
+        Args:
+            network: maps normalised float images (n, channels, height, width) to scores (n, num_classes).
+            num_classes: 2 or more.
+        """
+        super().__init__()
+        self.network = network
+        # Each process of a search validates another candidate: an average over processes would mix them.
+        self.accuracy = MulticlassAccuracy(num_classes, average="micro", validate_args=False, sync_on_compute=False)
+        self._finite = torch.ones((), dtype=torch.bool)
+
+    @property
+    def correct(self) -> int:
+        """Images classified rightly among those seen."""
+        return int(self.accuracy.tp)
+
+    @property
+    def seen(self) -> int:
+        """Images seen."""
+        return int(self.accuracy.tp + self.accuracy.fn)
+
+    @property
+    def finite(self) -> bool:
+        """Whether every score of every image seen was a finite number."""
+        return bool(self._finite)
+
+    def on_validation_epoch_start(self) -> None:
+        """Start counting from zero."""
+        self.accuracy.reset()
+        self._finite = torch.ones((), dtype=torch.bool, device=self.device)
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> None:
+        """Count one batch."""
+        images, labels = batch
+        scores = self.network(images)
+        self._finite &= scores.isfinite().all()
+        self.accuracy.update(scores, labels)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the accuracy over the images seen."""
+        # The value, not the metric: Lightning would reset the counts.
+        self.log("val/accuracy", self.accuracy.compute())

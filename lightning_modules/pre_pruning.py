@@ -1,0 +1,66 @@
+"""Fine-tuning a network at one level of pruning."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from emomc.lightning_modules.classifier import Classifier, Recipe
+from emomc.pruning import density
+
+
+class PrePruningClassifier(Classifier):
+    """A classifier that carries the masks of its pruned weights.
+
+    The masks are buffers, so a checkpoint holds them; ``emomc.callbacks.PruningSchedule`` sets them and keeps the
+    removed weights at zero. Logs ``density`` (fraction of the compressible weights that remain) per epoch.
+    """
+
+    def __init__(self, network: nn.Module, num_classes: int, recipe: Recipe, masks: Mapping[str, Tensor]) -> None:
+        """Take the network and the masks to start from.
+
+        Args:
+            network: as for ``Classifier``.
+            num_classes: 2 or more.
+            recipe: optimizer, learning rate and schedule.
+            masks: name of each compressible layer -> boolean tensor of its weights' shape.
+        """
+        super().__init__(network, num_classes, recipe)
+        self._layers = tuple(masks)
+        # Names of modules hold dots, which names of buffers must not.
+        for index, mask in enumerate(masks.values()):
+            self.register_buffer(f"mask_{index}", mask.clone())
+
+    @property
+    def masks(self) -> dict[str, Tensor]:
+        """Layer name -> boolean tensor, true where the weight remains."""
+        return {name: self.get_buffer(f"mask_{index}") for index, name in enumerate(self._layers)}
+
+    @property
+    def weights(self) -> dict[str, Tensor]:
+        """Layer name -> the layer's weights."""
+        return {name: self.network.get_parameter(f"{name}.weight") for name in self._layers}
+
+    @property
+    def density(self) -> float:
+        """Fraction of the compressible weights that remain, 0..1."""
+        return density(torch.cat([mask.flatten() for mask in self.masks.values()]))
+
+    def set_masks(self, masks: Mapping[str, Tensor]) -> None:
+        """Replace the masks and zero the weights they remove."""
+        for name, mask in self.masks.items():
+            mask.copy_(masks[name])
+        self.apply_masks()
+
+    @torch.no_grad()
+    def apply_masks(self) -> None:
+        """Zero the removed weights."""
+        masks = self.masks
+        for name, weight in self.weights.items():
+            weight.mul_(masks[name])
+
+    def on_train_epoch_end(self) -> None:
+        """Log the density."""
+        self.log("density", self.density, rank_zero_only=True)
