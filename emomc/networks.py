@@ -212,8 +212,8 @@ def build_network(
     """Make a network with fresh weights, drawn from torch's default generator.
 
     Args:
-        spec: a name of ``NETWORKS``, or ``path/to/file.py:Class`` or ``package.module:Class``: an ``nn.Module`` subclass
-            or a function that returns a module.
+        spec: a name of ``NETWORKS``, or ``path/to/file.py:Class`` or ``package.module:Class`` of an ``nn.Module``
+            subclass or of a function that returns a module.
         in_channels: channels of an image; passed to a user's class only if its signature takes it.
         num_classes: number of classes; passed to a user's class only if its signature takes it.
         network_args: further arguments of the constructor.
@@ -250,9 +250,6 @@ def _find(spec: str) -> Callable[..., Any]:
         )
     thing = load_object(spec, "a network")
     if not callable(thing) or (isinstance(thing, type) and not issubclass(thing, nn.Module)):
-        kind = "the class" if isinstance(thing, type) else f"a {type(thing).__name__} named"
-        name = spec.rpartition(":")[2]
-        raise UserError(
-            f"expected {spec} to be a torch.nn.Module class or a function that returns one, found {kind} {name}"
-        )
+        found = f"the class {thing.__name__}" if isinstance(thing, type) else f"a value of type {type(thing).__name__}"
+        raise UserError(f"expected {spec} to be a torch.nn.Module class or a function that returns one, found {found}")
     return thing

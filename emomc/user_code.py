@@ -1,6 +1,6 @@
 """Classes of the user, named as ``path/to/file.py:Class`` or ``package.module:Class``.
 
-A user's code runs only because somebody named it on the command line or in a call; nothing here reads a name from a file.
+A user's code runs only because somebody named it on the command line or in a call: no file can name it.
 """
 
 from __future__ import annotations

@@ -138,7 +138,7 @@ def test_the_class_of_a_file_is_the_same_at_every_call(foreign):
     ("name", "arguments", "message"),
     [
         ("NoNetwork", {}, "to be a torch.nn.Module class .* found the class NoNetwork"),
-        ("value", {}, "to be a torch.nn.Module class .* found a int named value"),
+        ("value", {}, "to be a torch.nn.Module class .* found a value of type int"),
         ("no_network", {}, "to make a torch.nn.Module, found int"),
         ("Missing", {}, "named Missing in .*foreign.py, found no such name"),
         ("Sized", {"depth": 3}, "made from depth=3, found: .*unexpected keyword argument 'depth'"),
@@ -151,7 +151,7 @@ def test_a_wrong_choice_gets_one_line(foreign, name, arguments, message):
 
 
 def test_unknown_network_names_the_choices():
-    with pytest.raises(UserError, match="among lenet5, mobilenet, vgg16, resnet18.* found 'lenet'"):
+    with pytest.raises(UserError, match=r"among lenet5, mobilenet, vgg16, resnet18.* found 'lenet'"):
         build_network("lenet", in_channels=1, num_classes=5)
 
 

@@ -66,5 +66,5 @@ def test_a_file_that_fails_is_no_module_afterwards(tmp_path: Path):
     file = tmp_path / "broken.py"
     file.write_text("raise RuntimeError('first\\nsecond')\n")
     for _ in range(2):
-        with pytest.raises(UserError, match="running it fails: first$"):
+        with pytest.raises(UserError, match=r"running it fails: first$"):
             load_object(f"{file}:A", "a network")
