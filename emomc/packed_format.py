@@ -1,0 +1,52 @@
+"""The layout of a packed file: numbers shared by its writer and its reader. ``docs/format.md`` describes every byte."""
+
+from __future__ import annotations
+
+import json
+import struct
+from typing import Any
+
+import numpy as np
+
+MAGIC = b"EMOMC\r\n\x1a"
+VERSION = 1
+ALIGNMENT = 4
+MAX_METADATA_BYTES = 1 << 20
+MAX_RECORDS = 1 << 16
+"""Layers, tensors and classes, at most that many of each."""
+MAX_SIDE = 1 << 16
+"""Largest number of channels, height and width of an image."""
+MAX_NAME_BYTES = (1 << 16) - 1
+LAYER_DIMENSIONS = (2, 4)
+MAX_TENSOR_DIMENSIONS = 6
+
+# All little-endian and without padding.
+# Magic, version, layers, file bytes, tensors, name bytes, metadata bytes, channels, height, width, classes, normalised.
+HEADER = struct.Struct("<8sIIQIIIIIIII")
+# Name offset and bytes; dimensions, bits, coding, index bits, 0, shape (4), scales, entries, stream bytes, data offset.
+LAYER = struct.Struct("<IHBBBBH4IIIIQ")
+# Name offset and bytes; type, dimensions, shape (6), data offset.
+TENSOR = struct.Struct("<IHBB6IQ")
+CHECKSUM = struct.Struct("<I")
+
+TYPES = tuple(np.dtype(name) for name in ("<f4", "<f8", "<f2", "<i8", "<i4", "<i2", "i1", "u1", "?"))
+"""A tensor's type is stored as its position here."""
+
+
+def aligned(size: Any) -> Any:
+    """Return ``size`` bytes, a number or an array, rounded up to the alignment."""
+    return (size + ALIGNMENT - 1) // ALIGNMENT * ALIGNMENT
+
+
+def padded(data: bytes) -> bytes:
+    """Return ``data`` filled up with zeros to the alignment."""
+    return data + bytes(-len(data) % ALIGNMENT)
+
+
+def metadata_bytes(values: dict[str, Any]) -> bytes:
+    """Return the metadata as JSON, the same bytes for the same values.
+
+    Raises:
+        ValueError: a value has no place in JSON.
+    """
+    return json.dumps(values, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
