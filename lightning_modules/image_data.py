@@ -1,0 +1,180 @@
+"""The data module of the built-in datasets and of folders of images."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any, Literal
+
+import torch
+from pytorch_lightning import LightningDataModule
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from emomc.lightning_modules.augmentation import shift_and_mirror
+from emomc.lightning_modules.batches import EpochBatches, ResidentLoader
+from emomc.lightning_modules.data_config import DataConfig
+from emomc.lightning_modules.datasets import ImageDataset, load_dataset, stratified_split
+from emomc.lightning_modules.images import FileImages
+
+RESIDENT_LIMIT_BYTES = 4 * 2**30
+"""With ``cache="auto"``, images that take more than this once decoded are streamed."""
+
+Split = Literal["train", "validation", "test"]
+Loader = ResidentLoader | DataLoader[tuple[Tensor, Tensor]]
+
+
+class ImageDataModule(LightningDataModule):
+    """Gives uint8 batches, and normalises them (and augments training images) on the device.
+
+    With several devices, each trains on its share of the images; each validates and tests on all of them, so that every
+    device knows the exact accuracy.
+
+    Args:
+        config: what to load and how.
+
+    Raises:
+        UserError: at the first use of the images: see ``load_dataset``.
+    """
+
+    def __init__(self, config: DataConfig) -> None:
+        super().__init__()
+        self.config = config
+        self._dataset: ImageDataset | None = None
+        self._indices: dict[Split, Tensor] = {}
+        self._is_resident = False
+
+    def prepare_data(self) -> None:
+        """Download what is missing; Lightning calls this in one process."""
+        self.setup()
+
+    def setup(self, stage: str | None = None) -> None:
+        """Load the images, or find their files, once; every stage has all of them."""
+        if self._dataset is None:
+            dataset = load_dataset(self.config)
+            fraction = self.config.validation_fraction or dataset.validation_fraction
+            kept, held_out = stratified_split(dataset.train.labels, fraction, self.config.seed)
+            test = torch.arange(len(dataset.test))
+            self._indices = {"train": kept, "validation": held_out, "test": test}
+            self._dataset = self._cached(dataset)
+
+    @property
+    def dataset(self) -> ImageDataset:
+        """The training images (validation images among them) and the test images."""
+        self.setup()
+        assert self._dataset is not None  # set by setup
+        return self._dataset
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """(channels, height, width) of one image."""
+        return self.dataset.train.image_shape
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes."""
+        return len(self.class_names)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Name of each class, by label."""
+        return self.dataset.class_names
+
+    @property
+    def mean(self) -> tuple[float, ...]:
+        """Mean per channel of pixels in 0..1 that images are normalised with."""
+        return self.dataset.mean
+
+    @property
+    def std(self) -> tuple[float, ...]:
+        """Standard deviation per channel of pixels in 0..1 that images are normalised with."""
+        return self.dataset.std
+
+    @property
+    def is_resident(self) -> bool:
+        """Whether all decoded images are held in memory; otherwise they are streamed."""
+        self.setup()
+        return self._is_resident
+
+    def train_dataloader(self) -> Loader:
+        """Return batches of this device's share of the training images, in a new order each epoch."""
+        ranks = (
+            {} if self.trainer is None else {"rank": self.trainer.global_rank, "world_size": self.trainer.world_size}
+        )
+        return self._loader("train", shuffle=True, **ranks)
+
+    def val_dataloader(self) -> Loader:
+        """Return batches of all validation images, always in the same order."""
+        return self._loader("validation", shuffle=False)
+
+    def test_dataloader(self) -> Loader:
+        """Return batches of all test images, always in the same order."""
+        return self._loader("test", shuffle=False)
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """Normalise a batch where it is; augment it first while a Trainer trains."""
+        images, labels = batch
+        if self.config.augment and self.trainer is not None and self.trainer.training:
+            images = shift_and_mirror(images, self.shift_pixels, mirror=self.dataset.is_colour)
+        return self.normalise(images), labels
+
+    @property
+    def shift_pixels(self) -> int:
+        """Most pixels that augmentation shifts by: 4 for 32x32 colour images, 2 for grey ones."""
+        return self.input_shape[2] // (8 if self.dataset.is_colour else 16)
+
+    def normalise(self, images: Tensor) -> Tensor:
+        """Return float32 (x / 255 - mean) / std of uint8 images of shape (n, c, h, w)."""
+        # One multiplication and one addition a pixel.
+        std = torch.tensor(self.std, device=images.device).view(-1, 1, 1)
+        mean = torch.tensor(self.mean, device=images.device).view(-1, 1, 1)
+        return images * (1 / (255 * std)) - mean / std
+
+    def load_split(self, split: Split) -> tuple[Tensor, Tensor]:
+        """Return all images of a split, normalised, float32, shape (n, c, h, w), and their int64 labels."""
+        images = torch.empty((len(self._split_indices(split)), *self.input_shape))
+        labels = []
+        start = 0
+        for raw, of_batch in self._loader(split, shuffle=False):
+            images[start : start + len(raw)] = self.normalise(raw)
+            labels.append(of_batch)
+            start += len(raw)
+        return images, torch.cat(labels)
+
+    def _split_indices(self, split: Split) -> Tensor:
+        self.setup()
+        return self._indices[split]
+
+    def _loader(self, split: Split, *, shuffle: bool, rank: int = 0, world_size: int = 1) -> Loader:
+        images = self.dataset.test if split == "test" else self.dataset.train
+        batches = EpochBatches(
+            self._split_indices(split),
+            self.config.batch_size,
+            shuffle=shuffle,
+            seed=self.config.seed,
+            rank=rank,
+            world_size=world_size,
+        )
+        if self._is_resident:
+            return ResidentLoader(images, batches)
+        workers = self.config.num_workers
+        return DataLoader(
+            images,  # type: ignore[arg-type]  # read by a batch of indices at a time
+            batch_size=None,
+            sampler=batches,
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            pin_memory=torch.cuda.is_available(),
+        )
+
+    def _cached(self, dataset: ImageDataset) -> ImageDataset:
+        """Decode images that stand in files, if they are to be held in memory."""
+        parts = (dataset.train, dataset.test)
+        decoded_bytes = sum(len(part) * math.prod(part.image_shape) for part in parts if isinstance(part, FileImages))
+        self._is_resident = self.config.cache == "always" or (
+            self.config.cache == "auto" and decoded_bytes <= RESIDENT_LIMIT_BYTES
+        )
+        if not self._is_resident:
+            return dataset
+        train, test = (part.decoded() if isinstance(part, FileImages) else part for part in parts)
+        return dataclasses.replace(dataset, train=train, test=test)
