@@ -13,7 +13,7 @@ from emomc.folding import FoldedState, fold_state, fold_structure
 from emomc.genotype import Genotype
 from emomc.layers import trace_network
 from emomc.library import Library
-from emomc.quantization import QuantizedTensor, QuantizerMethod, quantize_symmetric
+from emomc.quantization import UNCOMPRESSED_BITS, QuantizedTensor, QuantizerMethod, dequantize, quantize_symmetric
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,16 +101,15 @@ class CompressedNetworks:
         """Copy a genotype's weights into the one folded network, in place, and return it."""
         folded = self.level(genotype.level)
         self.network.load_state_dict(folded.rest, strict=False)
-        for layer, bits in zip(self.layers, genotype.bits, strict=True):
-            quantized = self.quantized(genotype.level, layer, bits)
-            scale = folded.scale(layer, quantized.scale)
-            self._weight(layer).copy_(QuantizedTensor(quantized.codes, scale, bits).dequantize())
-        for layer in self.excluded:
-            self._weight(layer).copy_(folded.full_precision(layer))
+        bits_of = dict(zip(self.layers, genotype.bits, strict=True))
+        for layer in (*self.layers, *self.excluded):
+            bits = bits_of.get(layer, UNCOMPRESSED_BITS)
+            if bits == UNCOMPRESSED_BITS:
+                weight = folded.full_precision(layer)
+            else:
+                weight = dequantize(self.quantized(genotype.level, layer, bits).codes, self.folded_scale(genotype.level, layer, bits))
+            self.network.get_parameter(f"{layer}.weight").copy_(weight)
         return self.network
-
-    def _weight(self, layer: str) -> Tensor:
-        return self.network.get_parameter(f"{layer}.weight")
 
     def _load(self, percent: int) -> FoldedState:
         folded = fold_state(self.library.load_state(percent), self._original, self._trace)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.plugins.environments import LightningEnvironment
 from torch import Tensor
 
 from emomc.compressed import CompressedNetworks
 from emomc.errors import UserError
 from emomc.genotype import Genotype
+from emomc.callbacks.early_rejection import EarlyRejection
 from emomc.lightning_modules.candidate import CandidateClassifier
 
 
@@ -33,9 +35,14 @@ class Evaluation:
         return self.seen == self.images
 
     @property
+    def most_correct(self) -> int:
+        """Images classified rightly if all that are left were."""
+        return self.correct + self.images - self.seen
+
+    @property
     def accuracy(self) -> float:
         """Fraction classified rightly, 0..1, or the most it can become while images are left."""
-        return (self.correct + self.images - self.seen) / self.images
+        return self.most_correct / self.images
 
 
 class ResidentBatches:
@@ -51,18 +58,26 @@ class ResidentBatches:
         """
         batches = zip(images.split(batch_size), labels.split(batch_size), strict=True)
         self._batches = [(part.contiguous(memory_format=torch.channels_last), label) for part, label in batches]
-        self.images = len(labels)
-        self.stopped = False
+        self._first = 0
+        self._stopped = False
 
     def __len__(self) -> int:
-        return len(self._batches)
+        return len(self._batches) - self._first
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        self.stopped = False
-        for batch in self._batches:
-            if self.stopped:
+        for batch in self._batches[self._first :]:
+            if self._stopped:
                 return
             yield batch
+
+    def start_at(self, batch: int) -> None:
+        """Let the next iteration begin with this batch, counted from 0."""
+        self._first = batch
+        self._stopped = False
+
+    def stop(self) -> None:
+        """End the iteration under way before its next batch."""
+        self._stopped = True
 
 
 class CandidateEvaluator:
@@ -89,31 +104,45 @@ class CandidateEvaluator:
         self.networks = networks
         self.precision = precision
         self.batch_size = batch_size
-        self.batches = ResidentBatches(images.to(networks.device), labels.to(networks.device), batch_size)
+        self.images = len(labels)
+        self._batches = ResidentBatches(images.to(networks.device), labels.to(networks.device), batch_size)
         self._module = CandidateClassifier(networks.network, networks.library.manifest.num_classes)
 
-    def evaluate(self, genotype: Genotype) -> Evaluation:
-        """Return how many images the candidate classifies rightly.
+    def evaluate(self, genotype: Genotype, *, begun: Evaluation | None = None, needed: int = 0) -> Evaluation:
+        """Count the images that the candidate classifies rightly.
+
+        Args:
+            genotype: the candidate.
+            begun: an earlier evaluation that was stopped; only the images it has not seen are run.
+            needed: stop once fewer images than this can be classified rightly; 0 sees all images.
+
+        Returns:
+            The evaluation, complete unless it was stopped.
 
         Raises:
             UserError: the network gives scores that are not finite.
         """
+        begun = begun or Evaluation(0, 0, self.images)
+        self._batches.start_at(begun.seen // self.batch_size)
         self.networks.load(genotype)
-        make_trainer(self.networks.device, self.precision).validate(self._module, self.batches, verbose=False)
+        callbacks = [EarlyRejection(self._batches, begun.most_correct - needed)] if needed else []
+        trainer = make_trainer(self.networks.device, self.precision, callbacks)
+        trainer.validate(self._module, self._batches, verbose=False)
         if not self._module.finite:
             raise UserError(
-                f"expected finite class scores, found others in level {genotype.level} % with bits {genotype.bits}"
+                f"expected finite class scores, found others at level {genotype.level} % with bits {genotype.bits}"
             )
-        return Evaluation(self._module.correct, self._module.seen, self.batches.images)
+        return Evaluation(begun.correct + self._module.correct, begun.seen + self._module.seen, self.images)
 
 
-def make_trainer(device: torch.device, precision: str, callbacks: list[pl.Callback] | None = None) -> pl.Trainer:
-    """Return a Trainer that validates on one device and writes nothing."""
+def make_trainer(device: torch.device, precision: str, callbacks: Sequence[pl.Callback] = ()) -> pl.Trainer:
+    """Return a Trainer that validates on one device, alone whatever processes run beside it, and writes nothing."""
     return pl.Trainer(
-        accelerator="cpu" if device.type == "cpu" else device.type,
+        accelerator=device.type,
         devices=1 if device.type == "cpu" else [device.index or 0],
         precision=precision,  # type: ignore[arg-type]
-        callbacks=callbacks,
+        plugins=[LightningEnvironment()],
+        callbacks=list(callbacks),
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,

@@ -4,60 +4,95 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 from emomc.errors import UserError
 from emomc.evaluation import Evaluation
 from emomc.genotype import Genotype
+from emomc.library import Library
 
 LOG = "evaluations.jsonl"
 
+Conditions = Mapping[str, Any]
+
 
 class EvaluationLog:
-    """Evaluations in the order they were finished, one JSON line each, flushed to disk as they come.
+    """Evaluations in the order they were made, one JSON line each, on disk as they come.
 
-    The first line says under which conditions all others were measured. A torn last line, as a killed process leaves
-    it, is dropped.
+    The first line says under which conditions all others were made, and with which versions. A line names the level by
+    the digest of its weights, and bits by the layer's name. A torn last line, as a killed process leaves it, is dropped.
     """
 
-    def __init__(self, path: Path, conditions: dict[str, Any], layers: tuple[str, ...]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        library: Library,
+        conditions: Conditions,
+        versions: Mapping[str, str],
+        *,
+        others: Iterable[Path] = (),
+        write: bool = True,
+    ) -> None:
         """Open a log, or begin one.
 
         Args:
             path: the file.
-            conditions: whatever an evaluation depends on besides the genotype, JSON-ready.
-            layers: names of the layers in the order of a genotype's bits.
+            library: the library whose networks are evaluated.
+            conditions: whatever an evaluation depends on besides level and bits, JSON-ready.
+            versions: of the software that makes the evaluations.
+            others: logs of other searches; what they measured under the same conditions and versions is known here too.
+            write: whether this process keeps the file; of several that search together, one does.
 
         Raises:
-            UserError: the log was written under other conditions; the first difference is named.
+            UserError: the log was begun under other conditions or versions; the first difference is named.
         """
-        self._layers = layers
-        self._evaluations: dict[Genotype, Evaluation] = {}
+        self._layers = tuple(layer.name for layer in library.manifest.compressed_layers)
+        self._digests = {record.percent: record.sha256[:16] for record in library.manifest.levels}
+        self._header = {"conditions": dict(conditions), "versions": dict(versions)}
+        self._known: dict[Genotype, Evaluation] = {}
+        for other in others:
+            if other != path:
+                self._learn(_whole_lines(other))
+        self.foreign = len(self._known)
         lines = _whole_lines(path)
         if lines:
-            _refuse_difference(path, json.loads(lines[0]), conditions)
-            for line in lines[1:]:
-                genotype, evaluation = self._parse(json.loads(line))
-                self._evaluations[genotype] = evaluation
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = path.open("ab")
-        if not lines:
-            self._write(conditions)
+            self._refuse_difference(path, lines[0])
+            self._learn(lines)
+        self._file = None
+        if write:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = path.open("ab")
+            # What a killed process left of a line goes; a log without a whole line begins anew.
+            self._file.truncate(sum(len(line) + 1 for line in lines))
+            if not lines:
+                self._write(self._header)
 
-    def get(self, genotype: Genotype) -> Evaluation | None:
-        """Return the latest evaluation of a genotype, if there is one."""
-        return self._evaluations.get(genotype)
+    def __enter__(self) -> EvaluationLog:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._file is not None:
+            self._file.close()
 
     def __len__(self) -> int:
-        return len(self._evaluations)
+        return len(self._known)
+
+    def get(self, genotype: Genotype) -> Evaluation | None:
+        """Return what is known of a genotype."""
+        return self._known.get(genotype)
 
     def append(self, genotype: Genotype, evaluation: Evaluation) -> None:
-        """Keep an evaluation; it is on disk when this returns."""
-        self._evaluations[genotype] = evaluation
+        """Keep an evaluation; where this process keeps the file, it is on disk when this returns."""
+        self._known[genotype] = evaluation
         self._write(
             {
                 "level": genotype.level,
+                "weights": self._digests[genotype.level],
                 "bits": dict(zip(self._layers, genotype.bits, strict=True)),
                 "correct": evaluation.correct,
                 "seen": evaluation.seen,
@@ -65,36 +100,37 @@ class EvaluationLog:
             }
         )
 
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
-
-    def _write(self, value: dict[str, Any]) -> None:
+    def _write(self, value: Mapping[str, Any]) -> None:
+        if self._file is None:
+            return
         self._file.write(json.dumps(value, separators=(",", ":")).encode() + b"\n")
         self._file.flush()
         os.fsync(self._file.fileno())
 
-    def _parse(self, value: dict[str, Any]) -> tuple[Genotype, Evaluation]:
-        genotype = Genotype(value["level"], tuple(value["bits"][name] for name in self._layers))
-        return genotype, Evaluation(value["correct"], value["seen"], value["images"])
+    def _learn(self, lines: list[bytes]) -> None:
+        if not lines or json.loads(lines[0]) != self._header:
+            return
+        for line in lines[1:]:
+            entry = json.loads(line)
+            known = self._digests.get(entry["level"]) == entry["weights"] and set(entry["bits"]) == set(self._layers)
+            if known:
+                genotype = Genotype(entry["level"], tuple(entry["bits"][name] for name in self._layers))
+                self._known[genotype] = Evaluation(entry["correct"], entry["seen"], entry["images"])
+
+    def _refuse_difference(self, path: Path, line: bytes) -> None:
+        found = json.loads(line)
+        for part in ("conditions", "versions"):
+            for key in sorted({*found.get(part, {}), *self._header[part]}):
+                was, now = found.get(part, {}).get(key), self._header[part].get(key)
+                if was != now:
+                    raise UserError(
+                        f"expected evaluations made with {key} {now!r} in {path}, found {was!r}: "
+                        f"take another --name, or --overwrite"
+                    )
 
 
 def _whole_lines(path: Path) -> list[bytes]:
-    """Return the log's complete lines, and cut a torn last one off the file."""
+    """Return the complete lines of a log; none if there is no such file."""
     if not path.exists():
         return []
-    content = path.read_bytes()
-    whole = content.rfind(b"\n") + 1
-    if whole < len(content):
-        with path.open("r+b") as file:
-            file.truncate(whole)
-    return content[:whole].splitlines()
-
-
-def _refuse_difference(path: Path, found: dict[str, Any], expected: dict[str, Any]) -> None:
-    for key in sorted({*found, *expected}):
-        if found.get(key) != expected.get(key):
-            raise UserError(
-                f"expected the evaluations in {path} to have {key} = {expected.get(key)!r}, found {found.get(key)!r}; "
-                f"use another --name, or --overwrite"
-            )
+    return path.read_bytes().split(b"\n")[:-1]

@@ -1,0 +1,351 @@
+"""The evolutionary loop: which networks of a library trade accuracy against cost best."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+from emomc.compressed import CompressedNetworks, Quantizer
+from emomc.costing import CostModel, uncompressed_genotype
+from emomc.errors import UserError
+from emomc.evaluation import CandidateEvaluator, Evaluation, tensor_digest
+from emomc.evaluation_log import LOG, EvaluationLog
+from emomc.evolution import Evolution
+from emomc.files import folder_lock, read_json, write_json
+from emomc.genotype import Genotype, SearchSpace
+from emomc.hardware import load_hardware
+from emomc.image_order import load_image_order
+from emomc.interrupt import deferred_interrupt
+from emomc.library import Library
+from emomc.lightning_modules.data import DataConfig, build_data, load_split
+from emomc.networks import build_network
+from emomc.search_callback import SearchCallback
+from emomc.search_config import SearchConfig
+from emomc.search_state import Candidate, Search
+from emomc.versions import versions
+
+SETTINGS = "config.json"
+
+
+def run_search(
+    library: Library | Path | str,
+    config: SearchConfig,
+    callbacks: Sequence[SearchCallback] = (),
+    *,
+    name: str = "default",
+    network: nn.Module | None = None,
+    data: pl.LightningDataModule | None = None,
+    fabric: Fabric | None = None,
+    early_rejection: bool = True,
+    overwrite: bool = False,
+) -> Search:
+    """Search a library for the networks that trade accuracy against cost best.
+
+    A search that was stopped goes on where it was: it runs again from its seed, and what the logs of this library's
+    searches hold is not measured again. Ctrl-C ends it after the candidate at hand, with the front so far.
+
+    Args:
+        library: the library or its path.
+        config: what is searched.
+        callbacks: who watches.
+        name: of the search; it lives in ``search/NAME`` beside the library.
+        network: the library's network, where it is not one of the project's own.
+        data: the data the library was made on, where its manifest does not lead to it.
+        fabric: the devices that share the candidates; one, chosen by Lightning, if None. The front does not depend on
+            how many there are.
+        early_rejection: stop evaluating candidates that can no longer matter; the front is the same without.
+        overwrite: begin anew where another search of that name was.
+
+    Returns:
+        The search at its end: its ``front``, and every candidate.
+
+    Raises:
+        UserError: the library, the data or a setting does not fit.
+    """
+    library = library if isinstance(library, Library) else Library.open(library)
+    fabric = fabric or Fabric(accelerator="auto", devices=1)
+    cost_model = CostModel(library, load_hardware(config.hardware), dataflow=config.dataflow, coding=config.coding)
+    search = Search(library, config, library.path.parent / "search" / name, _space(library, config), cost_model)
+    observers = callbacks if fabric.is_global_zero else ()
+    network = network or build_own_network(library)
+    quantizer = Quantizer(config.quantizer, config.per_channel)
+    networks = CompressedNetworks(library, network, quantizer, device=fabric.device)
+    data = data or build_data(DataConfig(**library.manifest.data))
+    images, labels = load_split(data, "validation")
+    with _search_folder(search, fabric, overwrite=overwrite):
+        order = load_image_order(library, network, images, labels, fabric)
+        evaluator = _evaluator(networks, images[order], labels[order], config)
+        log = EvaluationLog(
+            search.folder / LOG,
+            library,
+            _conditions(evaluator, quantizer, images[order], labels[order]),
+            versions(),
+            others=sorted(search.folder.parent.glob(f"*/{LOG}")),
+            write=fabric.is_global_zero,
+        )
+        with log, deferred_interrupt() as interrupted:
+            loop = _Loop(search, evaluator, log, observers, fabric, interrupted, early_rejection=early_rejection)
+            _tell(observers, "on_search_start", search)
+            search.finished = loop.run()
+            loop.test(_evaluator(networks, *load_split(data, "test"), config))
+            _tell(observers, "on_search_end", search)
+        fabric.barrier()
+    return search
+
+
+def build_own_network(library: Library) -> nn.Module:
+    """Return the network of a library, if it is one of the project's own.
+
+    Raises:
+        UserError: it is a user's, whose code runs only when the user names it.
+    """
+    manifest = library.manifest
+    if manifest.network_source_sha256 is not None:
+        raise UserError(f"expected --network {manifest.network}, whose code made this library, found no --network")
+    return build_network(
+        manifest.network,
+        in_channels=manifest.input_shape[0],
+        num_classes=manifest.num_classes,
+        network_args=manifest.network_args,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Job:
+    """One run of a candidate over images."""
+
+    genotype: Genotype
+    begun: Evaluation | None
+    """What an earlier run already saw."""
+    needed: int
+    """Images it must classify rightly to matter; the run ends as soon as it cannot."""
+
+
+class _Loop:
+    """Moves a search from generation to generation.
+
+    Every process of a search runs the same loop and comes to the same decisions; they share the forward passes.
+    """
+
+    def __init__(
+        self,
+        search: Search,
+        evaluator: CandidateEvaluator,
+        log: EvaluationLog,
+        observers: Sequence[SearchCallback],
+        fabric: Fabric,
+        interrupted: Callable[[], bool],
+        *,
+        early_rejection: bool,
+    ) -> None:
+        config = search.config
+        self.search = search
+        self.evaluator = evaluator
+        self.log = log
+        self.observers = observers
+        self.fabric = fabric
+        self.interrupted = interrupted
+        self.early_rejection = early_rejection
+        self.evolution = Evolution(
+            search.space,
+            offspring=config.population_size,
+            generations=config.number_generations,
+            losses=len(config.objectives),
+            constraints=len(search.bounds),
+            seed=config.seed,
+        )
+
+    def run(self) -> bool:
+        """Evolve to the end, or to Ctrl-C; say whether it was the end."""
+        search = self.search
+        while (genotypes := self.evolution.ask()) is not None:
+            search.begin_generation()
+            search.tally.asked += len(genotypes)
+            candidates = search.candidates_of(genotypes)
+            if not self._measure(candidates):
+                return False
+            self.evolution.tell(search.losses(candidates), search.violations(candidates))
+            _tell(self.observers, "on_generation_end", search)
+        # Where nothing met the constraints, those that come closest are measured: better than an empty hand.
+        return bool(search.front) or self._evaluate(search.least_violating(), self._need_everything)
+
+    def test(self, evaluator: CandidateEvaluator) -> None:
+        """Run the uncompressed network and the front over the test images."""
+        front = self.search.front
+        genotypes = [uncompressed_genotype(self.search.library), *(candidate.genotype for candidate in front)]
+        world = self.fabric.world_size
+        jobs = [_Job(genotype, None, 0) for genotype in genotypes]
+        results = [
+            result
+            for first in range(0, len(jobs), world)
+            for result in self._share(jobs[first : first + world], evaluator)
+        ]
+        self.search.baseline_test = results[0]
+        for candidate, result in zip(front, results[1:], strict=True):
+            candidate.test = result
+
+    def _measure(self, candidates: Sequence[Candidate]) -> bool:
+        """Find the accuracies that decide who survives; False if interrupted.
+
+        A candidate is dropped as soon as a point of the front, as it stood before this generation, certainly dominates
+        it. That alone could change the selection: among parents and offspring a dropped candidate may still survive.
+        So whoever could, judged by the most its accuracy can be, is finished, until nobody unfinished could.
+        """
+        feasible = [candidate for candidate in candidates if not candidate.violation]
+        needed = self._need_to_matter() if self.early_rejection else self._need_everything
+        if not self._evaluate(feasible, needed):
+            return False
+        while True:
+            rows = self.evolution.contenders(self.search.losses(candidates), self.search.violations(candidates))
+            unfinished = [candidates[row] for row in rows if not candidates[row].measured]
+            if not unfinished:
+                return True
+            if not self._evaluate(unfinished, self._need_everything):
+                return False
+
+    def _need_to_matter(self) -> Callable[[Candidate], int]:
+        """Return the rule that says how many images a candidate must get right not to be dominated by today's front."""
+        front = [candidate for candidate in self.search.front if not candidate.violation]
+        columns = self.search.cost_columns
+        costs = np.array([[candidate.costs[name] for name in columns] for candidate in front])
+        correct = np.array([candidate.evaluation.correct for candidate in front if candidate.evaluation is not None])
+
+        def needed(candidate: Candidate) -> int:
+            own = np.array([candidate.costs[name] for name in columns])
+            if not len(front):
+                return 0
+            # A point that is cheaper dominates at equal accuracy; one that costs the same must be better.
+            cheaper = (costs <= own).all(axis=1)
+            return int(np.max((correct + (costs < own).any(axis=1))[cheaper], initial=0))
+
+        return needed
+
+    @staticmethod
+    def _need_everything(candidate: Candidate) -> int:
+        return 0
+
+    def _evaluate(self, candidates: Sequence[Candidate], needed: Callable[[Candidate], int]) -> bool:
+        """Run the candidates over the images that their logged evaluations have not seen; False if interrupted."""
+        todo = []
+        for candidate in dict.fromkeys(candidates):
+            if candidate.evaluation is None and (known := self.log.get(candidate.genotype)) is not None:
+                candidate.evaluation = known
+                self.search.tally.reused += 1
+            if candidate.matters(needed(candidate)):
+                todo.append((candidate, _Job(candidate.genotype, candidate.evaluation, needed(candidate))))
+            else:
+                _tell(self.observers, "on_candidate_end", self.search, candidate)
+        world = self.fabric.world_size
+        for first in range(0, len(todo), world):
+            if self._stop():
+                return False
+            some = todo[first : first + world]
+            results = self._share([job for _, job in some], self.evaluator)
+            for (candidate, job), result in zip(some, results, strict=True):
+                candidate.evaluation = result
+                self.log.append(candidate.genotype, result)
+                self.search.tally.measured += job.begun is None
+                self.search.tally.images += result.seen - (job.begun.seen if job.begun else 0)
+                _tell(self.observers, "on_candidate_end", self.search, candidate)
+        return True
+
+    def _share(self, jobs: Sequence[_Job], evaluator: CandidateEvaluator) -> list[Evaluation]:
+        """Do one job on each process, at most as many as there are, and give every process all results."""
+        fabric = self.fabric
+        result = torch.zeros(3, dtype=torch.int64, device=fabric.device)
+        failure = ""
+        if fabric.global_rank < len(jobs):
+            job = jobs[fabric.global_rank]
+            try:
+                own = evaluator.evaluate(job.genotype, begun=job.begun, needed=job.needed)
+                result[:] = torch.tensor([own.correct, own.seen, own.images])
+            except UserError as error:
+                if fabric.world_size == 1:
+                    raise
+                # The others wait for this process's result: tell them before giving up.
+                failure, result[:] = str(error), -1
+        gathered = fabric.all_gather(result).reshape(-1, 3).tolist()
+        if any(row[2] < 0 for row in gathered):
+            raise UserError(failure or "expected finite class scores, found others on another device")
+        return [Evaluation(*row) for row in gathered[: len(jobs)]]
+
+    def _stop(self) -> bool:
+        """Say whether any process saw Ctrl-C; all of them say the same."""
+        flag = torch.tensor(int(self.interrupted()), device=self.fabric.device)
+        return bool(self.fabric.all_gather(flag).any()) if self.fabric.world_size > 1 else bool(flag)
+
+
+def _space(library: Library, config: SearchConfig) -> SearchSpace:
+    levels = [percent for percent in library.percents if config.lowest_level <= percent <= config.highest_level]
+    if not levels:
+        raise UserError(
+            f"expected levels of {config.lowest_level}..{config.highest_level} % among those of the library, "
+            f"found {', '.join(map(str, library.percents))}"
+        )
+    layers = tuple(layer.name for layer in library.manifest.compressed_layers)
+    return SearchSpace(tuple(sorted(levels)), layers, config.min_bits, config.max_bits)
+
+
+def _evaluator(networks: CompressedNetworks, images: Tensor, labels: Tensor, config: SearchConfig) -> CandidateEvaluator:
+    batch_size = networks.library.manifest.evaluation_batch_size
+    return CandidateEvaluator(networks, images, labels, batch_size=batch_size, precision=config.precision)
+
+
+def _conditions(evaluator: CandidateEvaluator, quantizer: Quantizer, images: Tensor, labels: Tensor) -> dict[str, Any]:
+    """Return what an evaluation depends on besides the level's weights and the bits."""
+    return {
+        "images": tensor_digest(images, labels),
+        "quantizer": dataclasses.asdict(quantizer),
+        "activation_bits": 16,
+        "precision": evaluator.precision,
+        "memory_format": "channels_last",
+        "batch_size": evaluator.batch_size,
+        "device": evaluator.networks.device.type,
+    }
+
+
+@contextmanager
+def _search_folder(search: Search, fabric: Fabric, *, overwrite: bool) -> Iterator[None]:
+    """Hold the search's folder; refuse one that holds another search."""
+    if not fabric.is_global_zero:
+        fabric.barrier()
+        yield
+        return
+    with folder_lock(search.folder):
+        settings = json.loads(json.dumps(dataclasses.asdict(search.config)))
+        if overwrite:
+            for file in search.folder.iterdir():
+                if file.is_file() and file.name != ".lock":
+                    file.unlink()
+        path = search.folder / SETTINGS
+        if path.exists():
+            _refuse_other_settings(path, settings)
+        else:
+            write_json(path, settings)
+        fabric.barrier()
+        yield
+
+
+def _refuse_other_settings(path: Path, settings: dict[str, Any]) -> None:
+    found = read_json(path, "the settings of a search")
+    for key in sorted({*found, *settings}):
+        if found.get(key) != settings.get(key):
+            raise UserError(
+                f"expected a search with {key} = {settings.get(key)!r} in {path.parent}, "
+                f"found one with {found.get(key)!r}: take another --name, or --overwrite"
+            )
+
+
+def _tell(observers: Sequence[SearchCallback], event: str, *arguments: Any) -> None:
+    for observer in observers:
+        getattr(observer, event)(*arguments)
