@@ -1,0 +1,83 @@
+"""From a candidate of a search to what a packed file holds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from emomc.compressed import CompressedNetworks
+from emomc.genotype import Genotype
+from emomc.library import DENSE, Manifest
+from emomc.packed import NetworkDescription, PackedLayer, PackedNetwork, fixed_bytes
+from emomc.quantization import UNCOMPRESSED_BITS
+
+
+def describe(manifest: Manifest) -> NetworkDescription:
+    """Return what a packed file says of a library's network."""
+    return NetworkDescription(
+        network=manifest.network,
+        network_args=dict(manifest.network_args),
+        network_source_sha256=manifest.network_source_sha256,
+        input_shape=manifest.input_shape,
+        class_names=tuple(manifest.class_names),
+        mean=tuple(manifest.mean),
+        std=tuple(manifest.std),
+    )
+
+
+def pack_candidate(networks: CompressedNetworks, genotype: Genotype) -> PackedNetwork:
+    """Return a candidate's codes, scales and other tensors: what its evaluation ran with.
+
+    Args:
+        networks: the library's networks in compressed form.
+        genotype: level and bits of each searched layer.
+    """
+    level = networks.level(genotype.level)
+    bits_of = dict(zip(networks.layers, genotype.bits, strict=True))
+    layers = []
+    for layer in networks.library.manifest.layers:
+        bits = bits_of.get(layer.name, UNCOMPRESSED_BITS)
+        if bits == UNCOMPRESSED_BITS:
+            weights, scale = _array(level.full_precision(layer.name)), np.zeros(0, np.float32)
+        else:
+            weights = _array(networks.quantized(genotype.level, layer.name, bits).codes)
+            scale = _array(networks.folded_scale(genotype.level, layer.name, bits))
+        layers.append(PackedLayer(layer.name, bits, weights, scale))
+    return PackedNetwork(
+        describe(networks.library.manifest),
+        tuple(layers),
+        {name: _array(tensor) for name, tensor in level.rest.items()},
+    )
+
+
+def library_fixed_bytes(networks: CompressedNetworks) -> int:
+    """Return the bytes of a packed file that are the same for every candidate of a library."""
+    manifest = networks.library.manifest
+    names = [layer.name for layer in manifest.layers]
+    return fixed_bytes(describe(manifest), names, networks.level(_any_level(networks)).rest)
+
+
+def scale_counts(networks: CompressedNetworks) -> NDArray[np.int64]:
+    """Return the number of scales of each layer of the library where it is compressed, shape (layers,).
+
+    An uncompressed layer has none.
+    """
+    factors = networks.level(_any_level(networks)).factors
+    counts = []
+    for layer in networks.library.manifest.layers:
+        many = networks.quantizer.per_channel or layer.name in factors
+        counts.append(0 if layer.name in networks.excluded else layer.out_channels if many else 1)
+    return np.array(counts, np.int64)
+
+
+def _any_level(networks: CompressedNetworks) -> int:
+    percents = networks.library.percents
+    return DENSE if DENSE in percents else percents[0]
+
+
+def _array(tensor: Tensor) -> NDArray[Any]:
+    array: NDArray[Any] = tensor.detach().cpu().contiguous().numpy()
+    return array
