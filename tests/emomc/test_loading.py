@@ -146,11 +146,11 @@ def test_a_network_that_does_not_fit_is_refused(tmp_path):
 
 def test_arguments_from_a_stranger_take_no_memory(tmp_path):
     # Some 10^17 weights, were they made.
-    path, _ = foreign_file(tmp_path, spec="vgg16", network_args={"width": 1e5}, source=None)
-    with pytest.raises(UserError, match="expected the file to hold the tensors of VGG16"):
+    path, _ = foreign_file(tmp_path, spec="resnet18", network_args={"width": 1e5}, source=None)
+    with pytest.raises(UserError, match="expected the file to hold the tensors of ResNet18"):
         load_compressed(path)
-    path, _ = foreign_file(tmp_path, spec="vgg16", network_args={"depth": 10}, source=None)
-    with pytest.raises(UserError, match="expected the network vgg16 to be made from depth=10"):
+    path, _ = foreign_file(tmp_path, spec="resnet18", network_args={"depth": 10}, source=None)
+    with pytest.raises(UserError, match="expected the network resnet18 to be made from depth=10"):
         load_compressed(path)
 
 
