@@ -21,15 +21,14 @@ def shift_and_mirror(images: Tensor, margin: int, *, mirror: bool) -> Tensor:
     Returns:
         A new tensor of the same shape, dtype and device.
     """
-    count, _, height, width = images.shape
+    count, channels, height, width = images.shape
     vertical, horizontal = torch.randint(0, 2 * margin + 1, (2, count, 1))
     rows = vertical + torch.arange(height)
     columns = horizontal + torch.arange(width)
     if mirror:
         columns = torch.where(torch.rand(count, 1) < 0.5, columns.flip(1), columns)
     padded = functional.pad(images, (margin,) * 4)
-    # One gather for shift and mirror: (n, 1, height, 1) rows and (n, 1, 1, width) columns of each image.
-    rows, columns = rows.to(images.device), columns.to(images.device)
-    image = torch.arange(count, device=images.device).view(-1, 1, 1)
-    channels_last = padded.permute(0, 2, 3, 1)
-    return channels_last[image, rows.unsqueeze(2), columns.unsqueeze(1)].permute(0, 3, 1, 2)
+    # One gather for shift and mirror, by the position of each pixel in its padded image: (n, height x width).
+    source = (rows.unsqueeze(2) * padded.shape[-1] + columns.unsqueeze(1)).flatten(1).to(images.device)
+    changed = padded.flatten(2).gather(2, source.unsqueeze(1).expand(-1, channels, -1))
+    return changed.view(images.shape)

@@ -22,8 +22,8 @@ __all__ = ["DataConfig", "DataFacts", "ImageDataModule", "Split", "build_data", 
 def build_data(config: DataConfig) -> LightningDataModule:
     """Make the data module that ``config.dataset`` names; nothing is read or downloaded yet.
 
-    A user's class gets those fields of ``config`` (``data_dir``, ``batch_size``, ``num_workers``, ``seed``, ...) that its
-    constructor names.
+    A user's class gets those fields of ``config`` (``data_dir``, ``batch_size``, ``num_workers``, ``seed``, ...) that
+    its constructor names.
 
     Raises:
         UserError: a user's class cannot be found or made, or is no LightningDataModule.
@@ -34,10 +34,7 @@ def build_data(config: DataConfig) -> LightningDataModule:
     thing = load_object(spec, "a LightningDataModule")
     if not callable(thing) or (isinstance(thing, type) and not issubclass(thing, LightningDataModule)):
         raise UserError(f"expected {spec} to be a LightningDataModule, found {getattr(thing, '__name__', thing)!r}")
-    fields = {
-        field.name: getattr(config, field.name) for field in dataclasses.fields(config) if field.name != "dataset"
-    }
-    data = call_with(thing, {}, fields, f"the data module {spec}")
+    data = call_with(thing, {}, dataclasses.asdict(config), f"the data module {spec}")
     if not isinstance(data, LightningDataModule):
         raise UserError(f"expected {spec} to make a LightningDataModule, found {type(data).__name__}")
     return data
@@ -95,8 +92,8 @@ def load_split(data_module: LightningDataModule, split: Split) -> tuple[Tensor, 
     A user's module is set up, and its own ``on_after_batch_transfer`` is applied, without a Trainer.
 
     Args:
-        data_module: from ``build_data``, or any LightningDataModule with ``num_classes`` whose batches are pairs of images
-            and labels.
+        data_module: from ``build_data``, or any LightningDataModule with ``num_classes`` whose batches are pairs of
+            images and labels.
         split: "train" (not augmented, if the module is ours), "validation" or "test".
 
     Returns:

@@ -27,7 +27,8 @@ class DataConfig:
     """Share of the training images, above 0 and below 1, held out of every class for validation; none: 0.2 for digits,
     0.1 for every other dataset."""
     image_size: int | None = None
-    """Height and width in pixels that images are resized to; none: 32 for digits and mnist (padded), else as they are."""
+    """Height and width in pixels that images are resized to; none: 32 for digits, 32 by padding for mnist, else as
+    they are."""
     augment: bool = True
     """Shift training images at random by up to an eighth of their width (grey images a sixteenth), and mirror colour
     images at random."""

@@ -51,7 +51,7 @@ def load_dataset(config: DataConfig) -> ImageDataset:
     """Load or find the images of a dataset.
 
     Raises:
-        UserError: there is no such dataset, it cannot be downloaded, or a folder of images does not hold what it should.
+        UserError: there is no such dataset, it cannot be downloaded, or a folder does not hold the images it should.
     """
     if config.dataset.startswith(FOLDER_PREFIX):
         return _image_folder(Path(config.dataset.removeprefix(FOLDER_PREFIX)), config.image_size)
@@ -69,7 +69,8 @@ def stratified_split(labels: Tensor, fraction: float, seed: int) -> tuple[Tensor
 
     Args:
         labels: int64, shape (n,).
-        fraction: share to hold out, above 0 and below 1. At least one image of a class is held out, and one is kept.
+        fraction: share to hold out, above 0 and below 1. At least one image of a class is held out, and one is kept;
+            else a class's number is off by less than one, and the total is exact.
         seed: decides which.
 
     Returns:
@@ -78,12 +79,19 @@ def stratified_split(labels: Tensor, fraction: float, seed: int) -> tuple[Tensor
     Raises:
         UserError: a class has fewer than two images.
     """
+    classes, counts = np.unique(labels.numpy(), return_counts=True)
+    if counts.min() < 2:
+        lonely = classes[counts.argmin()]
+        raise UserError(f"expected at least 2 training images of every class, found 1 of class {lonely}")
+    # Largest remainders: whole numbers that add up to the share of all images.
+    quota = fraction * counts
+    held = np.floor(quota).astype(int)
+    left = max(0, round(fraction * len(labels)) - int(held.sum()))
+    held[np.argsort(held - quota, kind="stable")[:left]] += 1
+    held = np.clip(held, 1, counts - 1)
     held_out = np.zeros(len(labels), dtype=bool)
-    for label in np.unique(labels.numpy()):
+    for label, count in zip(classes, held, strict=True):
         members = np.flatnonzero(labels.numpy() == label)
-        if len(members) < 2:
-            raise UserError(f"expected at least 2 training images of every class, found 1 of class {label}")
-        count = min(max(round(fraction * len(members)), 1), len(members) - 1)
         held_out[np.random.default_rng([seed, int(label)]).permutation(members)[:count]] = True
     return torch.from_numpy(np.flatnonzero(~held_out)), torch.from_numpy(np.flatnonzero(held_out))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from typing import Any, Literal
 
@@ -15,7 +14,7 @@ from emomc.lightning_modules.augmentation import shift_and_mirror
 from emomc.lightning_modules.batches import EpochBatches, ResidentLoader
 from emomc.lightning_modules.data_config import DataConfig
 from emomc.lightning_modules.datasets import ImageDataset, load_dataset, stratified_split
-from emomc.lightning_modules.images import FileImages
+from emomc.lightning_modules.images import ArrayImages, FileImages, Images
 
 RESIDENT_LIMIT_BYTES = 4 * 2**30
 """With ``cache="auto"``, images that take more than this once decoded are streamed."""
@@ -42,21 +41,21 @@ class ImageDataModule(LightningDataModule):
         self.config = config
         self._dataset: ImageDataset | None = None
         self._indices: dict[Split, Tensor] = {}
-        self._is_resident = False
+        self._splits: dict[Split, Images] = {}
 
     def prepare_data(self) -> None:
         """Download what is missing; Lightning calls this in one process."""
         self.setup()
 
     def setup(self, stage: str | None = None) -> None:
-        """Load the images, or find their files, once; every stage has all of them."""
+        """Load the images, or find their files, once for all stages."""
         if self._dataset is None:
             dataset = load_dataset(self.config)
             fraction = self.config.validation_fraction or dataset.validation_fraction
             kept, held_out = stratified_split(dataset.train.labels, fraction, self.config.seed)
             test = torch.arange(len(dataset.test))
             self._indices = {"train": kept, "validation": held_out, "test": test}
-            self._dataset = self._cached(dataset)
+            self._dataset = dataset
 
     @property
     def dataset(self) -> ImageDataset:
@@ -93,15 +92,16 @@ class ImageDataModule(LightningDataModule):
     @property
     def is_resident(self) -> bool:
         """Whether all decoded images are held in memory; otherwise they are streamed."""
-        self.setup()
-        return self._is_resident
+        if self.config.cache != "auto":
+            return self.config.cache == "always"
+        parts = (self.dataset.train, self.dataset.test)
+        decoded_bytes = sum(len(part) * math.prod(part.image_shape) for part in parts)
+        return isinstance(parts[0], ArrayImages) or decoded_bytes <= RESIDENT_LIMIT_BYTES
 
     def train_dataloader(self) -> Loader:
         """Return batches of this device's share of the training images, in a new order each epoch."""
-        ranks = (
-            {} if self.trainer is None else {"rank": self.trainer.global_rank, "world_size": self.trainer.world_size}
-        )
-        return self._loader("train", shuffle=True, **ranks)
+        rank, devices = (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
+        return self._loader("train", shuffle=True, rank=rank, world_size=devices)
 
     def val_dataloader(self) -> Loader:
         """Return batches of all validation images, always in the same order."""
@@ -132,30 +132,27 @@ class ImageDataModule(LightningDataModule):
 
     def load_split(self, split: Split) -> tuple[Tensor, Tensor]:
         """Return all images of a split, normalised, float32, shape (n, c, h, w), and their int64 labels."""
-        images = torch.empty((len(self._split_indices(split)), *self.input_shape))
-        labels = []
+        labels = self._images(split).labels
+        images = torch.empty((len(labels), *self.input_shape))
         start = 0
-        for raw, of_batch in self._loader(split, shuffle=False):
+        for raw, _ in self._loader(split, shuffle=False):
             images[start : start + len(raw)] = self.normalise(raw)
-            labels.append(of_batch)
             start += len(raw)
-        return images, torch.cat(labels)
+        return images, labels
 
-    def _split_indices(self, split: Split) -> Tensor:
-        self.setup()
-        return self._indices[split]
+    def _images(self, split: Split) -> Images:
+        """Return a split's images, decoded now if they are to be held: a search never decodes training images."""
+        if split not in self._splits:
+            source = self.dataset.test if split == "test" else self.dataset.train
+            part = source.subset(self._indices[split])
+            self._splits[split] = part.decoded() if self.is_resident and isinstance(part, FileImages) else part
+        return self._splits[split]
 
     def _loader(self, split: Split, *, shuffle: bool, rank: int = 0, world_size: int = 1) -> Loader:
-        images = self.dataset.test if split == "test" else self.dataset.train
-        batches = EpochBatches(
-            self._split_indices(split),
-            self.config.batch_size,
-            shuffle=shuffle,
-            seed=self.config.seed,
-            rank=rank,
-            world_size=world_size,
-        )
-        if self._is_resident:
+        images = self._images(split)
+        size, seed = self.config.batch_size, self.config.seed
+        batches = EpochBatches(len(images), size, shuffle=shuffle, seed=seed, rank=rank, world_size=world_size)
+        if self.is_resident:
             return ResidentLoader(images, batches)
         workers = self.config.num_workers
         return DataLoader(
@@ -166,15 +163,3 @@ class ImageDataModule(LightningDataModule):
             persistent_workers=workers > 0,
             pin_memory=torch.cuda.is_available(),
         )
-
-    def _cached(self, dataset: ImageDataset) -> ImageDataset:
-        """Decode images that stand in files, if they are to be held in memory."""
-        parts = (dataset.train, dataset.test)
-        decoded_bytes = sum(len(part) * math.prod(part.image_shape) for part in parts if isinstance(part, FileImages))
-        self._is_resident = self.config.cache == "always" or (
-            self.config.cache == "auto" and decoded_bytes <= RESIDENT_LIMIT_BYTES
-        )
-        if not self._is_resident:
-            return dataset
-        train, test = (part.decoded() if isinstance(part, FileImages) else part for part in parts)
-        return dataclasses.replace(dataset, train=train, test=test)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Protocol, TypeVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 from torch.nn import functional
@@ -38,6 +39,9 @@ class Images(Protocol):
     def __getitem__(self, indices: Tensor) -> tuple[Tensor, Tensor]:
         """Return uint8 images of shape (k, channels, height, width) and int64 labels of shape (k,)."""
 
+    def subset(self, indices: Tensor) -> Images:
+        """Return some of the images, in the order of ``indices``."""
+
 
 class ArrayImages:
     """Images in memory.
@@ -59,6 +63,10 @@ class ArrayImages:
     def __getitem__(self, indices: Tensor) -> tuple[Tensor, Tensor]:
         return self.images[indices], self.labels[indices]
 
+    def subset(self, indices: Tensor) -> ArrayImages:
+        """Return some of the images, in the order of ``indices``."""
+        return ArrayImages(*self[indices])
+
 
 class FileImages:
     """Images in files, decoded when they are read.
@@ -69,7 +77,9 @@ class FileImages:
         image_shape: (channels, height, width) to bring every image to.
     """
 
-    def __init__(self, paths: Sequence[Path], labels: Tensor, image_shape: tuple[int, int, int]) -> None:
+    def __init__(
+        self, paths: Sequence[Path] | NDArray[np.str_], labels: Tensor, image_shape: tuple[int, int, int]
+    ) -> None:
         # One array instead of many objects: worker processes then share its memory.
         self._paths = np.array([os.fspath(path) for path in paths])
         self.labels = labels
@@ -81,6 +91,10 @@ class FileImages:
     def __getitem__(self, indices: Tensor) -> tuple[Tensor, Tensor]:
         images = torch.stack([self._decode(int(index)) for index in indices])
         return images, self.labels[indices]
+
+    def subset(self, indices: Tensor) -> FileImages:
+        """Return some of the images, in the order of ``indices``."""
+        return FileImages(self._paths[indices.numpy()], self.labels[indices], self.image_shape)
 
     def decoded(self) -> ArrayImages:
         """Decode every image, on all cores."""
@@ -127,10 +141,13 @@ def unreadable(path: Path, error: Exception) -> UserError:
     return UserError(f"expected an image in {path}, found a file that cannot be decoded: {str(error).splitlines()[0]}")
 
 
-def in_threads(function: Callable[[_T], _S], items: Iterable[_T]) -> list[_S]:
+def in_threads(function: Callable[[_T], _S], items: Sequence[_T]) -> list[_S]:
     """Return ``function`` of each item; Pillow decodes outside Python's lock."""
+    # A thread takes many items at once: handing one over costs as much as reading a header.
+    parts = [items[start : start + 256] for start in range(0, len(items), 256)]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return list(pool.map(function, items))
+        results = pool.map(lambda part: [function(item) for item in part], parts)
+        return [result for of_part in results for result in of_part]
 
 
 def fit_to(images: Tensor, size: int, *, pad: bool) -> Tensor:
