@@ -18,7 +18,8 @@ from emomc.pareto import knee
 
 COST_UNITS = {"energy_mj": "mJ", "size_kib": "KiB", "latency_ms": "ms", "cycles": "cycles"}
 """The costs a point may have, and the unit of each."""
-_COST_NAMES = {"energy_mj": "energy", "size_kib": "size", "latency_ms": "latency", "cycles": "cycles"}
+COST_NAMES = {"energy_mj": "energy", "size_kib": "size", "latency_ms": "latency", "cycles": "cycles"}
+"""What each cost is called in a sentence."""
 _OBJECTIVE_KEYS = {"accuracy": "validation_accuracy", "energy": "energy_mj", "size": "size_kib", "cycles": "cycles"}
 FORMS = "knee, max-accuracy, budget:COST=LIMIT[,COST=LIMIT], within:POINTS[:COST], aggregate[:RATIO], index:NUMBER"
 """What ``parse_pick`` understands, for help texts and errors."""
@@ -256,7 +257,7 @@ def _within(rule: Pick, front: Front) -> tuple[int, str]:
     position = min(meeting, key=lambda i: (points[i][costs[0]], -points[i]["validation_accuracy"], i))
     name, paid = _name(front, position), _paid(front, position)
     return position, (
-        f"{name} has the least {_COST_NAMES[costs[0]]} of those within {allowed:g} "
+        f"{name} has the least {COST_NAMES[costs[0]]} of those within {allowed:g} "
         f"{'point' if allowed == 1 else 'points'} of the uncompressed accuracy: {paid}."
     )
 
@@ -280,18 +281,19 @@ def _aggregate(rule: Pick, front: Front) -> tuple[int, str]:
 
     scores = np.array([score(point) for point in points])
     if not np.isfinite(scores).all():
-        raise UserError(f"expected a {_COST_NAMES[cost]} above 0 in every point for the pick aggregate, found 0")
+        raise UserError(f"expected a {COST_NAMES[cost]} above 0 in every point for the pick aggregate, found 0")
     position = int(np.argmax(scores))
     if scores[position] <= 0:
         raise UserError(f"expected a point whose reward exceeds its penalty at a ratio of {ratio:g}, found none")
     base = front["baseline"]
     gain = ""
     if base.get(cost) and (uncompressed := score(base)) > 0:
-        gain = f", {_short(scores[position] / uncompressed)} times the uncompressed network's"
+        gain = f" ({_short(scores[position] / uncompressed)} times the uncompressed network's earnings)"
     name, paid = _name(front, position), _paid(front, position)
+    worth = "as much as" if ratio == 1 else f"{_short(ratio)} times what"
     return position, (
-        f"{name} earns the most per unit of {_COST_NAMES[cost]} if a right answer is worth {_short(ratio)} times "
-        f"what a wrong one costs{gain}: {paid}."
+        f"{name} earns the most per unit of {COST_NAMES[cost]} if a right answer is worth {worth} a wrong one "
+        f"costs{gain}: {paid}."
     )
 
 

@@ -1,0 +1,390 @@
+"use strict";
+(() => {
+  const { front, picks, intervals, costs } = JSON.parse(byId("data").textContent);
+  const { points, baseline } = front;
+  const layers = front.layers.map((layer) => layer.name);
+  const parts = {
+    mac: "multiply-accumulates", input: "input reads", weight: "weight reads", output: "outputs", dram: "DRAM",
+  };
+  const measures = {
+    energy_mj: { name: "Energy", unit: front.energy_unit, text: exact },
+    size_kib: { name: "Size", unit: "KiB", text: exact },
+    latency_ms: { name: "Latency", unit: "ms", text: exact },
+    cycles: { name: "Cycles", unit: "", text: short },
+    level: { name: "Weights remaining", unit: "%", text: short },
+    validation_accuracy: { name: "Validation accuracy", unit: "", text: percent, accuracy: "validation" },
+    test_accuracy: { name: "Test accuracy", unit: "", text: percent, accuracy: "test" },
+  };
+  const present = (key) => points.every((point) => isNumber(point[key]));
+  const costKeys = ["energy_mj", "size_kib", "latency_ms", "cycles"].filter(present);
+  const accuracyKeys = ["validation_accuracy", "test_accuracy"].filter(present);
+  const amount = (key, value) => `${measures[key].text(value)} ${measures[key].unit}`.trim();
+  const label = (key) => (measures[key].unit ? `${measures[key].name} (${measures[key].unit})` : measures[key].name);
+  const kneePick = picks.find((pick) => pick.rule === "knee");
+  const state = { selected: 0, hovered: null, x: costs[0] || costKeys[0], y: "validation_accuracy", log: false, below: null, sort: null };
+
+  function within(kind, position) {
+    const ends = position === null ? intervals.baseline[kind] : intervals.points[position][kind];
+    return ends ? `${(100 * ends[0]).toFixed(1)} to ${percent(ends[1], 1)}` : "";
+  }
+
+  // ---- head -----------------------------------------------------------------------------------------------------
+  function drawHead() {
+    const known = { accuracy: "accuracy", energy: "energy", size: "size", latency: "latency" };
+    const others = front.objectives.filter((name) => name !== "accuracy").map((name) => known[name] || name);
+    const last = front.history[front.history.length - 1];
+    const made = last && isNumber(last.evaluations) ? `, found with ${short(last.evaluations)} evaluations` : "";
+    const count = points.length === 1 ? "One compressed network" : `${points.length} compressed networks`;
+    byId("summary").textContent = `${count} of ${front.network}${others.length ? ` that trade accuracy against ${others.join(" and ")}` : ""}${made}. `
+      + "Pick one on the right, or click a point.";
+    const flows = { xy: "X|Y", icoc: "IC|OC", fxfy: "Fx|Fy", xfx: "X|Fx" };
+    const chips = { hardware: front.hardware, dataflow: flows[front.dataflow] || front.dataflow, coding: front.coding, accounting: front.accounting };
+    for (const [name, value] of Object.entries(chips)) byId("chips").append(build("span", {}, build("b", {}, name), value));
+    if (!front.finished) byId("chips").append(build("span", { class: "warning" }, "the search had not finished"));
+  }
+
+  // ---- the front ------------------------------------------------------------------------------------------------
+  const box = { left: 66, right: 744, top: 34, bottom: 416 };
+  let marks = [];
+
+  function drawChart() {
+    const svg = byId("chart");
+    svg.replaceChildren();
+    marks = [];
+    const floor = state.below === null ? -Infinity : baseline.validation_accuracy - state.below / 100;
+    const shown = points.map((_, i) => i).filter((i) => points[i][state.y] >= floor);
+    const visible = shown.length ? shown : points.map((_, i) => i);
+    const baseX = state.x === "level" ? 100 : baseline[state.x];
+    const baseY = baseline[state.y];
+    const xs = visible.map((i) => points[i][state.x]).concat(isNumber(baseX) ? [baseX] : []);
+    const ys = visible.map((i) => points[i][state.y]).concat(isNumber(baseY) ? [baseY] : []);
+    const x = makeScale(xs, box.left, box.right, { log: state.log, count: 7 });
+    const y = makeScale(ys, box.bottom, box.top, { most: 1, count: 6 });
+    const digits = y.high - y.low > 0.06 ? 0 : y.high - y.low > 0.006 ? 1 : 2;
+    drawAxes(svg, box, x, y, {
+      xText: short, yText: (tick) => percent(tick, digits), xTitle: label(state.x), yTitle: label(state.y),
+    });
+    if (isNumber(baseY)) {
+      svg.append(build("line", { class: "baseline", x1: box.left, x2: box.right, y1: y.at(baseY), y2: y.at(baseY) }));
+    }
+    drawAttained(svg, visible, x, y);
+    if (isNumber(baseX) && isNumber(baseY)) {
+      svg.append(build("rect", { class: "baseline-mark", x: x.at(baseX) - 5, y: y.at(baseY) - 5, width: 10, height: 10 },
+        build("title", {}, `Uncompressed: ${percent(baseY)} for ${amount(state.x, baseX)}`)));
+      svg.append(build("text", { x: x.at(baseX) - 9, y: y.at(baseY) + 20, "text-anchor": "end" }, "uncompressed"));
+    }
+    const order = visible.slice().sort((a, b) => points[a][state.x] - points[b][state.x]);
+    const whiskers = svg.appendChild(build("g", { id: "whiskers" }));
+    for (const i of order) {
+      const place = { i, x: x.at(points[i][state.x]), y: y.at(points[i][state.y]) };
+      const knee = kneePick && kneePick.position === i;
+      const shape = knee
+        ? { d: `M${place.x} ${place.y - 8}l8 8l-8 8l-8 -8z` }
+        : { cx: place.x, cy: place.y, r: 5.2 };
+      const node = build(knee ? "path" : "circle", {
+        ...shape, class: knee ? "point knee" : "point", tabindex: 0, role: "button", "data-index": points[i].index,
+        "aria-label": `Point ${points[i].index}: ${percent(points[i][state.y])} ${measures[state.y].name}, ${amount(state.x, points[i][state.x])}`,
+        on: {
+          click: () => select(i),
+          focus: () => hover(i),
+          blur: () => hover(null),
+          keydown: (event) => {
+            if (event.key === "Enter" || event.key === " ") { event.preventDefault(); select(i); }
+            const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+            const next = step && marks[marks.findIndex((mark) => mark.i === i) + step];
+            if (next) { event.preventDefault(); next.node.focus(); }
+          },
+        },
+      });
+      svg.append(node);
+      marks.push({ ...place, node });
+      if (knee) svg.append(build("text", { class: "strong", x: place.x + 12, y: place.y + 17 }, "knee"));
+    }
+    Object.assign(drawChart, { yScale: y, whiskers });
+    const hidden = points.length - visible.length;
+    byId("chart-note").textContent = "The line shows the best accuracy for a cost up to here; the dashed line and the square are the uncompressed network."
+      + (state.y === "test_accuracy" ? " The search never saw the test images, so here some points lie below the line." : "")
+      + (hidden ? ` ${hidden} less accurate points are out of range.` : "");
+    mark();
+  }
+
+  function drawAttained(svg, visible, x, y) {
+    const order = visible.slice().sort((a, b) => points[a][state.x] - points[b][state.x] || points[b][state.y] - points[a][state.y]);
+    let best = -Infinity;
+    let path = "";
+    for (const i of order) {
+      const value = points[i][state.y];
+      if (value <= best) continue;
+      const px = x.at(points[i][state.x]).toFixed(1);
+      path += path ? `H${px}V${y.at(value).toFixed(1)}` : `M${px} ${y.at(value).toFixed(1)}`;
+      best = value;
+    }
+    const end = x.at(Math.max(...visible.map((i) => points[i][state.x]))).toFixed(1);
+    svg.append(build("path", { class: "attained", d: `${path}H${end}` }));
+  }
+
+  function mark() {
+    drawChart.whiskers.replaceChildren();
+    for (const { i, x, node } of marks) {
+      node.classList.toggle("selected", i === state.selected);
+      node.classList.toggle("hovered", i === state.hovered);
+      const ends = intervals.points[i][measures[state.y].accuracy];
+      if (ends && (i === state.selected || i === state.hovered)) {
+        const clamp = (value) => Math.min(Math.max(drawChart.yScale.at(value), box.top - 6), box.bottom);
+        drawChart.whiskers.append(build("line", { class: "whisker", x1: x, x2: x, y1: clamp(ends[0]), y2: clamp(ends[1]) }));
+      }
+    }
+  }
+
+  function hover(i) {
+    state.hovered = i;
+    const tip = byId("tooltip");
+    tip.hidden = i === null;
+    mark();
+    if (i === null) return;
+    const point = points[i];
+    const rows = [...accuracyKeys, ...costKeys].flatMap((key) => {
+      const relation = costKeys.includes(key) ? times(baseline[key], point[key]) : "";
+      return [build("dt", {}, measures[key].name), build("dd", {}, amount(key, point[key]), relation ? ` (${relation})` : "")];
+    });
+    tip.replaceChildren(
+      build("strong", {}, `Point ${point.index} · ${short(point.level)} % of weights remaining`),
+      build("dl", {}, rows),
+      build("div", { class: "bits" }, "bits:", layers.map((name) => build("span", {}, name, build("b", {}, String(point.bits[name]))))),
+    );
+    const at = marks.find((m) => m.i === i);
+    const frame = byId("chart").getBoundingClientRect();
+    const scale = frame.width / 760;
+    const left = at.x * scale + 16;
+    const flip = left + tip.offsetWidth > frame.width;
+    tip.style.left = `${Math.max(0, flip ? at.x * scale - tip.offsetWidth - 16 : left)}px`;
+    tip.style.top = `${Math.max(0, Math.min(at.y * scale - 30, frame.height - tip.offsetHeight))}px`;
+  }
+
+  function nearestTo(event) {
+    const frame = byId("chart").getBoundingClientRect();
+    const scale = 760 / frame.width;
+    const [px, py] = [(event.clientX - frame.left) * scale, (event.clientY - frame.top) * scale];
+    let best = null;
+    for (const m of marks) {
+      const distance = Math.hypot(m.x - px, m.y - py);
+      if (distance < 24 && (best === null || distance < best.distance)) best = { distance, i: m.i };
+    }
+    return best && best.i;
+  }
+
+  // ---- picks and budget -----------------------------------------------------------------------------------------
+  function drawPicks() {
+    for (const pick of picks) {
+      byId("picks").append(build("button", { type: "button", "data-rule": pick.rule, on: { click: () => select(pick.position) } },
+        build("b", {}, pick.name, build("span", {}, `point ${pick.index}`)), joined(pick.reason)));
+    }
+    byId("picks").append(build("p", { class: "note" }, "Chosen by validation accuracy; the test accuracy only reports."));
+    for (const key of costKeys) {
+      const tenth = baseline[key] > 0 ? `${short(baseline[key] / 10)} or 10%` : "";
+      byId("budget").append(build("label", {}, `${measures[key].name} at most `,
+        build("input", { type: "text", "data-key": key, placeholder: tenth, on: { input: applyBudget } }), measures[key].unit));
+    }
+    byId("budget-answer").textContent = "A number, or a percentage of the uncompressed network.";
+  }
+
+  function applyBudget() {
+    const answer = byId("budget-answer");
+    const limits = [];
+    for (const input of document.querySelectorAll("#budget input")) {
+      const text = input.value.trim().replace(",", ".");
+      if (!text) continue;
+      const match = /^(\d*\.?\d+(?:e[+-]?\d+)?)\s*(%?)$/i.exec(text);
+      const base = baseline[input.dataset.key];
+      if (!match || (match[2] && !(base > 0))) {
+        answer.textContent = `Expected a number or a percentage, found “${text}”.`;
+        return;
+      }
+      limits.push([input.dataset.key, match[2] ? (base * Number(match[1])) / 100 : Number(match[1])]);
+    }
+    if (!limits.length) { answer.textContent = "A number, or a percentage of the uncompressed network."; return; }
+    const excess = (point) => Math.max(...limits.map(([key, limit]) => (limit > 0 ? point[key] / limit : Infinity)));
+    const cost = state.x in baseline ? state.x : costKeys[0];
+    const better = (a, b) => points[b].validation_accuracy - points[a].validation_accuracy || points[a][cost] - points[b][cost];
+    const all = points.map((_, i) => i);
+    const meeting = all.filter((i) => limits.every(([key, limit]) => points[i][key] <= limit)).sort(better);
+    const wanted = limits.map(([key, limit]) => `at most ${amount(key, limit)}`).join(" and ");
+    const chosen = meeting.length ? meeting[0] : all.reduce((a, b) => (excess(points[b]) < excess(points[a]) ? b : a));
+    const has = limits.map(([key]) => amount(key, points[chosen][key])).join(" and ");
+    const reached = `${percent(points[chosen].validation_accuracy)} validation accuracy for ${has}`;
+    answer.textContent = joined(meeting.length
+      ? `Point ${points[chosen].index} is the most accurate that needs ${wanted}: ${reached}.`
+      : `No network of this front needs ${wanted}; the nearest is point ${points[chosen].index}: ${reached}.`);
+    select(chosen);
+  }
+
+  // ---- the selected point ---------------------------------------------------------------------------------------
+  function select(i) {
+    state.selected = i;
+    const point = points[i];
+    byId("selected-title").textContent = `Point ${point.index}`;
+    byId("selected-level").textContent = `library level ${short(point.level)} %`;
+    for (const button of document.querySelectorAll("#picks button")) {
+      const pick = picks.find((p) => p.rule === button.dataset.rule);
+      button.classList.toggle("current", pick.position === i);
+    }
+    for (const row of document.querySelectorAll("#points tbody tr")) {
+      row.classList.toggle("current", Number(row.dataset.position) === i);
+      if (Number(row.dataset.position) === i) scrollTo(row);
+    }
+    drawComparison(point, i);
+    drawLayers(point);
+    mark();
+    try { history.replaceState(null, "", `#point=${point.index}`); } catch { /* a page without an address keeps its choice to itself */ }
+  }
+
+  // Brings a row into its table's own window without moving the page.
+  function scrollTo(row) {
+    const window_ = row.closest(".tall");
+    const [top, bottom] = [window_.scrollTop + 30, window_.scrollTop + window_.clientHeight - row.offsetHeight];
+    if (row.offsetTop < top || row.offsetTop > bottom) window_.scrollTop = row.offsetTop - window_.clientHeight / 2;
+  }
+
+  function drawComparison(point, i) {
+    const rows = accuracyKeys.map((key) => {
+      const kind = measures[key].accuracy;
+      const change = isNumber(baseline[key]) ? 100 * (point[key] - baseline[key]) : null;
+      const sign = change !== null && change < 0 ? "−" : "+";
+      const size = change === null ? "" : Math.abs(change).toFixed(2);
+      return [measures[key].name, percent(point[key]), within(kind, i), percent(baseline[key]), within(kind, null),
+        change === null ? "" : Number(size) === 0 ? "the same" : `${sign}${size} points`];
+    }).concat(costKeys.map((key) => [measures[key].name, amount(key, point[key]), "", amount(key, baseline[key]), "", times(baseline[key], point[key])]));
+    byId("comparison").replaceChildren(
+      build("thead", {}, build("tr", {}, ["", "this network", "uncompressed", "change"].map((text) => build("th", {}, text)))),
+      build("tbody", {}, rows.map(([name, value, note, before, beforeNote, change]) => build("tr", {},
+        build("td", {}, name), build("td", {}, build("span", { class: "value" }, value), note ? build("small", {}, note) : null),
+        build("td", {}, before, beforeNote ? build("small", {}, beforeNote) : null), build("td", {}, change)))),
+    );
+    byId("baseline-note").textContent = `Uncompressed: the same trained ${front.network} with all its weights at ${short(baseline.bits ?? 32)} bits, `
+      + "costed by the same model for the same hardware and dataflow. Below each accuracy: its 95 % confidence interval."
+      + (accuracyKeys.includes("test_accuracy") ? "" : " Not evaluated on the test set yet.");
+  }
+
+  function drawLayers(point) {
+    const energy = point.energy_by_layer || null;
+    const bytes = point.bytes_by_layer || null;
+    const total = (values) => Object.values(values || {}).reduce((sum, value) => sum + value, 0);
+    const spent = layers.map((name) => (energy ? total(energy[name]) : 0));
+    const all = spent.reduce((sum, value) => sum + value, 0);
+    const used = Object.keys(parts).filter((part) => energy && layers.some((name) => energy[name] && energy[name][part] > 0));
+    const most = Math.max(...spent, 0);
+    const mostBytes = bytes ? Math.max(...layers.map((name) => bytes[name] || 0)) : 0;
+    byId("legend").replaceChildren(...used.map((part) => build("span", {}, build("i", { class: part }), parts[part])));
+    byId("layers-sentence").textContent = all > 0 ? sentence(point, energy, spent, all, used) : "";
+    const bar = (figure, share, title) => build("div", { class: "bar-row", title },
+      build("span", { class: "figure" }, figure), build("span", { class: "track" }, build("span", { width: `${100 * share}%` })));
+    const stack = (values, scale, name) => build("span", { class: "track" }, used.map((part) => build("span", {
+      class: part, width: `${scale > 0 ? (100 * (values[part] || 0)) / scale : 0}%`,
+      title: `${name}, ${parts[part]}: ${short(values[part])} ${front.energy_unit}`,
+    })));
+    // One number of decimals for the column: three digits of the sum.
+    const decimals = all > 0 ? Math.min(12, Math.max(0, 3 - Math.floor(Math.log10(all)))) : 0;
+    const fixed = (value) => value.toFixed(decimals);
+    const head = [["Layer"], ["Bits"], ["Weights remaining"], energy && [`Energy (${front.energy_unit})`, "number"], energy && ["share", "number"],
+      energy && [""], bytes && ["Bytes"]].filter(Boolean).map(([text, kind]) => build("th", { class: kind }, text));
+    const rows = layers.map((name, n) => build("tr", { "data-layer": name },
+      build("td", { class: "name", title: name }, name),
+      build("td", { class: "bars" }, bar(String(point.bits[name]), point.bits[name] / 12, `${point.bits[name]} bits`)),
+      build("td", { class: "bars" }, bar(percent(point.density[name], 0), point.density[name], percent(point.density[name], 1))),
+      energy && [build("td", { class: "number" }, fixed(spent[n])), build("td", { class: "number" }, percent(all > 0 ? spent[n] / all : 0, 0)),
+        build("td", { class: "wide" }, stack(energy[name] || {}, most, name))],
+      bytes && build("td", { class: "bars" }, bar(short(bytes[name] || 0), mostBytes > 0 ? (bytes[name] || 0) / mostBytes : 0, `${short(bytes[name] || 0)} bytes`))));
+    const sums = Object.fromEntries(used.map((part) => [part, layers.reduce((sum, name) => sum + ((energy[name] || {})[part] || 0), 0)]));
+    const foot = energy ? build("tfoot", {}, build("tr", {}, build("td", {}, "all"), build("td", {}), build("td", {}),
+      build("td", { class: "number" }, fixed(all)), build("td", { class: "number" }, "100 %"), build("td", {}, stack(sums, all, "all layers")),
+      bytes && build("td", {}, short(total(bytes))))) : null;
+    byId("layers").replaceChildren(build("thead", {}, build("tr", {}, head)), build("tbody", {}, rows));
+    if (foot) byId("layers").append(foot);
+  }
+
+  function sentence(point, energy, spent, all, used) {
+    const top = spent.indexOf(Math.max(...spent));
+    const values = energy[layers[top]];
+    const part = used.reduce((a, b) => ((values[b] || 0) > (values[a] || 0) ? b : a));
+    return `In point ${point.index}, ${layers[top]} takes the most energy: ${percent(spent[top] / all, 0)} of the whole, `
+      + `${percent(values[part] / spent[top], 0)} of it for ${parts[part]}.`;
+  }
+
+  // ---- history, table, settings ---------------------------------------------------------------------------------
+  function drawHistory() {
+    const entries = front.history;
+    if (!entries.length) { byId("history-note").textContent = "No generation was recorded."; return; }
+    const frame = { left: 66, right: 548, top: 30, bottom: 200 };
+    const whole = Math.max(...entries.map((entry) => entry.hypervolume)) || 1;
+    const x = makeScale(entries.map((entry) => entry.generation), frame.left, frame.right, { count: 7 });
+    const y = makeScale(entries.map((entry) => (100 * entry.hypervolume) / whole), frame.bottom, frame.top, { count: 4, most: 100 });
+    const svg = byId("history");
+    x.ticks = x.ticks.filter((tick) => Number.isInteger(tick));
+    drawAxes(svg, frame, x, y, { xText: short, yText: (tick) => `${short(tick)} %`, xTitle: "Generation", yTitle: "Hypervolume, share of the largest" });
+    const d = entries.map((entry, i) => `${i ? "L" : "M"}${x.at(entry.generation).toFixed(1)} ${y.at((100 * entry.hypervolume) / whole).toFixed(1)}`).join("");
+    svg.append(build("path", { class: "curve", d }));
+    for (const entry of entries) {
+      svg.append(build("circle", { class: "point", cx: x.at(entry.generation), cy: y.at((100 * entry.hypervolume) / whole), r: entries.length > 60 ? 1.6 : 3 },
+        build("title", {}, `Generation ${entry.generation}: hypervolume ${entry.hypervolume.toPrecision(4)}, ${entry.front_size} on the front`)));
+    }
+    const [first, last] = [entries[0], entries[entries.length - 1]];
+    const gone = entries.find((entry) => entry.hypervolume >= 0.99 * whole);
+    byId("history-note").textContent = `The front grew from ${first.front_size} to ${last.front_size} networks. `
+      + `99 % of the final hypervolume was reached in generation ${gone.generation} of ${last.generation}.`;
+  }
+
+  function drawPoints() {
+    const columns = ["index", "level", ...accuracyKeys, ...costKeys];
+    const names = { index: "Point", level: "Level (%)" };
+    const key = state.sort || { column: costs[0] || costKeys[0], up: true };
+    const order = points.map((_, i) => i).sort((a, b) => (points[a][key.column] - points[b][key.column]) * (key.up ? 1 : -1) || a - b);
+    const head = columns.map((column) => build("th", { class: "number", "aria-sort": key.column === column ? (key.up ? "ascending" : "descending") : "none" },
+      build("button", { type: "button", on: { click: () => { state.sort = { column, up: key.column === column ? !key.up : true }; drawPoints(); } } },
+        (names[column] || label(column)) + (key.column === column ? (key.up ? " ↑" : " ↓") : ""))));
+    const body = order.map((i) => build("tr", { "data-position": i, class: i === state.selected ? "current" : null, on: { click: () => select(i) } },
+      columns.map((column) => build("td", { class: "number" }, column === "index" ? String(points[i].index) : measures[column].text(points[i][column])))));
+    byId("points").replaceChildren(build("thead", {}, build("tr", {}, head)), build("tbody", {}, body));
+  }
+
+  function drawMade() {
+    const text = (value) => (value === null ? "none" : typeof value === "object" ? JSON.stringify(value) : String(value));
+    const list = (title, values) => build("div", {}, build("h3", {}, title),
+      build("dl", {}, Object.entries(values).flatMap(([name, value]) => [build("dt", {}, name), build("dd", {}, text(value))])));
+    const data = { network: front.network, dataset: front.dataset, hardware: front.hardware, dataflow: front.dataflow, coding: front.coding, accounting: front.accounting,
+      "validation images": baseline.validation_images ?? null, "test images": baseline.test_images ?? null };
+    byId("made").append(list("Network and hardware", data), list("Search", front.settings), list("Versions", front.versions));
+  }
+
+  function drawControls() {
+    const choose = (id, keys, current, action) => {
+      byId(id).append(...keys.map(([value, text]) => build("option", { value, selected: value === current ? "" : null }, text)));
+      byId(id).addEventListener("change", (event) => { action(event.target.value); drawChart(); });
+    };
+    const automatic = () => {
+      const values = points.map((point) => point[state.x]).concat(isNumber(baseline[state.x]) ? [baseline[state.x]] : []);
+      state.log = state.x !== "level" && Math.min(...values) > 0 && Math.max(...values) > 6 * Math.min(...values);
+      byId("x-log").checked = state.log;
+    };
+    choose("x-axis", [...costKeys, "level"].map((key) => [key, label(key)]), state.x, (value) => { state.x = value; automatic(); });
+    choose("y-axis", accuracyKeys.map((key) => [key, measures[key].name]), state.y, (value) => { state.y = value; });
+    choose("y-range", [["", "all points"], ["20", "within 20 points"], ["5", "within 5 points"], ["2", "within 2 points"]], "",
+      (value) => { state.below = value ? Number(value) : null; });
+    byId("x-log").addEventListener("change", (event) => { state.log = event.target.checked; drawChart(); });
+    automatic();
+    const svg = byId("chart");
+    svg.addEventListener("pointermove", (event) => hover(nearestTo(event)));
+    svg.addEventListener("pointerleave", () => hover(null));
+    svg.addEventListener("click", (event) => { const i = nearestTo(event); if (i !== null) select(i); });
+  }
+
+  drawHead();
+  drawControls();
+  drawChart();
+  drawPicks();
+  drawHistory();
+  drawPoints();
+  drawMade();
+  const asked = /^#point=(-?\d+)$/.exec(location.hash);
+  const linked = asked ? points.findIndex((point) => point.index === Number(asked[1])) : -1;
+  select(linked >= 0 ? linked : kneePick ? kneePick.position : 0);
+})();
