@@ -69,15 +69,29 @@ class CallTable:
         return np.add.reduceat(per_call, starts, axis=-1)
 
 
-def tabulate_calls(layers: Sequence[LayerShape]) -> CallTable:
-    """List all calls of all layers.
+def check_layers(layers: Sequence[LayerShape]) -> None:
+    """Refuse layers that cannot be costed.
 
     Raises:
         UserError: there is no layer, a layer is never called, or it is of a kind that no cost formula covers.
     """
     if not layers:
         raise UserError("expected at least one layer, found none")
-    rows = [row for index, layer in enumerate(layers) for row in _rows(index, layer)]
+    for layer in layers:
+        if layer.kind not in ("conv", "linear"):
+            raise UserError(f"expected layers of kind conv or linear, found {layer.name} of kind {layer.kind!r}")
+        if not layer.calls:
+            raise UserError(f"expected layers that are called, found {layer.name} without a call")
+
+
+def tabulate_calls(layers: Sequence[LayerShape]) -> CallTable:
+    """List all calls of all layers.
+
+    Raises:
+        UserError: as ``check_layers``.
+    """
+    check_layers(layers)
+    rows = [_row(index, layer, call) for index, layer in enumerate(layers) for call in layer.calls]
     columns = {
         name: np.array(values, dtype=np.float64) for name, values in zip(_COLUMNS, zip(*rows, strict=True), strict=True)
     }
@@ -86,14 +100,6 @@ def tabulate_calls(layers: Sequence[LayerShape]) -> CallTable:
 
 
 _COLUMNS = tuple(field.name for field in dataclasses.fields(CallTable))
-
-
-def _rows(index: int, layer: LayerShape) -> list[tuple[float, ...]]:
-    if layer.kind not in ("conv", "linear"):
-        raise UserError(f"expected layers of kind conv or linear, found {layer.name} of kind {layer.kind!r}")
-    if not layer.calls:
-        raise UserError(f"expected layers that are called, found {layer.name} without a call")
-    return [_row(index, layer, call) for call in layer.calls]
 
 
 def _row(index: int, layer: LayerShape, call: LayerCall) -> tuple[float, ...]:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from emomc.calls import CallTable, tabulate_calls
+from emomc.calls import CallTable, check_layers, tabulate_calls
 from emomc.dataflow import BEST, DATAFLOWS, check_dataflow
 from emomc.errors import UserError
 from emomc.hardware import AffineMac, BilinearMac, Hardware, Mac, TableMac
@@ -213,6 +213,7 @@ def estimate_size_bits(
     """Return the bits of each layer's weights by the paper's formulas, shape (n, layers); see ``estimate_size``."""
     if coding not in _SIZE_FORMULAS:
         raise UserError(f"expected a coding with a formula in the paper ({', '.join(CODINGS)}), found {coding!r}")
+    check_layers(layers)
     checked_bits, checked_density = _checked(layers, bits, density)
     weights = np.array([layer.weights for layer in layers], dtype=np.float64)
     return _SIZE_FORMULAS[coding](weights, checked_bits, checked_density)

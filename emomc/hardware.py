@@ -249,9 +249,9 @@ class Hardware:
 
     @property
     def off_chip(self) -> Memory | None:
-        """The outermost memory, if a shared memory lies inside it; taken for the DRAM."""
-        shared = [memory for memory in self.memories if not memory.per_pe]
-        return shared[-1] if len(shared) > 1 else None
+        """The outermost memory, if a shared one for the same operand lies inside it; taken for the DRAM."""
+        *inner, last = [memory for memory in self.memories if not memory.per_pe]
+        return last if any(set(memory.operands) & set(last.operands) for memory in inner) else None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the description as it would stand in a file, under the key ``hardware``."""

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
+
 from emomc.errors import UserError
 from emomc.hardware import (
     AffineMac,
@@ -205,7 +206,7 @@ def test_a_file_that_is_no_description_gets_one_line(text: str, message: str, tm
 
 
 def test_an_unknown_name_lists_the_presets() -> None:
-    with pytest.raises(UserError, match="one of accelergy_eyeriss_32nm, emomc_fpga, .* found neither under 'tpu'"):
+    with pytest.raises(UserError, match=r"one of accelergy_eyeriss_32nm, emomc_fpga, .* found neither under 'tpu'"):
         load_hardware("tpu")
 
 
@@ -222,11 +223,11 @@ def test_paper_counts_refuse_what_they_would_ignore() -> None:
 
 
 def test_table_of_multipliers_is_checked() -> None:
-    with pytest.raises(UserError, match="by_weight_bits: expected energies by weight bits, found {}"):
+    with pytest.raises(UserError, match=r"by_weight_bits: expected energies by weight bits, found {}"):
         TableMac(8, {})
-    with pytest.raises(UserError, match="by_weight_bits: expected weight bits .* found 0"):
+    with pytest.raises(UserError, match=r"by_weight_bits: expected weight bits .* found 0"):
         TableMac(8, {0: 1.0})
-    with pytest.raises(UserError, match="by_weight_bits.4: expected a finite number >= 0, found -1"):
+    with pytest.raises(UserError, match=r"by_weight_bits.4: expected a finite number >= 0, found -1"):
         TableMac(8, {4: -1})
 
 
