@@ -21,6 +21,7 @@
   const amount = (key, value) => `${measures[key].text(value)} ${measures[key].unit}`.trim();
   const label = (key) => (measures[key].unit ? `${measures[key].name} (${measures[key].unit})` : measures[key].name);
   const kneePick = picks.find((pick) => pick.rule === "knee");
+  const flow = (name) => ({ xy: "X|Y", icoc: "IC|OC", fxfy: "Fx|Fy", xfx: "X|Fx" })[name] || name;
   const state = { selected: 0, hovered: null, x: costs[0] || costKeys[0], y: "validation_accuracy", log: false, below: null, sort: null };
 
   function within(kind, position) {
@@ -37,8 +38,7 @@
     const count = points.length === 1 ? "One compressed network" : `${points.length} compressed networks`;
     byId("summary").textContent = `${count} of ${front.network}${others.length ? ` that trade accuracy against ${others.join(" and ")}` : ""}${made}. `
       + "Pick one on the right, or click a point.";
-    const flows = { xy: "X|Y", icoc: "IC|OC", fxfy: "Fx|Fy", xfx: "X|Fx" };
-    const chips = { hardware: front.hardware, dataflow: flows[front.dataflow] || front.dataflow, coding: front.coding, accounting: front.accounting };
+    const chips = { hardware: front.hardware, dataflow: flow(front.dataflow), coding: front.coding, accounting: front.accounting };
     for (const [name, value] of Object.entries(chips)) byId("chips").append(build("span", {}, build("b", {}, name), value));
     if (!front.finished) byId("chips").append(build("span", { class: "warning" }, "the search had not finished"));
   }
@@ -223,7 +223,7 @@
     state.selected = i;
     const point = points[i];
     byId("selected-title").textContent = `Point ${point.index}`;
-    byId("selected-level").textContent = `library level ${short(point.level)} %`;
+    byId("selected-level").textContent = `library level ${short(point.level)} %${point.dataflow ? `, dataflow ${flow(point.dataflow)}` : ""}`;
     for (const button of document.querySelectorAll("#picks button")) {
       const pick = picks.find((p) => p.rule === button.dataset.rule);
       button.classList.toggle("current", pick.position === i);
@@ -289,7 +289,7 @@
       energy && [""], bytes && ["Bytes"]].filter(Boolean).map(([text, kind]) => build("th", { class: kind }, text));
     const rows = layers.map((name, n) => build("tr", { "data-layer": name },
       build("td", { class: "name", title: name }, name),
-      build("td", { class: "bars" }, bar(String(point.bits[name]), point.bits[name] / 12, `${point.bits[name]} bits`)),
+      build("td", { class: "bars" }, bar(String(point.bits[name]), Math.min(1, point.bits[name] / 12), `${point.bits[name]} bits`)),
       build("td", { class: "bars" }, bar(percent(point.density[name], 0), point.density[name], percent(point.density[name], 1))),
       energy && [build("td", { class: "number" }, fixed(spent[n])), build("td", { class: "number" }, percent(all > 0 ? spent[n] / all : 0, 0)),
         build("td", { class: "wide" }, stack(energy[name] || {}, most, name))],
@@ -350,7 +350,7 @@
     const text = (value) => (value === null ? "none" : typeof value === "object" ? JSON.stringify(value) : String(value));
     const list = (title, values) => build("div", {}, build("h3", {}, title),
       build("dl", {}, Object.entries(values).flatMap(([name, value]) => [build("dt", {}, name), build("dd", {}, text(value))])));
-    const data = { network: front.network, dataset: front.dataset, hardware: front.hardware, dataflow: front.dataflow, coding: front.coding, accounting: front.accounting,
+    const data = { network: front.network, dataset: front.dataset, hardware: front.hardware, dataflow: flow(front.dataflow), coding: front.coding, accounting: front.accounting,
       "validation images": baseline.validation_images ?? null, "test images": baseline.test_images ?? null };
     byId("made").append(list("Network and hardware", data), list("Search", front.settings), list("Versions", front.versions));
   }
