@@ -5,26 +5,35 @@ import pytest
 import torch
 from torch import nn
 
+from emomc.cost import estimate_energy, estimate_size
+from emomc.dataflow import DATAFLOWS
 from emomc.errors import UserError
+from emomc.hardware import load_hardware
 from emomc.layers import trace_layers, trace_network
 from emomc.networks import NETWORKS, build_network, network_source_sha256
 
-# Layers and KiB at 32 bits: the reference implementation's own tables (1 channel for LeNet-5, else 3; 10 classes).
+# Input channels, layers, KiB at 32 bits, and mJ of the dense network at 32 bits under X|Y, IC|OC, Fx|Fy and X|Fx: what
+# the reference implementation computes for its own networks with 10 classes.
 TABLE = {
-    "lenet5": (1, 5, 240.117),
-    "mobilenet": (3, 28, 12_481.75),
-    "vgg16": (3, 14, 57_482.75),
-    "resnet18": (3, 21, 43_610.75),
+    "lenet5": (1, 5, 240.117, (0.018, 0.022, 0.018, 0.017)),
+    "mobilenet": (3, 28, 12_481.75, (1.948, 2.291, 2.466, 2.569)),
+    "vgg16": (3, 14, 57_482.75, (13.045, 15.287, 13.452, 13.345)),
+    "resnet18": (3, 21, 43_610.75, (22.909, 27.126, 23.697, 23.252)),
 }
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_layer_table_and_size_are_the_reference_s(name):
-    in_channels, layers, size_kib = TABLE[name]
+def test_layer_table_size_and_energy_are_the_reference_s(name):
+    in_channels, layers, size_kib, energies_mj = TABLE[name]
     network = build_network(name, in_channels=in_channels, num_classes=10)
     shapes = trace_layers(network, (in_channels, 32, 32))
     assert len(shapes) == layers
-    assert sum(shape.weights for shape in shapes) * 32 / 8 / 1024 == pytest.approx(size_kib, abs=5e-4)
+    bits, density = np.full((1, layers), 32), np.ones((1, layers))
+    assert estimate_size(shapes, bits, density, coding="normal")[0] == pytest.approx(size_kib, abs=5e-4)
+    hardware = load_hardware("emomc_fpga")
+    for dataflow, energy_mj in zip(DATAFLOWS, energies_mj, strict=True):
+        found = estimate_energy(shapes, bits, density, dataflow=dataflow, hardware=hardware)[0]
+        assert found == pytest.approx(energy_mj, abs=6e-4)
 
 
 @pytest.mark.parametrize("name", NETWORKS)
