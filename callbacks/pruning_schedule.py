@@ -43,10 +43,13 @@ class PruningSchedule(pl.Callback):
         last = len(self.percents) - 1
         if epoch > last or (epoch > 0 and self.percents[epoch] == self.percents[epoch - 1]):
             return
-        masks = prune_by_magnitude(
-            module.weights, self.percents[epoch], criterion=self.criterion, masks=module.masks, macs=self.macs
+        self.prune(module, self.percents[epoch])
+
+    def prune(self, module: PrePruningClassifier, percent: Percent) -> None:
+        """Prune a network to ``percent`` of its weights, now."""
+        module.set_masks(
+            prune_by_magnitude(module.weights, percent, criterion=self.criterion, masks=module.masks, macs=self.macs)
         )
-        module.set_masks(masks)
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
         """Zero the removed weights that the optimizer moved."""

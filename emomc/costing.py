@@ -59,7 +59,7 @@ class CostModel:
         bits, density = self._tables(genotypes)
         energy = estimate_energy(self._layers, bits, density, dataflow=self.dataflow, hardware=self.hardware)
         size = estimate_size(self._layers, bits, density, coding=self.coding)
-        return {"energy_mj": energy.total, "size_kib": size}
+        return {"energy_mj": energy, "size_kib": size}
 
     def uncompressed(self) -> dict[str, float]:
         """Return the costs of the dense network at 32 bits, stored densely, under the same dataflow."""
@@ -67,7 +67,7 @@ class CostModel:
         density = np.ones(bits.shape)
         energy = estimate_energy(self._layers, bits, density, dataflow=self.dataflow, hardware=self.hardware)
         size = estimate_size(self._layers, bits, density, coding="normal")
-        return {"energy_mj": float(energy.total[0]), "size_kib": float(size[0])}
+        return {"energy_mj": float(energy[0]), "size_kib": float(size[0])}
 
     def density(self, level: int) -> dict[str, float]:
         """Return the density of each layer at a level, 0..1."""

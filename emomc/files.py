@@ -77,6 +77,17 @@ def read_json(path: Path, what: str) -> Any:
         raise UserError(f"expected {what} at {path}, found a file that cannot be read as JSON: {error}") from None
 
 
+def existing_file(path: Path, what: str) -> Path:
+    """Return ``path`` if it is a file.
+
+    Raises:
+        UserError: there is no such file.
+    """
+    if not path.is_file():
+        raise UserError(f"expected {what} at {path}, found no such file")
+    return path
+
+
 def sha256_of_file(path: Path) -> str:
     """Return the SHA-256 of a file's bytes as 64 hex digits."""
     digest = hashlib.sha256()

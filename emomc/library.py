@@ -59,9 +59,9 @@ class Manifest:
     input_shape: tuple[int, int, int]
     """Channels, height, width."""
     class_names: tuple[str, ...]
-    mean: tuple[float, ...]
-    """Per channel, of pixels scaled to 0..1."""
-    std: tuple[float, ...]
+    mean: tuple[float, ...] | None
+    """Per channel, of pixels scaled to 0..1; None where a user's data does not say how it normalises."""
+    std: tuple[float, ...] | None
     layers: tuple[LayerShape, ...]
     """Every convolution and linear layer, in forward order."""
     excluded_layers: tuple[str, ...]
@@ -234,7 +234,7 @@ def _manifest_from(values: dict[str, Any]) -> Manifest:
     fields = {field.name: values[field.name] for field in dataclasses.fields(Manifest)}
     channels, height, width = fields["input_shape"]
     for name in ("class_names", "mean", "std", "excluded_layers"):
-        fields[name] = tuple(fields[name])
+        fields[name] = None if fields[name] is None and name in ("mean", "std") else tuple(fields[name])
     fields["input_shape"] = (int(channels), int(height), int(width))
     fields["layers"] = tuple(LayerShape.from_dict(layer) for layer in fields["layers"])
     fields["levels"] = tuple(LevelRecord(**level) for level in fields["levels"])

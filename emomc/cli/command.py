@@ -1,0 +1,144 @@
+"""What the commands share: one parser, one way to fail."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from importlib.metadata import version
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jsonargparse import ActionConfigFile, ArgumentParser, Namespace, set_parsing_settings
+
+from emomc.errors import UserError
+
+SECTIONS = ("pretrain", "search", "export")
+
+
+def make_parser(command: str, description: str) -> ArgumentParser:
+    """Return a parser with the options that every command has.
+
+    Args:
+        command: name of the console script.
+        description: of what it does, a sentence.
+    """
+    # The documentation of a setting is the string under its field.
+    set_parsing_settings(docstring_parse_attribute_docstrings=True)
+    parser = ArgumentParser(prog=command, description=description, exit_on_error=False, default_env=False)
+    parser.add_argument("--version", action="version", version=f"%(prog)s {version('emomc')}")
+    parser.add_argument(
+        "--config", action=ActionConfigFile, help="YAML file of settings, or the name of a shipped one; flags override it."
+    )
+    return parser
+
+
+def run_command(
+    parser: ArgumentParser, section: str, argv: Sequence[str] | None, run: Callable[[Namespace], None]
+) -> int:
+    """Parse and run a command.
+
+    Args:
+        parser: from ``make_parser``.
+        section: the command's section in a configuration file.
+        argv: arguments; those of the process if None.
+        run: does the work.
+
+    Returns:
+        The exit status: 0, 2 after a wrong input (said in one line on standard error), 130 after Ctrl-C.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        with _quiet_libraries():
+            run(parser.parse_args(_resolve_configs(arguments, section)))
+    except (UserError, argparse.ArgumentError) as error:
+        print(f"{parser.prog}: error: {_one_line(str(error))}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"{parser.prog}: interrupted; the same command goes on from here", file=sys.stderr)
+        return 130
+    return 0
+
+
+def shipped_configs() -> dict[str, str]:
+    """Return the name and text of each shipped configuration."""
+    folder = files("emomc.configs")
+    shipped = (entry for entry in folder.iterdir() if entry.name.endswith(".yaml"))
+    return {entry.name.removesuffix(".yaml"): entry.read_text(encoding="utf-8") for entry in shipped}
+
+
+def fields_of(namespace: Namespace, kind: type) -> dict[str, Any]:
+    """Return the values in a parsed namespace that belong to the fields of a dataclass."""
+    return {name: namespace[name] for name in kind.__dataclass_fields__ if name in namespace}  # type: ignore[attr-defined]
+
+
+def _resolve_configs(arguments: list[str], section: str) -> list[str]:
+    """Replace each --config by the text of the command's section in it."""
+    resolved = []
+    position = 0
+    while position < len(arguments):
+        argument = arguments[position]
+        if argument == "--config" and position + 1 < len(arguments):
+            resolved += ["--config", _section_text(arguments[position + 1], section)]
+            position += 1
+        elif argument.startswith("--config="):
+            resolved.append("--config=" + _section_text(argument.removeprefix("--config="), section))
+        else:
+            resolved.append(argument)
+        position += 1
+    return resolved
+
+
+def _section_text(name: str, section: str) -> str:
+    path = Path(name)
+    shipped = shipped_configs()
+    if path.is_file():
+        text = path.read_text(encoding="utf-8")
+    elif name in shipped:
+        text = shipped[name]
+    else:
+        raise UserError(f"expected --config to be a file or one of {', '.join(sorted(shipped))}, found {name!r}")
+    try:
+        settings = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UserError(f"expected YAML in {name}, found {_one_line(str(error))}") from None
+    if not isinstance(settings, dict):
+        raise UserError(f"expected settings by name in {name}, found {type(settings).__name__}")
+    # A file for several commands has a section for each; one made by --print_config has none.
+    if settings.keys() & set(SECTIONS):
+        unknown = settings.keys() - set(SECTIONS)
+        if unknown:
+            raise UserError(f"expected the sections {', '.join(SECTIONS)} in {name}, found {sorted(unknown)[0]!r}")
+        settings = settings.get(section) or {}
+    return yaml.safe_dump(settings) if settings else "{}"
+
+
+@contextlib.contextmanager
+def _quiet_libraries() -> Iterator[None]:
+    """Keep notices of other libraries that tell the user nothing out of the way."""
+    logger = logging.getLogger("pytorch_lightning")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    logging.getLogger("lightning_fabric").setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        for message in (".*does not have many workers.*", ".*GPU available but not used.*", ".*lr_scheduler.step.*"):
+            warnings.filterwarnings("ignore", message)
+        try:
+            yield
+        finally:
+            logger.setLevel(level)
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def stdout_is_terminal() -> bool:
+    """Whether a person reads along: output to a terminal that can move its cursor."""
+    return sys.stdout.isatty() and os.environ.get("TERM", "") != "dumb"

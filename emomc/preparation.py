@@ -1,0 +1,309 @@
+"""Stage I: train a network, then prune and fine-tune it level by level into a library."""
+
+from __future__ import annotations
+
+import dataclasses
+import fnmatch
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import LearningRateMonitor, ModelCheckpoint
+from pytorch_lightning.loggers import TensorBoardLogger
+from torch import Tensor, nn
+from torch.optim.swa_utils import update_bn
+
+from emomc.callbacks.epoch_seed import EpochSeed, derive_seed
+from emomc.callbacks.pruning_schedule import PruningSchedule
+from emomc.errors import UserError
+from emomc.files import existing_file, folder_lock, sha256_of_file
+from emomc.layers import LayerShape, NetworkTrace, trace_network
+from emomc.library import DENSE, MANIFEST, Library, Manifest
+from emomc.lightning_modules.classifier import Classifier
+from emomc.lightning_modules.data import DataConfig, DataFacts, build_data, describe_data
+from emomc.lightning_modules.pre_pruning import PrePruningClassifier
+from emomc.networks import build_network, network_source_sha256
+from emomc.preparation_config import PreparationConfig
+from emomc.weights import load_weights
+
+CHECKPOINT = "last.ckpt"
+
+# Fields of a DataConfig that do not change which images there are.
+_WHERE_DATA_LIES = ("data_dir", "cache", "num_workers")
+
+
+@dataclasses.dataclass(frozen=True)
+class Devices:
+    """Where training runs, in Lightning's terms."""
+
+    accelerator: str = "auto"
+    """auto, cpu, gpu, ..."""
+    devices: str | int = "auto"
+    """A count, a list such as ``0,``, or auto."""
+    num_nodes: int = 1
+    """Machines."""
+    strategy: str = "auto"
+    """How devices work together: auto, ddp, ..."""
+    precision: str = "32-true"
+    """Arithmetic of the training, such as 32-true or bf16-mixed."""
+    trainer: dict[str, Any] = dataclasses.field(default_factory=dict)
+    """Any other argument of Lightning's Trainer."""
+
+
+def prepare_library(
+    config: PreparationConfig,
+    data_config: DataConfig,
+    folder: Path | str,
+    *,
+    devices: Devices | None = None,
+    network: nn.Module | None = None,
+    callbacks: Callable[[str], Sequence[pl.Callback]] = lambda stage: (),
+    overwrite: bool = False,
+) -> Library:
+    """Make the library ``folder/library``, or what is missing of it.
+
+    A level that stands in the library is never trained again; a level that was begun goes on from its last epoch.
+
+    Args:
+        config: how to train and prune.
+        data_config: the data; its seed decides the split.
+        folder: of the run; Lightning's checkpoints and TensorBoard logs lie beside the library.
+        devices: where to train; what Lightning chooses, if None.
+        network: the network, instead of the one that ``config.network`` names; it is then found again by that name.
+        callbacks: makes further callbacks for the Trainer of a stage, "dense" or "level 075".
+        overwrite: begin anew where another library was.
+
+    Returns:
+        The library, with the dense network and all of ``config.levels``.
+
+    Raises:
+        UserError: a setting, the data or the network does not fit, or the library there was made otherwise.
+    """
+    folder = Path(folder)
+    data = build_data(data_config)
+    facts = describe_data(data)
+    if network is None:
+        torch.manual_seed(derive_seed(config.seed, "start"))
+        network = build_network(
+            config.network,
+            in_channels=facts.input_shape[0],
+            num_classes=facts.num_classes,
+            network_args=config.network_args,
+        )
+    trace = trace_network(network, facts.input_shape)
+    manifest = _manifest(config, data_config, facts, trace)
+    with folder_lock(folder):
+        if overwrite:
+            for part in ("library", "checkpoints", "logs"):
+                shutil.rmtree(folder / part, ignore_errors=True)
+        library = _open_or_create(folder / "library", manifest)
+        stage_one = _StageOne(config, data, facts, trace, network, library, folder, devices or Devices(), callbacks)
+        stage_one.make_dense()
+        for percent in config.levels:
+            stage_one.make_level(percent)
+    return library
+
+
+class _StageOne:
+    """One run of stage I."""
+
+    def __init__(
+        self,
+        config: PreparationConfig,
+        data: pl.LightningDataModule,
+        facts: DataFacts,
+        trace: NetworkTrace,
+        network: nn.Module,
+        library: Library,
+        folder: Path,
+        devices: Devices,
+        callbacks: Callable[[str], Sequence[pl.Callback]],
+    ) -> None:
+        self.config = config
+        self.data = data
+        self.num_classes = facts.num_classes
+        self.layers = library.manifest.compressed_layers
+        self.network = network
+        self.library = library
+        self.folder = folder
+        self.devices = devices
+        self.callbacks = callbacks
+
+    def make_dense(self) -> None:
+        """Train the network, or take the user's weights, and put it into the library."""
+        if DENSE in self.library.percents:
+            return
+        config = self.config
+        epochs = config.pre_train_epochs
+        if config.weights is not None:
+            load_weights(self.network, Path(config.weights))
+            epochs = 0
+        module = Classifier(self.network, self.num_classes, config.training_recipe)
+        trainer = self._trainer("dense", epochs, [])
+        self._fit(trainer, module, "dense")
+        masks = {layer.name: torch.ones_like(self._weight(layer.name), dtype=torch.bool) for layer in self.layers}
+        self._keep(DENSE, trainer, module, masks, epochs)
+
+    def make_level(self, percent: int) -> None:
+        """Prune and fine-tune one level from the one it starts from, and put it into the library."""
+        if percent in self.library.percents:
+            return
+        config = self.config
+        epochs = config.pre_prune_epochs
+        above = [level for level in self.library.percents if level > percent]
+        start = min(above) if config.pre_prune_schedule == "chain" else DENSE
+        state = self.library.load_state(start)
+        self.network.load_state_dict(state)
+        module = PrePruningClassifier(
+            self.network, self.num_classes, config.fine_tuning_recipe, self.library.load_masks(start, state)
+        )
+        macs = {layer.name: layer.macs for layer in self.layers}
+        schedule = PruningSchedule(self._percents(percent), config.criterion, macs)
+        stage = f"level {percent:03d}"
+        trainer = self._trainer(stage, epochs, [schedule])
+        if not epochs:
+            schedule.prune(module, percent)
+        self._fit(trainer, module, stage)
+        _reestimate_norms(module, self.data, derive_seed(config.seed, stage, "norms"))
+        self._keep(percent, trainer, module, module.masks, epochs)
+
+    def _percents(self, percent: int) -> list[Fraction]:
+        """Return the weights remaining in each epoch of a level, percent."""
+        epochs = max(1, self.config.pre_prune_epochs)
+        if self.config.pre_prune_schedule == "chain":
+            return [Fraction(percent)] * epochs
+        steps = [Fraction(100 * (percent / 100) ** (step / epochs)) for step in range(1, epochs)]
+        return [*steps, Fraction(percent)]
+
+    def _trainer(self, stage: str, epochs: int, callbacks: list[pl.Callback]) -> pl.Trainer:
+        slug = stage.replace(" ", "_")
+        checkpoint = ModelCheckpoint(
+            self.folder / "checkpoints" / slug,
+            filename=CHECKPOINT.removesuffix(".ckpt"),
+            save_on_train_epoch_end=True,
+            enable_version_counter=False,
+        )
+        logger = TensorBoardLogger(self.folder, name="logs", version=slug)
+        standard = [EpochSeed(self.config.seed, stage), checkpoint, LearningRateMonitor("step")]
+        devices = self.devices
+        options: dict[str, Any] = {
+            "accelerator": devices.accelerator,
+            "devices": devices.devices,
+            "num_nodes": devices.num_nodes,
+            "strategy": devices.strategy,
+            "precision": devices.precision,
+            "enable_model_summary": False,
+            "num_sanity_val_steps": 0,
+            "use_distributed_sampler": False,
+            "log_every_n_steps": 20,
+        }
+        further = list(self.callbacks(stage))
+        if not any(isinstance(callback, pl.callbacks.ProgressBar) for callback in further):
+            options["enable_progress_bar"] = False
+        options |= devices.trainer
+        return pl.Trainer(
+            **options, max_epochs=epochs, logger=logger, callbacks=[*callbacks, *standard, *further]
+        )
+
+    def _fit(self, trainer: pl.Trainer, module: pl.LightningModule, stage: str) -> None:
+        if trainer.max_epochs:
+            checkpoint = self.folder / "checkpoints" / stage.replace(" ", "_") / CHECKPOINT
+            trainer.fit(
+                module, datamodule=self.data, ckpt_path=checkpoint if checkpoint.exists() else None, weights_only=True
+            )
+            if trainer.interrupted:
+                raise KeyboardInterrupt
+
+    def _keep(
+        self, percent: int, trainer: pl.Trainer, module: pl.LightningModule, masks: Mapping[str, Tensor], epochs: int
+    ) -> None:
+        """Validate what was trained, write it into the library, and drop its checkpoint."""
+        accuracy = trainer.validate(module, datamodule=self.data, verbose=False)[0]["val/accuracy"]
+        if trainer.is_global_zero:
+            state = self.network.state_dict()
+            self.library.add_level(percent, state, masks, validation_accuracy=accuracy, epochs=epochs)
+            stage = "dense" if percent == DENSE else f"level_{percent:03d}"
+            shutil.rmtree(self.folder / "checkpoints" / stage, ignore_errors=True)
+        trainer.strategy.barrier()
+
+    def _weight(self, layer: str) -> Tensor:
+        return self.network.get_parameter(f"{layer}.weight")
+
+
+def _reestimate_norms(module: pl.LightningModule, data: pl.LightningDataModule, seed: int) -> None:
+    """Average the statistics of every BatchNorm anew over the training images, now that the last mask stands."""
+    if not any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in module.modules()):
+        return
+    torch.manual_seed(seed)
+    device = module.device
+    batches = ((images.to(device), labels) for images, labels in data.train_dataloader())
+    update_bn((data.on_after_batch_transfer(batch, 0) for batch in batches), module, device=device)
+
+
+
+def _manifest(config: PreparationConfig, data: DataConfig, facts: DataFacts, trace: NetworkTrace) -> Manifest:
+    if trace.output_shape != (facts.num_classes,):
+        raise UserError(
+            f"expected {config.network} to give {facts.num_classes} class scores, found an output of shape "
+            f"{trace.output_shape}"
+        )
+    settings = dataclasses.asdict(config)
+    # The levels say for themselves which bounds they were made with, so levels can be added to a library.
+    for name in ("pre_prune_upper_bound", "pre_prune_lower_bound", "pre_prune_step", "network", "network_args"):
+        del settings[name]
+    if config.weights is not None:
+        settings["weights"] = sha256_of_file(existing_file(Path(config.weights), "trained weights"))
+    return Manifest(
+        network=config.network,
+        network_args=dict(config.network_args),
+        network_source_sha256=network_source_sha256(config.network),
+        data=dataclasses.asdict(data),
+        input_shape=facts.input_shape,
+        class_names=facts.class_names,
+        mean=facts.mean,
+        std=facts.std,
+        layers=trace.layers,
+        excluded_layers=_excluded(trace.layers, config.exclude_layers),
+        evaluation_batch_size=config.evaluation_batch_size,
+        settings=settings,
+    )
+
+
+def _excluded(layers: Sequence[LayerShape], patterns: Sequence[str]) -> tuple[str, ...]:
+    names = [layer.name for layer in layers]
+    for pattern in patterns:
+        if not fnmatch.filter(names, pattern):
+            raise UserError(f"expected exclude_layers to match a layer of {', '.join(names)}, found {pattern!r}")
+    excluded = tuple(name for name in names if any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns))
+    if len(excluded) == len(names):
+        raise UserError(f"expected a layer left to compress, found all {len(names)} excluded")
+    return excluded
+
+
+def _open_or_create(path: Path, manifest: Manifest) -> Library:
+    """Open the library if it was made with the same settings; make it if there is none."""
+    if not (path / MANIFEST).exists():
+        return Library.create(path, manifest)
+    library = Library.open(path)
+    for field in dataclasses.fields(Manifest):
+        found, asked = getattr(library.manifest, field.name), getattr(manifest, field.name)
+        if field.name == "data":
+            found, asked = ({key: part[key] for key in part if key not in _WHERE_DATA_LIES} for part in (found, asked))
+        if field.name != "levels" and found != asked:
+            raise UserError(
+                f"expected the library {path} to be made with {_difference(field.name, asked, found)}: "
+                f"take another --output, or --overwrite"
+            )
+    return library
+
+
+def _difference(name: str, asked: Any, found: Any) -> str:
+    if isinstance(asked, dict) and isinstance(found, dict):
+        for key in sorted({*asked, *found}):
+            if asked.get(key) != found.get(key):
+                return _difference(key, asked.get(key), found.get(key))
+    return f"{name} = {asked!r}, found {found!r}"
