@@ -1,11 +1,17 @@
 "use strict";
 (() => {
   const { front, picks, intervals, costs } = JSON.parse(byId("data").textContent);
-  const { points, baseline } = front;
-  const layers = front.layers.map((layer) => layer.name);
+  const { points, baseline, layers } = front;
   const parts = {
     mac: "multiply-accumulates", input: "input reads", weight: "weight reads", output: "outputs", dram: "DRAM",
   };
+  // What a point knows of its layers travels as lists in the order of the layers and parts.
+  const named = (names, values) => values && Object.fromEntries(names.map((name, n) => [name, values[n]]));
+  for (const point of points) {
+    for (const key of ["bits", "density", "bytes_by_layer"]) point[key] = named(layers, point[key]);
+    const energy = point.energy_by_layer;
+    point.energy_by_layer = energy && named(layers, energy.map((values) => named(Object.keys(parts), values)));
+  }
   const measures = {
     energy_mj: { name: "Energy", unit: front.energy_unit, text: exact },
     size_kib: { name: "Size", unit: "KiB", text: exact },
@@ -102,8 +108,10 @@
     }
     Object.assign(drawChart, { yScale: y, whiskers });
     const hidden = points.length - visible.length;
+    const better = costs.length > 1 || !costs.includes(state.x);
     byId("chart-note").textContent = "The line shows the best accuracy for a cost up to here; the dashed line and the square are the uncompressed network."
-      + (state.y === "test_accuracy" ? " The search never saw the test images, so here some points lie below the line." : "")
+      + (state.y === "test_accuracy" ? " The search never saw the test images, so here some points may lie below the line." : "")
+      + (state.y !== "test_accuracy" && better ? " Points below the line are better in another objective." : "")
       + (hidden ? ` ${hidden} less accurate points are out of range.` : "");
     mark();
   }
@@ -150,7 +158,9 @@
     tip.replaceChildren(
       build("strong", {}, `Point ${point.index} · ${short(point.level)} % of weights remaining`),
       build("dl", {}, rows),
-      build("div", { class: "bits" }, "bits:", layers.map((name) => build("span", {}, name, build("b", {}, String(point.bits[name]))))),
+      layers.length > 12
+        ? build("div", { class: "bits many" }, "bits in forward order:", layers.map((name) => build("b", { class: "bare" }, String(point.bits[name]))))
+        : build("div", { class: "bits" }, "bits:", layers.map((name) => build("span", {}, name, build("b", {}, String(point.bits[name]))))),
     );
     const at = marks.find((m) => m.i === i);
     const frame = byId("chart").getBoundingClientRect();
@@ -182,8 +192,8 @@
     byId("picks").append(build("p", { class: "note" }, "Chosen by validation accuracy; the test accuracy only reports."));
     for (const key of costKeys) {
       const tenth = baseline[key] > 0 ? `${short(baseline[key] / 10)} or 10%` : "";
-      byId("budget").append(build("label", {}, `${measures[key].name} at most `,
-        build("input", { type: "text", "data-key": key, placeholder: tenth, on: { input: applyBudget } }), measures[key].unit));
+      byId("budget").append(build("label", {}, build("span", {}, `${measures[key].name} at most`),
+        build("input", { type: "text", "data-key": key, placeholder: tenth, on: { input: applyBudget } }), build("span", {}, measures[key].unit)));
     }
     byId("budget-answer").textContent = "A number, or a percentage of the uncompressed network.";
   }

@@ -13,7 +13,7 @@ from typing import Any
 
 from emomc.errors import UserError
 from emomc.files import write_text
-from emomc.front_file import Front, check_front
+from emomc.front_file import ENERGY_PARTS, Front, Point, check_front
 from emomc.picks import COST_NAMES, Pick, PickKind, cost_keys, standard_picks
 from emomc.statistics import wilson_interval
 
@@ -74,8 +74,10 @@ def _page_data(front: Front) -> dict[str, Any]:
         }
         for picked in standard_picks(front)
     ]
+    layers = [layer["name"] for layer in front["layers"]]
+    points = [_compact_point(point, layers) for point in front["points"]]
     return {
-        "front": dict(front),
+        "front": {**front, "layers": layers, "points": points},
         "picks": picks,
         "costs": cost_keys(front),
         "intervals": {
@@ -83,6 +85,20 @@ def _page_data(front: Front) -> dict[str, Any]:
             "baseline": _intervals(front["baseline"]),
         },
     }
+
+
+def _compact_point(point: Point, layers: list[str]) -> dict[str, Any]:
+    """Turn what the point knows of its layers into lists in the layers' order: the names would be most of the page."""
+    compact = dict(point)
+    for key in ("bits", "density"):
+        compact[key] = [point[key][layer] for layer in layers]
+    if sizes := point.get("bytes_by_layer"):
+        compact["bytes_by_layer"] = [sizes.get(layer, 0) for layer in layers]
+    if energy := point.get("energy_by_layer"):
+        compact["energy_by_layer"] = [
+            [float(f"{energy.get(layer, {}).get(part, 0.0):.4g}") for part in ENERGY_PARTS] for layer in layers
+        ]
+    return compact
 
 
 def _title(pick: Pick, front: Front) -> str:

@@ -122,7 +122,7 @@ def test_hostile_names_stay_text(front):
     assert not [tag for tag, _ in reader.tags if tag == "img"]
     data = json.loads(reader.text_of("script", type="application/json"))
     assert data["front"]["network"].endswith(HOSTILE)
-    assert data["front"]["layers"][1]["name"] == f"conv2{HOSTILE}"
+    assert data["front"]["layers"][1] == f"conv2{HOSTILE}"
 
 
 def test_no_test_set_yet_and_accuracies_without_counts(front):
