@@ -30,7 +30,8 @@ UNCOMPRESSED_BITS = 32
 BITS_PER_KIB = 8192
 
 _CODING_LABELS = {"normal": "normal", "csr": "CSR", "coo": "COO", "bitmap": "bitmap", "best": "best"}
-_PARTS = ("mac", "input", "weight", "output", "dram")
+PARTS = ("mac", "input", "weight", "output", "dram")
+"""Parts of the energy, by the names of ``EnergyBreakdown``."""
 _PART_OF_OPERAND = {"I": "input", "W": "weight", "O": "output"}
 
 
@@ -147,7 +148,7 @@ def energy_breakdown(
     choices = [_breakdown(population, name) for name in DATAFLOWS]
     chosen = np.argmin([choice.total for choice in choices], axis=0)
     rows = np.arange(len(chosen))
-    parts = {part: np.stack([getattr(choice, part) for choice in choices])[chosen, rows] for part in _PARTS}
+    parts = {part: np.stack([getattr(choice, part) for choice in choices])[chosen, rows] for part in PARTS}
     return EnergyBreakdown(**parts, dataflows=tuple(DATAFLOWS[index] for index in chosen), unit=choices[0].unit)
 
 
@@ -278,7 +279,7 @@ def _mac_part(population: _Population) -> Array:
 
 def _breakdown(population: _Population, dataflow: str) -> EnergyBreakdown:
     hardware, shape = population.hardware, population.bits.shape
-    parts: dict[str, Array] = {part: np.zeros(shape) for part in _PARTS}
+    parts: dict[str, Array] = {part: np.zeros(shape) for part in PARTS}
     parts["mac"] += _mac_part(population)
     for flow in population.flows(dataflow):
         part = (

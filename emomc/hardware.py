@@ -247,6 +247,10 @@ class Hardware:
         """Whether energies are absolute."""
         return self.energy_unit == "pJ"
 
+    def first_shared(self, operand: str) -> Memory:
+        """Return the innermost memory that all PEs share and that holds an operand."""
+        return next(memory for memory in self.memories if not memory.per_pe and operand in memory.operands)
+
     @property
     def off_chip(self) -> Memory | None:
         """The outermost memory, if a shared one for the same operand lies inside it; taken for the DRAM."""

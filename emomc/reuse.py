@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from emomc.calls import CallTable
-from emomc.hardware import Hardware, Memory
+from emomc.hardware import OPERANDS, Hardware, Memory
 from emomc.traffic import Flow, Survival
 
 Array = npt.NDArray[np.float64]
@@ -154,10 +154,7 @@ def _first_shared_flows(
     activation_bits: int,
 ) -> list[Flow]:
     """Accesses of the innermost shared memories, with the one operand held in place that saves the most energy."""
-    shared = {
-        operand: next(memory for memory in hardware.memories if not memory.per_pe and operand in memory.operands)
-        for operand in ("I", "W", "O")
-    }
+    shared = {operand: hardware.first_shared(operand) for operand in OPERANDS}
     stream_bits = streams[shared["W"].name]
     once = np.ones_like(calls.macs)
     moving = [
