@@ -91,6 +91,9 @@ def test_streams_by_hand():
     # Gaps 1, 4, 0: at 2 index bits one filler, (2 + 3) 4 = 20 bits; at 3 none, (3 + 3) 3 = 18 bits; at 0 (all) 24 bits.
     assert csr_index_bits(count_zero_runs(codes), 3) == 3
     assert encode(codes, 3, "csr").data == _bits([(1, 3), (3, 3), (4, 3), (7, 3), (0, 3), (2, 3)])
+    # The bytes that docs/format.md works out.
+    streams = {coding: encode(codes, 3, coding).data.hex(" ") for coding in ("csr", "coo", "bitmap")}
+    assert streams == {"csr": "19 0f 01", "coo": "99 7f 01", "bitmap": "c2 bb 00"}
     with_filler = Stream(_bits([(1, 2), (3, 3), (3, 2), (0, 3), (0, 2), (7, 3), (0, 2), (2, 3)]), "csr", 4, 2)
     np.testing.assert_array_equal(decode(with_filler, 8, 3), codes)
 
