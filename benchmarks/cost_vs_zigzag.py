@@ -2,8 +2,7 @@
 
 Needs the extra ``zigzag`` (``pip install -e .[zigzag]``). For every different layer of VGG-16, LeNet-5 and MobileNet,
 every dataflow and several memory hierarchies, ZigZag searches the loop order of least energy for the dataflow's spatial
-mapping; the two counts of the cost model are ranked against it. Nothing is pruned and all operands have 16 bits, as
-ZigZag knows no sparsity. One access moves one 16-bit word, so ZigZag's truncation to whole words does not matter.
+mapping; the two counts of the cost model are ranked against it. Fails if ``reuse`` falls below 0.9 on a network.
 """
 
 from __future__ import annotations
@@ -37,6 +36,23 @@ NETWORKS = {"vgg16": (3, 32, 32), "lenet5": (1, 32, 32), "mobilenet": (3, 32, 32
 UNROLLED = {"xy": ("OX", "OY"), "icoc": ("C", "K"), "fxfy": ("FX", "FY"), "xfx": ("OX", "FX")}
 BITS = 16
 TIE = 0.01  # energies within 1 % share a rank
+LEAST_CORRELATION = 0.9
+EXPLANATION = """\
+Every different layer of the network, every dataflow and several memory hierarchies. ZigZag searches the loop order of
+least energy for the dataflow's spatial mapping. Nothing is pruned and all operands have 16 bits, as ZigZag knows no
+sparsity; one access moves one 16-bit word, so its truncation to whole words does not matter. A MAC costs 1, the buffer
+6 and DRAM 200 per 16 bits (the ratios of Eyeriss); a register costs 0.1 or, as in Eyeriss, 1.
+
+- *Across layers*: Spearman's rank correlation over the layers, mean of the four dataflows (and the worst).
+- *Across dataflows*: the same over the four dataflows within a layer, mean of the layers (and the worst). Four ranks
+  are few: one exchange of neighbours gives 0.80.
+- *Energy*: ours over ZigZag's, median (and range) over all layers and dataflows.
+- Energies within 1 % share a rank. The paper's counts know the buffer alone; what registers and DRAM cost, the same
+  for every dataflow, is added to them.
+- `reuse` lies below 1 because ZigZag also pays for writing what arrives into the registers (and into the buffer, where
+  it comes from DRAM); the dearer the register, the more.
+- A hierarchy without registers is left out: ZigZag then gives all dataflows the same energy.
+"""
 REGISTER = Memory("register", ("I", "W", "O"), BITS, 1.0, 1.0, per_pe=True)
 CHEAP_REGISTER = dataclasses.replace(REGISTER, r_cost=0.1, w_cost=0.1)
 BUFFER = Memory("buffer", ("I", "W", "O"), BITS, 6.0, 6.0)
@@ -116,6 +132,10 @@ def zigzag_extents(layer: LayerShape) -> dict[str, int]:
 
 def zigzag_workload(layer: LayerShape, extents: dict[str, int]) -> list[dict[str, Any]]:
     (sy, sx), (dy, dx) = layer.stride, layer.dilation
+    iy, ix = layer.calls[0].input_size
+    # Without its padding ZigZag would fetch the border from DRAM.
+    border_x = max(0, sx * (extents["OX"] - 1) + dx * (extents["FX"] - 1) + 1 - ix)
+    border_y = max(0, sy * (extents["OY"] - 1) + dy * (extents["FY"] - 1) + 1 - iy)
     return [
         {
             "id": 0,
@@ -126,6 +146,9 @@ def zigzag_workload(layer: LayerShape, extents: dict[str, int]) -> list[dict[str
             "loop_sizes": list(extents.values()),
             "operand_precision": {"I": BITS, "W": BITS, "O": BITS, "O_final": BITS},
             "operand_source": {"W": 0, "I": 0},
+            "pr_loop_dims": ["IX", "IY"],
+            "pr_loop_sizes": [ix, iy],
+            "padding": [[border_x - border_x // 2, border_x // 2], [border_y - border_y // 2, border_y // 2]],
         }
     ]
 
@@ -237,33 +260,57 @@ def energy_key(title: str, dataflow: str, layer: LayerShape) -> str:
     return f"{title} {dataflow} {json.dumps(dataclasses.replace(layer, name='').to_dict(), sort_keys=True)}"
 
 
-def compare(known: dict[str, float]) -> list[str]:
-    """Return the rows of the table."""
+@dataclasses.dataclass(frozen=True)
+class Agreement:
+    """How well some counts agree with ZigZag on one network and hardware."""
+
+    title: str
+    network: str
+    layers: int
+    counts: str
+    across_layers: list[float]
+    """By dataflow."""
+    across_dataflows: list[float]
+    """By layer, where the dataflows differ."""
+    ratio: np.ndarray
+
+    @property
+    def holds(self) -> bool:
+        means = (np.mean(self.across_layers), np.mean(self.across_dataflows or [1.0]))
+        return self.counts != "reuse" or min(means) >= LEAST_CORRELATION
+
+    def __str__(self) -> str:
+        dataflows = _mean_and_worst(self.across_dataflows) if self.across_dataflows else "-"
+        ratios = f"{np.median(self.ratio):.2f} ({self.ratio.min():.2f} to {self.ratio.max():.2f})"
+        ratios = "-" if self.counts == "MACs alone" else ratios
+        cells = (self.title, self.network, self.layers, self.counts, _mean_and_worst(self.across_layers))
+        return f"| {' | '.join(map(str, (*cells, dataflows, ratios)))} |"
+
+
+def _mean_and_worst(values: list[float]) -> str:
+    return f"{np.mean(values):.2f} ({min(values):.2f})"
+
+
+def compare(known: dict[str, float]) -> list[Agreement]:
+    """Rank both counts, and the number of MACs, against ZigZag's energies."""
     rows = []
     for title, target in HARDWARE.items():
         for network in NETWORKS:
             layers = different_layers(network)
             theirs = np.array([[known[energy_key(title, d, layer)] for layer in layers] for d in DATAFLOWS])
-            for counts in ("paper", "reuse"):
-                ours = np.array([our_energy(layers, d, target, counts) for d in DATAFLOWS])
-                rows.append(row(title, network, counts, ours, theirs))
-            macs = np.broadcast_to(tabulate_calls(layers).macs, theirs.shape)
-            rows.append(row(title, network, "MACs alone", macs, theirs))
+            sides = {
+                counts: np.array([our_energy(layers, d, target, counts) for d in DATAFLOWS])
+                for counts in ("paper", "reuse")
+            }
+            sides["MACs alone"] = np.broadcast_to(tabulate_calls(layers).macs, theirs.shape)
+            for counts, ours in sides.items():
+                by_dataflow = [rank_correlation(a, b) for a, b in zip(ours, theirs, strict=True)]
+                by_layer = [rank_correlation(a, b) for a, b in zip(ours.T, theirs.T, strict=True)]
+                known_by_dataflow = [value for value in by_dataflow if value is not None]
+                known_by_layer = [value for value in by_layer if value is not None]
+                found = (len(layers), counts, known_by_dataflow, known_by_layer, ours / theirs)
+                rows.append(Agreement(title, network, *found))
     return rows
-
-
-def row(title: str, network: str, counts: str, ours: np.ndarray, theirs: np.ndarray) -> str:
-    by_dataflow = [rank_correlation(a, b) for a, b in zip(ours, theirs, strict=True)]
-    by_layer = [rank_correlation(a, b) for a, b in zip(ours.T, theirs.T, strict=True)]
-    across_layers = [value for value in by_dataflow if value is not None]
-    across_dataflows = [value for value in by_layer if value is not None]
-    ratio = np.round(ours / theirs, 2)
-    dataflows = f"{np.mean(across_dataflows):.2f}" if across_dataflows else "-"
-    ratios = "-" if counts == "MACs alone" else f"{np.median(ratio):.2f} ({ratio.min():.2f} to {ratio.max():.2f})"
-    return (
-        f"| {title} | {network} | {ours.shape[1]} | {counts} | {np.mean(across_layers):.2f} "
-        f"({min(across_layers):.2f}) | {dataflows} | {ratios} |"
-    )
 
 
 def main() -> None:
@@ -283,22 +330,17 @@ def main() -> None:
             f"`python benchmarks/cost_vs_zigzag.py --loops {options.loops}`, ZigZag {version('zigzag-dse')}, "
             f"{datetime.datetime.now(datetime.timezone.utc):%Y-%m-%d}, {platform.machine()}; nothing is random.",
             "",
-            __doc__.split("\n\n", 1)[1].strip().split(". ", 1)[1].replace("\n", " "),
-            "",
-            "- *Layers*: Spearman's rank correlation over the network's different layers, mean of the four dataflows "
-            "(and the worst).",
-            "- *Dataflows*: the same over the four dataflows within a layer, mean of the layers where they differ.",
-            "- *Energy*: ours over ZigZag's, median (and range) of all layers and dataflows.",
-            "- Energies within 1 % share a rank. A MAC costs 1, the buffer 6 and DRAM 200 per 16 bits (Eyeriss).",
-            "",
-            "| hardware | network | layers | counts | layers | dataflows | energy |",
+            EXPLANATION,
+            "| hardware | network | layers | counts | across layers | across dataflows | energy |",
             "|---|---|---|---|---|---|---|",
-            *rows,
+            *map(str, rows),
             "",
         ]
     )
     write_text(options.out, text)
     print(text)
+    if not all(row.holds for row in rows):
+        raise SystemExit(f"expected rank correlations of reuse >= {LEAST_CORRELATION}, found less")
 
 
 if __name__ == "__main__":

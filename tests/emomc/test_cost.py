@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from emomc.cost import (
     CODINGS,
+    PARTS,
     coding_label,
     cycles_to_ms,
     energy_breakdown,
@@ -292,6 +293,22 @@ def test_depthwise_under_icoc_reads_what_remains() -> None:
     assert energy.weight[0, 0] == pytest.approx(7.28e-9 * macs * (q + 1) / 16)
     assert energy.output[0, 0] == pytest.approx((7.28e-9 + 4.47e-9) * macs * p)
     assert energy.dram[0, 0] == 0
+
+
+def test_worked_layer_of_the_documentation() -> None:
+    layer = conv(6, 16, 10, 5, input_side=14)
+    paper = energy_breakdown([layer], [[4]], [[0.25]], dataflow="xy", hardware=FPGA)
+    found = [getattr(paper, part)[0, 0] * 1e9 for part in PARTS]
+    assert found == pytest.approx([306_000, 436_800, 5_460, 7_152, 0])
+    sizes = [estimate_size_bits([layer], [[4]], [[0.25]], coding=coding)[0, 0] for coding in CODINGS]
+    assert sizes == pytest.approx([9_600, 4_200, 9_000])
+    hardware = load_hardware("eyeriss_ratio")
+    reuse = energy_breakdown([layer], [[4]], [[0.25]], dataflow="xy", hardware=hardware, coded_bits=[[4_500]])
+    found = [getattr(reuse, part)[0, 0] for part in PARTS]
+    assert found == pytest.approx([15_000, 420_000, 16_687.5, 129_600, 611_450])
+    cycles = estimate_cycles([layer], [[4]], [[0.25]], dataflow="xy", hardware=hardware)
+    assert cycles[0, 0] == pytest.approx(600)
+    assert cycles_to_ms(cycles, hardware)[0, 0] == pytest.approx(0.003)
 
 
 def test_24_channels_are_counted_by_chance_and_25_always() -> None:
