@@ -240,7 +240,7 @@ def check_description(description: NetworkDescription) -> None:
         UserError: an entry has no place in the format.
     """
     names, digest = description.class_names, description.network_source_sha256
-    if not isinstance(description.network, str) or not description.network:
+    if not isinstance(description.network, str) or not description.network.isprintable() or not description.network:
         raise UserError(f"expected the name of a network, found {description.network!r}")
     if not isinstance(description.network_args, dict):
         raise UserError(f"expected the arguments of a network by name, found {type(description.network_args).__name__}")
@@ -267,6 +267,8 @@ def _check_names(layers: Sequence[str], tensors: Sequence[str]) -> None:
     for name in (*layers, *tensors):
         if not 1 <= len(name.encode()) <= MAX_NAME_BYTES:
             raise UserError(f"expected names of 1 to {MAX_NAME_BYTES} bytes, found one of {len(name.encode())}")
+        if not name.isprintable():
+            raise UserError(f"expected names that can be printed, found {name!r}")
 
 
 def _check_layer(layer: PackedLayer) -> None:

@@ -166,9 +166,13 @@ class _Reader:
             raise UserError(f"expected names one after another, found one of {length} bytes at {offset}")
         self._name_position += length
         try:
-            return self._names[offset : offset + length].decode()
+            name = self._names[offset : offset + length].decode()
         except UnicodeDecodeError:
             raise UserError("expected names in UTF-8, found other bytes") from None
+        # Errors show names, and a terminal would obey what is no text.
+        if not name.isprintable():
+            raise UserError(f"expected names that can be printed, found {name!r}")
+        return name
 
     def _take(self, length: int) -> bytes:
         if length > self._end - self._position:

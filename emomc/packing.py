@@ -23,8 +23,8 @@ def describe(manifest: Manifest) -> NetworkDescription:
         network_source_sha256=manifest.network_source_sha256,
         input_shape=manifest.input_shape,
         class_names=tuple(manifest.class_names),
-        mean=tuple(manifest.mean),
-        std=tuple(manifest.std),
+        mean=tuple(manifest.mean or ()),
+        std=tuple(manifest.std or ()),
     )
 
 

@@ -236,6 +236,12 @@ def test_hostile_fields_are_refused_by_name(change, message):
         parse_packed(checked(change(body)))
 
 
+def test_names_that_a_terminal_would_obey_are_not_shown():
+    body = pack_bytes(random_network(0, (4, 4, 4), 0.3), "csr")[:-4]
+    with pytest.raises(UserError, match=r"^expected names that can be printed, found 'con\\n'$"):
+        parse_packed(checked(body.replace(b"convdepth", b"con\ndepth")))
+
+
 def test_an_all_zero_layer_may_not_claim_more_weights_than_allowed():
     network = random_network(0, (4, 4, 4), 0.0)
     data = pack_bytes(network, "csr")
@@ -265,6 +271,7 @@ def test_numbers_that_are_not_finite_are_neither_written_nor_read(number):
         ({"mean": (0.1, 0.2)}, "per channel"),
         ({"std": (0.0,)}, "positive deviations"),
         ({"class_names": ()}, "1 to 65536 classes"),
+        ({"network": "lenet5\n"}, "name of a network"),
         ({"input_shape": (1, 0, 32)}, "in 1..65536"),
         ({"network_args": {"layer": object()}}, "fit into JSON"),
         ({"class_names": ("a" * 2**20,)}, "bytes of metadata"),
@@ -291,6 +298,7 @@ def test_layers_and_tensors_that_do_not_fit_are_refused():
     refused("row of float32 scales", scale=np.ones(1))
     refused("name of its own", name="depthwise")
     refused("1 to 65535 bytes", name="")
+    refused(r"can be printed, found 'conv\\x1b\[2J'", name="conv\x1b[2J")
     refused("convolution or linear", codes=np.zeros(3, np.int8))
     refused("name of its own", {**TENSORS, "conv.weight": np.ones(1, np.float32)})
     refused("plain type", {"odd": np.array(["text"])})
