@@ -161,7 +161,9 @@ class ParetoCheckpoint(Checkpoint):
         return once and trainer.check_val_every_n_epoch == 1
 
     def _update(self, trainer: pl.Trainer) -> None:
-        if trainer.fast_dev_run or trainer.sanity_checking or trainer.state.fn != TrainerFn.FITTING:
+        # Lightning sets fast_dev_run from outside of the class, so type checkers do not know it.
+        dry_run = bool(getattr(trainer, "fast_dev_run", False))
+        if dry_run or trainer.sanity_checking or trainer.state.fn != TrainerFn.FITTING:
             return
         # Rank 0 alone decides: metrics may be logged there only, or differ between ranks.
         plan = trainer.strategy.broadcast(self._plan(trainer) if trainer.is_global_zero else None)

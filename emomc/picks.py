@@ -225,7 +225,7 @@ def _budget(rule: Pick, front: Front) -> tuple[int, str]:
     )
     meeting = [i for i, point in enumerate(points) if all(point[cost] <= value for cost, value in limits)]
     if not meeting:
-        position = min(range(len(points)), key=lambda i: max(_excess(points[i][cost], value) for cost, value in limits))
+        position = min(range(len(points)), key=lambda i: _excess(points[i], limits))
         costs = " and ".join(_amount(cost, points[position][cost], front) for cost, _ in limits)
         raise UserError(
             f"expected a point that needs {wanted}, found none; the nearest is point {points[position]['index']} "
@@ -329,9 +329,10 @@ def _absolute(limit: Limit, front: Front) -> float:
     return float(base) * limit.value / 100
 
 
-def _excess(value: float, limit: float) -> float:
-    """How far a cost is from its limit, comparable between costs of different units."""
-    return value / limit if limit > 0 else value - limit + 1
+def _excess(point: Point, limits: list[tuple[str, float]]) -> tuple[float, list[float]]:
+    """How far a point is from its limits: by the worst ratio, comparable between units; of equals by the costs."""
+    ratios = [point[cost] / value if value > 0 else point[cost] + 1 for cost, value in limits]
+    return max(ratios), [point[cost] for cost, _ in limits]
 
 
 def _require(cost: str, points: list[Point]) -> None:
