@@ -1,13 +1,15 @@
 """Energy, size and cycles of a whole population of compressed networks at once.
 
-Every function takes one row per candidate and one column per layer, and loops over neither. Biases, normalisation,
-activations and pooling cost nothing. ``docs/cost_model.md`` explains the model with one worked layer.
+Every function takes one row per candidate and one column per layer, and loops over neither; candidates are only cut
+into large blocks. Biases, normalisation, activations and pooling cost nothing. ``docs/cost_model.md`` explains the
+model with one worked layer.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+import functools
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +30,7 @@ CODINGS = ("normal", "csr", "coo")
 UNCOMPRESSED_BITS = 32
 """Bits of a weight that is left as it is (fp32)."""
 BITS_PER_KIB = 8192
+_BLOCK_VALUES = 1 << 14
 
 _CODING_LABELS = {"normal": "normal", "csr": "CSR", "coo": "COO", "bitmap": "bitmap", "best": "best"}
 PARTS = ("mac", "input", "weight", "output", "dram")
@@ -78,10 +81,26 @@ class _Population:
 
     calls: CallTable
     bits: Array
+    density: Array
     coded_bits: Array | None
-    survival: Survival
     hardware: Hardware
     activation_bits: int
+
+    @functools.cached_property
+    def survival(self) -> Survival:
+        """Chances of accesses at the candidates' densities."""
+        return Survival(self.density)
+
+    def blocks(self) -> Iterator[tuple[slice, _Population]]:
+        """Cut the candidates into blocks whose intermediate arrays stay in the processor's cache."""
+        rows = max(1, _BLOCK_VALUES // self.bits.shape[1])
+        for start in range(0, len(self.bits), rows):
+            block = slice(start, start + rows)
+            coded_bits = None if self.coded_bits is None else self.coded_bits[block]
+            yield (
+                block,
+                dataclasses.replace(self, bits=self.bits[block], density=self.density[block], coded_bits=coded_bits),
+            )
 
     def flows(self, dataflow: str) -> list[Flow]:
         """Return what moves at each memory under a dataflow."""
@@ -127,7 +146,10 @@ def estimate_energy(
     check_dataflow(dataflow)
     population = _population(layers, bits, density, hardware, coded_bits, activation_bits)
     names = DATAFLOWS if dataflow == BEST else (dataflow,)
-    return np.min([_energy_total(population, name) for name in names], axis=0)
+    energy = np.empty(len(population.bits))
+    for rows, block in population.blocks():
+        energy[rows] = np.min([_energy_total(block, name) for name in names], axis=0)
+    return energy
 
 
 def energy_breakdown(
@@ -333,8 +355,8 @@ def _population(
     return _Population(
         calls=calls,
         bits=checked_bits,
+        density=checked_density,
         coded_bits=checked_coded,
-        survival=Survival(checked_density),
         hardware=hardware,
         activation_bits=hardware.precision.I if activation_bits is None else activation_bits,
     )
