@@ -17,8 +17,9 @@ import numpy.typing as npt
 from emomc.calls import CallTable, check_layers, tabulate_calls
 from emomc.dataflow import BEST, DATAFLOWS, check_dataflow
 from emomc.errors import UserError
-from emomc.hardware import AffineMac, BilinearMac, Hardware, Mac, TableMac
+from emomc.hardware import Hardware
 from emomc.layers import LayerShape
+from emomc.mac import mac_energy
 from emomc.paper_counts import paper_flows
 from emomc.reuse import array_use, reuse_flows
 from emomc.traffic import Flow, Survival
@@ -243,58 +244,35 @@ def estimate_size_bits(
 
 
 def normal_bits(weights: Array, bits: Array, density: Array) -> Array:
-    """All weights one after the other, zeros included: N q. Source: the paper."""
+    """All weights one after the other, zeros included: N q. Ignores scales and biases. Source: the paper."""
     return np.broadcast_to(weights * bits, np.shape(density))
 
 
 def csr_bits(weights: Array, bits: Array, density: Array) -> Array:
     """Remaining weights, each with 3 bits for the zeros before it: N p (q + 3). Source: the paper.
 
-    Ignores the filler entries that more than 7 zeros in a row need, so it is short by up to 3x at low densities.
+    Ignores the filler entries that more than 7 zeros in a row need, so it is short by up to 3x at low densities; also
+    scales and biases.
     """
     return weights * density * (bits + 3)
 
 
 def coo_bits(weights: Array, bits: Array, density: Array) -> Array:
-    """Remaining weights, each with its position: N p round(q + log2 N). Source: the paper."""
+    """Remaining weights, each with its position: N p round(q + log2 N). Source: the paper.
+
+    Ignores that a position needs a whole number of bits, rounded up, and scales and biases.
+    """
     return weights * density * np.rint(bits + np.log2(weights))
 
 
 _SIZE_FORMULAS = {"normal": normal_bits, "csr": csr_bits, "coo": coo_bits}
 
 
-def mac_energy(mac: Mac, bits: Array, activation_bits: int) -> Array:
-    """Return the energy of one multiply-accumulate, in the hardware's unit, same shape as ``bits``."""
-    for kind, formula in _MAC_FORMULAS.items():
-        if isinstance(mac, kind):
-            return formula(mac, bits, activation_bits)  # type: ignore[operator]
-    raise UserError(f"expected a MAC model among affine, bilinear, table, found {type(mac).__name__}")
-
-
-def affine_mac(mac: AffineMac, bits: Array, activation_bits: int) -> Array:
-    """base + per_weight_bit q; the activation's bits do not count. Source: the paper, with base = per_weight_bit."""
-    return mac.base + mac.per_weight_bit * bits
-
-
-def bilinear_mac(mac: BilinearMac, bits: Array, activation_bits: int) -> Array:
-    """per_bit2 q A + add, for A bits of activation: an array multiplier has q A cells. Source: Horowitz 2014."""
-    return mac.per_bit2 * activation_bits * bits + mac.add
-
-
-def table_mac(mac: TableMac, bits: Array, activation_bits: int) -> Array:
-    """One operation of the narrowest multiplier that holds the weight, times the slices of what is too wide."""
-    widths = np.array(sorted(mac.by_weight_bits))
-    energies = np.array([mac.by_weight_bits[int(width)] for width in widths], dtype=np.float64)
-    narrowest = np.minimum(np.searchsorted(widths, bits), len(widths) - 1)
-    weight_slices = np.ceil(bits / widths[-1]).clip(min=1)
-    return energies[narrowest] * weight_slices * np.ceil(activation_bits / mac.activation_bits)
-
-
-_MAC_FORMULAS = {AffineMac: affine_mac, BilinearMac: bilinear_mac, TableMac: table_mac}
-
-
 def _mac_part(population: _Population) -> Array:
-    """MACs of remaining weights x the energy of one: M p e(q)."""
+    """MACs of remaining weights x the energy of one: M p e(q).
+
+    Ignores idle PEs and zero activations. Source: the paper.
+    """
     per_mac = mac_energy(population.hardware.operational_array.mac, population.bits, population.activation_bits)
     return per_mac * population.survival.of(np.ones_like(population.calls.macs)) * population.calls.macs
 
@@ -304,9 +282,7 @@ def _breakdown(population: _Population, dataflow: str) -> EnergyBreakdown:
     parts: dict[str, Array] = {part: np.zeros(shape) for part in PARTS}
     parts["mac"] += _mac_part(population)
     for flow in population.flows(dataflow):
-        part = (
-            "dram" if flow.memory is hardware.off_chip else {"I": "input", "W": "weight", "O": "output"}[flow.operand]
-        )
+        part = "dram" if flow.memory is hardware.off_chip else _PART_OF_OPERAND[flow.operand]
         parts[part] += flow.energy
     per_layer = {part: population.calls.per_layer(energy) * hardware.energy_scale for part, energy in parts.items()}
     return EnergyBreakdown(**per_layer, dataflows=(dataflow,) * shape[0], unit=hardware.energy_label)
@@ -320,6 +296,11 @@ def _energy_total(population: _Population, dataflow: str) -> Array:
 
 
 def _cycles(population: _Population, dataflow: str) -> Array:
+    """MACs / used PEs x the chance that a step has a weight left, or the bits moved / bandwidth where that is more.
+
+    Ignores the filling of the array and memories that wait for each other. Source: ours; dense and without bandwidths
+    it is the usual count of steps.
+    """
     calls, hardware = population.calls, population.hardware
     use = array_use(calls, dataflow, hardware.operational_array.sizes)
     cycles = population.survival.of(use.weights) * use.steps

@@ -2,7 +2,11 @@
 
 Known: arrays of any size, the halo, stride and dilation of the input map, reuse over time of one operand, memories of
 the PEs, memories further out such as DRAM, grouped and linear layers. Ignored: the fill of a memory from the next one
-out, maps that do not fit in a memory, transfers between PEs, the compression of feature maps.
+out, maps that do not fit in a memory, transfers between PEs, the compression of feature maps, zero activations.
+
+Source: ours, in the terms of Mei et al., "ZigZag: Enlarging Joint Architecture-Mapping Design Space Exploration for
+DNN Accelerators", IEEE Transactions on Computers 70(8), 2021, with which it is compared in ``docs/results``; the
+factors for pruned weights generalise those of the EMOMC paper.
 """
 
 from __future__ import annotations

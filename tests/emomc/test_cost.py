@@ -19,12 +19,12 @@ from emomc.cost import (
     estimate_energy,
     estimate_size,
     estimate_size_bits,
-    mac_energy,
 )
 from emomc.dataflow import DATAFLOWS, check_dataflow, dataflow_label
 from emomc.errors import UserError
 from emomc.hardware import AffineMac, BilinearMac, TableMac, load_hardware, preset_names
 from emomc.layers import LayerCall, LayerShape
+from emomc.mac import mac_energy
 
 FPGA = load_hardware("emomc_fpga")
 
