@@ -1,51 +1,93 @@
-"""What candidates cost: from genotypes to energy and size, a whole population at once."""
+"""What candidates cost: from genotypes to energy, size and cycles, a whole population at once."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from emomc.cost import estimate_energy, estimate_size
+from emomc.coding import count_zero_runs, stream_bits
+from emomc.compressed import CompressedNetworks
+from emomc.cost import (
+    BITS_PER_KIB,
+    CODINGS,
+    EnergyBreakdown,
+    cycles_to_ms,
+    energy_breakdown,
+    estimate_cycles,
+    estimate_energy,
+    estimate_size_bits,
+)
+from emomc.errors import UserError
 from emomc.genotype import Genotype
 from emomc.hardware import Hardware
+from emomc.layer_report import LayerReport, layer_report
 from emomc.library import DENSE, Library
+from emomc.packed import layer_bytes, packed_size_bytes
+from emomc.packing import library_fixed_bytes, scale_counts
 from emomc.quantization import UNCOMPRESSED_BITS
 
 FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
 
-COLUMNS = {"energy": "energy_mj", "size": "size_kib"}
-"""Objective -> the column of ``CostModel.costs`` that it minimises."""
+PAPER, EXACT = "paper", "exact"
 
 
 class CostModel:
-    """The paper's formulas applied to one library's networks.
+    """Costs the networks of one library under one accelerator, dataflow, coding and accounting.
 
-    Densities are those of the library's masks. Layers that the library excludes cost what they cost uncompressed.
+    ``paper`` accounting applies the paper's formulas to the densities of the library's masks. ``exact`` counts the
+    weights that are not zero after quantization, and the bytes of the packed file. What depends on (level, layer, bits)
+    alone is counted once, when it is first asked for.
     """
 
-    def __init__(self, library: Library, hardware: Hardware, *, dataflow: str, coding: str) -> None:
-        """Tabulate the densities of the library's levels.
+    def __init__(
+        self,
+        networks: CompressedNetworks,
+        hardware: Hardware,
+        *,
+        dataflow: str,
+        coding: str,
+        accounting: str = EXACT,
+        activation_bits: int | None = None,
+    ) -> None:
+        """Take the library's networks and the accelerator.
 
         Args:
-            library: layers and levels.
+            networks: the candidates.
             hardware: the accelerator.
             dataflow: see ``estimate_energy``.
-            coding: see ``estimate_size``.
+            coding: ``normal``, ``csr``, ``coo``; with exact accounting also ``bitmap`` and ``best`` (per layer).
+            accounting: ``exact`` or ``paper``.
+            activation_bits: bits of an activation in place of the hardware's.
+
+        Raises:
+            UserError: the paper has no formula for the coding.
         """
+        if accounting == PAPER and coding not in CODINGS:
+            raise UserError(f"expected a coding of {', '.join(CODINGS)} with paper accounting, found {coding!r}")
+        manifest = networks.library.manifest
         self.hardware = hardware
         self.dataflow = dataflow
         self.coding = coding
-        self._layers = library.manifest.layers
-        compressed = {layer.name for layer in library.manifest.compressed_layers}
-        self._searched = np.array([layer.name in compressed for layer in self._layers])
-        self._density = {
-            record.percent: np.array(
-                [record.remaining.get(layer.name, layer.weights) / layer.weights for layer in self._layers]
-            )
-            for record in library.manifest.levels
-        }
+        self.accounting = accounting
+        self.layers = manifest.layers
+        self._networks = networks
+        self._activation_bits = activation_bits
+        self._searched = np.array([layer.name not in manifest.excluded_layers for layer in self.layers])
+        self._weights = np.array([layer.weights for layer in self.layers])
+        self._scales = scale_counts(networks)
+        self._fixed_bytes = library_fixed_bytes(networks)
+        # (level, layer, bits) -> nonzero weights, bits of the coded stream.
+        self._counts: dict[tuple[int, int, int], tuple[int, int]] = {}
+
+    @property
+    def columns(self) -> dict[str, str]:
+        """Objective -> the column of ``costs`` that it minimises."""
+        latency = "cycles" if self.hardware.clock_mhz is None else "latency_ms"
+        return {"energy": "energy_mj" if self.hardware.has_joules else "energy_mac16", "size": "size_kib", "latency": latency}
 
     def costs(self, genotypes: Sequence[Genotype]) -> dict[str, FloatArray]:
         """Return each cost of each genotype.
@@ -54,31 +96,111 @@ class CostModel:
             genotypes: n of them.
 
         Returns:
-            ``energy_mj`` (energy of one image) and ``size_kib`` (1 KiB = 8,192 bits), each of shape (n,).
+            Columns of shape (n,): ``energy_mj`` of one image (``energy_mac16``, in 16-bit MACs, where the hardware's
+            energies are relative), ``size_kib`` and with exact accounting ``size_bytes``, ``cycles`` of one image, and
+            ``latency_ms`` where the hardware has a clock.
         """
-        bits, density = self._tables(genotypes)
-        energy = estimate_energy(self._layers, bits, density, dataflow=self.dataflow, hardware=self.hardware)
-        size = estimate_size(self._layers, bits, density, coding=self.coding)
-        return {"energy_mj": energy, "size_kib": size}
+        return self._costs(*self._tables(genotypes))
 
     def uncompressed(self) -> dict[str, float]:
-        """Return the costs of the dense network at 32 bits, stored densely, under the same dataflow."""
-        bits = np.full((1, len(self._layers)), UNCOMPRESSED_BITS)
-        density = np.ones(bits.shape)
-        energy = estimate_energy(self._layers, bits, density, dataflow=self.dataflow, hardware=self.hardware)
-        size = estimate_size(self._layers, bits, density, coding="normal")
-        return {"energy_mj": float(energy[0]), "size_kib": float(size[0])}
+        """Return the costs of the dense network at 32 bits, every weight stored, under the same dataflow."""
+        bits = np.full((1, len(self.layers)), UNCOMPRESSED_BITS)
+        stored = (self._weights * UNCOMPRESSED_BITS)[None, :].astype(np.int64)
+        costs = self._costs(bits, np.ones(bits.shape), stored, stored_scales=np.zeros(len(self.layers), np.int64))
+        return {name: float(column[0]) for name, column in costs.items()}
 
-    def density(self, level: int) -> dict[str, float]:
-        """Return the density of each layer at a level, 0..1."""
-        values = self._density[level]
-        return {layer.name: float(value) for layer, value in zip(self._layers, values, strict=True)}
+    def density(self, genotype: Genotype) -> dict[str, float]:
+        """Return the fraction of each layer's weights that the accounting takes for nonzero, 0..1."""
+        _, density, _ = self._tables([genotype])
+        return {layer.name: float(value) for layer, value in zip(self.layers, density[0], strict=True)}
 
-    def _tables(self, genotypes: Sequence[Genotype]) -> tuple[NDArray[np.int64], FloatArray]:
-        bits = np.full((len(genotypes), len(self._layers)), UNCOMPRESSED_BITS)
+    def energy_by_layer(self, genotypes: Sequence[Genotype]) -> EnergyBreakdown:
+        """Return the energy of each genotype by layer and part."""
+        bits, density, stored = self._tables(genotypes)
+        return energy_breakdown(self.layers, bits, density, **self._options(stored))
+
+    def bytes_by_layer(self, genotypes: Sequence[Genotype]) -> FloatArray:
+        """Return the bytes of each layer as it is stored, shape (n, layers)."""
+        bits, density, stored = self._tables(genotypes)
+        if self.accounting == EXACT:
+            return layer_bytes(stored, self._scales).astype(np.float64)
+        return estimate_size_bits(self.layers, bits, density, coding=self.coding) / 8
+
+    def report(self, genotype: Genotype) -> LayerReport:
+        """Return what each layer of one genotype costs."""
+        bits, density, stored = self._tables([genotype])
+        options = self._options(stored)
+        coded = options.pop("coded_bits")
+        return layer_report(
+            self.layers,
+            bits[0],
+            density[0],
+            coded_bits=None if coded is None else coded[0],
+            stored_bits=8 * self.bytes_by_layer([genotype])[0],
+            **options,
+        )
+
+    def _costs(
+        self, bits: IntArray, density: FloatArray, stored: IntArray, stored_scales: IntArray | None = None
+    ) -> dict[str, FloatArray]:
+        options = self._options(stored)
+        cycles = estimate_cycles(self.layers, bits, density, **options).sum(axis=1)
+        costs = {self.columns["energy"]: estimate_energy(self.layers, bits, density, **options)}
+        if self.accounting == EXACT:
+            scales = self._scales if stored_scales is None else stored_scales
+            size = packed_size_bytes(self._fixed_bytes, stored, scales)
+            costs |= {"size_kib": size / 1024, "size_bytes": size.astype(np.float64)}
+        else:
+            paper = estimate_size_bits(self.layers, bits, density, coding=self.coding)
+            costs["size_kib"] = paper.sum(axis=1) / BITS_PER_KIB
+        costs["cycles"] = cycles
+        if self.hardware.clock_mhz is not None:
+            costs["latency_ms"] = cycles_to_ms(cycles, self.hardware)
+        return costs
+
+    def _options(self, stored: IntArray) -> dict[str, Any]:
+        return {
+            "dataflow": self.dataflow,
+            "hardware": self.hardware,
+            "coded_bits": stored if self.accounting == EXACT else None,
+            "activation_bits": self._activation_bits,
+        }
+
+    def _tables(self, genotypes: Sequence[Genotype]) -> tuple[IntArray, FloatArray, IntArray]:
+        """Return bits, density and coded bits of each genotype's layers, each of shape (n, layers)."""
+        bits = np.full((len(genotypes), len(self.layers)), UNCOMPRESSED_BITS)
         bits[:, self._searched] = [genotype.bits for genotype in genotypes]
-        density = np.array([self._density[genotype.level] for genotype in genotypes])
-        return bits, density
+        levels = [genotype.level for genotype in genotypes]
+        if self.accounting == PAPER:
+            density = np.array([paper_density(self._networks.library, level) for level in levels])
+            return bits, density, np.zeros(bits.shape, np.int64)
+        counts = np.array(
+            [
+                [self._count(level, layer, int(width)) for layer, width in enumerate(row)]
+                for level, row in zip(levels, bits, strict=True)
+            ]
+        )
+        return bits, counts[:, :, 0] / self._weights, counts[:, :, 1]
+
+    def _count(self, level: int, layer: int, bits: int) -> tuple[int, int]:
+        """Return the nonzero weights of a layer and the bits of its coded stream."""
+        key = (level, layer, bits)
+        if key not in self._counts:
+            self._counts[key] = self._count_now(level, self.layers[layer].name, bits)
+        return self._counts[key]
+
+    def _count_now(self, level: int, name: str, bits: int) -> tuple[int, int]:
+        if bits == UNCOMPRESSED_BITS:
+            weights = self._networks.level(level).weights[name]
+            return int(weights.count_nonzero()), weights.numel() * UNCOMPRESSED_BITS
+        runs = count_zero_runs(self._networks.quantized(level, name, bits).codes.cpu().numpy())
+        return runs.nonzeros, stream_bits(runs, bits, self.coding)
+
+
+def paper_density(library: Library, level: int) -> FloatArray:
+    """Return the fraction of each layer's weights that a level's masks leave, shape (layers,); 1 where excluded."""
+    remaining = library.record(level).remaining
+    return np.array([remaining.get(layer.name, layer.weights) / layer.weights for layer in library.manifest.layers])
 
 
 def uncompressed_genotype(library: Library) -> Genotype:

@@ -29,6 +29,7 @@ from emomc.interrupt import deferred_interrupt
 from emomc.library import Library
 from emomc.lightning_modules.data import DataConfig, build_data, load_split
 from emomc.networks import build_network
+from emomc.quiet import quiet_lightning
 from emomc.search_callback import SearchCallback
 from emomc.search_config import SearchConfig
 from emomc.search_state import Candidate, Search
@@ -74,15 +75,21 @@ def run_search(
     """
     library = library if isinstance(library, Library) else Library.open(library)
     fabric = fabric or Fabric(accelerator="auto", devices=1)
-    cost_model = CostModel(library, load_hardware(config.hardware), dataflow=config.dataflow, coding=config.coding)
-    search = Search(library, config, library.path.parent / "search" / name, _space(library, config), cost_model)
-    observers = callbacks if fabric.is_global_zero else ()
     network = network or build_own_network(library)
     quantizer = Quantizer(config.quantizer, config.per_channel)
     networks = CompressedNetworks(library, network, quantizer, device=fabric.device)
+    cost_model = CostModel(
+        networks,
+        load_hardware(config.hardware),
+        dataflow=config.dataflow,
+        coding=config.coding,
+        accounting=config.accounting,
+    )
+    search = Search(library, config, library.path.parent / "search" / name, _space(library, config), cost_model)
+    observers = callbacks if fabric.is_global_zero else ()
     data = data or build_data(DataConfig(**library.manifest.data))
     images, labels = load_split(data, "validation")
-    with _search_folder(search, fabric, overwrite=overwrite):
+    with quiet_lightning(), _search_folder(search, fabric, overwrite=overwrite):
         order = load_image_order(library, network, images, labels, fabric)
         evaluator = _evaluator(networks, images[order], labels[order], config)
         log = EvaluationLog(

@@ -8,9 +8,10 @@ from typing import Literal
 from emomc.errors import UserError
 from emomc.quantization import MAX_BITS, MIN_BITS, QuantizerMethod
 
-Objective = Literal["accuracy", "energy", "size"]
+Objective = Literal["accuracy", "energy", "size", "latency"]
 Dataflow = Literal["xy", "icoc", "fxfy", "xfx", "best"]
-Coding = Literal["normal", "csr", "coo"]
+Coding = Literal["normal", "csr", "coo", "bitmap", "best"]
+Accounting = Literal["exact", "paper"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,11 +23,13 @@ class SearchConfig:
     """
 
     objectives: tuple[Objective, ...] = ("accuracy", "energy")
-    """What is traded: accuracy with energy, with size, or with both."""
+    """What is traded: accuracy with one or more of energy, size and latency."""
     dataflow: Dataflow = "xy"
     """The two loops the accelerator unrolls: X|Y, IC|OC, Fx|Fy or X|Fx; ``best`` takes the cheapest per network."""
     coding: Coding = "normal"
-    """How the weights are stored."""
+    """How the weights are stored; bitmap and best (the shortest for each layer) need exact accounting."""
+    accounting: Accounting = "exact"
+    """exact: nonzero weights after quantization, and the bytes of the exported file. paper: the paper's formulas."""
     hardware: str = "emomc_fpga"
     """Name of a shipped accelerator, or a YAML file that describes one."""
     population_size: int = 20
@@ -37,6 +40,8 @@ class SearchConfig:
     """Upper bound on the size: KiB, or with a % sign a percentage of the uncompressed network."""
     energy_constraint: str | None = None
     """Upper bound on the energy of one image: mJ, or with a % sign a percentage of the uncompressed network."""
+    latency_constraint: str | None = None
+    """Upper bound on the time of one image: ms (cycles if the hardware has no clock), or a percentage, as above."""
     lowest_level: int = 1
     """Least weights remaining, percent: levels of the library below it are not searched."""
     highest_level: int = 100
@@ -71,10 +76,10 @@ class SearchConfig:
         names = self.objectives
         _require(
             len(names) >= 2 and names[0] == "accuracy" and len(set(names)) == len(names),
-            "objectives of accuracy and one or more of energy, size",
+            "objectives of accuracy and one or more of energy, size, latency",
             " ".join(names) or "none",
         )
-        for cost in ("size", "energy"):
+        for cost in ("size", "energy", "latency"):
             bound = getattr(self, f"{cost}_constraint")
             if bound is not None:
                 _require(cost not in names, f"a constraint on what is no objective, not {cost}_constraint", bound)

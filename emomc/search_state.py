@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from emomc.costing import COLUMNS, CostModel
+from emomc.costing import CostModel
 from emomc.evaluation import Evaluation
 from emomc.genotype import Genotype, SearchSpace
 from emomc.library import Library
@@ -87,15 +87,15 @@ class Search:
         self.candidates: list[Candidate] = []
         self._by_genotype: dict[Genotype, Candidate] = {}
         self.bounds = {
-            COLUMNS[cost]: resolve_bound(bound, self.uncompressed[COLUMNS[cost]])
-            for cost, bound in (("energy", config.energy_constraint), ("size", config.size_constraint))
-            if bound is not None
+            column: resolve_bound(bound, self.uncompressed[column])
+            for cost, column in cost_model.columns.items()
+            if (bound := getattr(config, f"{cost}_constraint")) is not None
         }
 
     @property
     def cost_columns(self) -> tuple[str, ...]:
         """The cost columns that are objectives."""
-        return tuple(COLUMNS[name] for name in self.config.objectives if name != "accuracy")
+        return tuple(self.cost_model.columns[name] for name in self.config.objectives if name != "accuracy")
 
     @property
     def front(self) -> list[Candidate]:

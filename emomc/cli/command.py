@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
-import logging
 import os
 import sys
-import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
@@ -18,6 +15,7 @@ import yaml
 from jsonargparse import ActionConfigFile, ArgumentParser, Namespace, set_parsing_settings
 
 from emomc.errors import UserError
+from emomc.quiet import quiet_lightning
 
 SECTIONS = ("pretrain", "search", "export")
 
@@ -55,7 +53,7 @@ def run_command(
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
-        with _quiet_libraries():
+        with quiet_lightning():
             run(parser.parse_args(_resolve_configs(arguments, section)))
     except (UserError, argparse.ArgumentError) as error:
         print(f"{parser.prog}: error: {_one_line(str(error))}", file=sys.stderr)
@@ -117,22 +115,6 @@ def _section_text(name: str, section: str) -> str:
             raise UserError(f"expected the sections {', '.join(SECTIONS)} in {name}, found {sorted(unknown)[0]!r}")
         settings = settings.get(section) or {}
     return yaml.safe_dump(settings) if settings else "{}"
-
-
-@contextlib.contextmanager
-def _quiet_libraries() -> Iterator[None]:
-    """Keep notices of other libraries that tell the user nothing out of the way."""
-    logger = logging.getLogger("pytorch_lightning")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    logging.getLogger("lightning_fabric").setLevel(logging.ERROR)
-    with warnings.catch_warnings():
-        for message in (".*does not have many workers.*", ".*GPU available but not used.*", ".*lr_scheduler.step.*"):
-            warnings.filterwarnings("ignore", message)
-        try:
-            yield
-        finally:
-            logger.setLevel(level)
 
 
 def _one_line(text: str) -> str:

@@ -1,0 +1,69 @@
+"""The files of a search that people and programs read."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+from typing import Any
+
+from emomc.callbacks.front_tracker import FrontTracker
+from emomc.files import whole_file, write_json, write_text
+from emomc.front_document import front_document
+from emomc.report.figure import front_figure
+from emomc.report.page import write_report
+from emomc.search_state import Candidate, Search
+
+
+class FrontWriter(FrontTracker):
+    """Writes front.csv, front.json, front.png, report.html and candidates.csv when the search ends.
+
+    Only what was asked for and measured goes into them, no time of day and no duration: equal searches write equal
+    bytes. Columns carry their unit; docs/fronts.md describes them.
+    """
+
+    def on_search_end(self, search: Search) -> None:
+        """Write the files."""
+        folder = search.folder
+        document = front_document(search, [dataclasses.asdict(entry) for entry in self.history])
+        write_text(folder / "front.csv", _csv(search, search.front))
+        write_text(folder / "candidates.csv", _csv(search, search.candidates))
+        write_json(folder / "front.json", document)
+        if not document["points"]:
+            return
+        write_report(document, folder / "report.html")
+        figure = front_figure(document)
+        with whole_file(folder / "front.png") as partial:
+            figure.savefig(partial, format="png", dpi=160, bbox_inches="tight")
+
+
+def _csv(search: Search, candidates: list[Candidate]) -> str:
+    text = io.StringIO()
+    rows = [_row(search, candidate) for candidate in candidates]
+    if rows:
+        writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    return text.getvalue()
+
+
+def _row(search: Search, candidate: Candidate) -> dict[str, Any]:
+    evaluation, test = candidate.evaluation, candidate.test
+    return {
+        "index": candidate.index,
+        "generation": candidate.generation,
+        "level_percent": candidate.genotype.level,
+        "validation_accuracy": candidate.accuracy if candidate.measured else "",
+        "test_accuracy": test.accuracy if test else "",
+        **candidate.costs,
+        **{
+            f"{name.removesuffix('_mj').removesuffix('_kib')}_improvement": search.uncompressed[name] / candidate.costs[name]
+            for name in ("energy_mj", "size_kib")
+            if name in candidate.costs
+        },
+        "validation_correct": evaluation.correct if evaluation else "",
+        "validation_images_seen": evaluation.seen if evaluation else "",
+        "validation_images": evaluation.images if evaluation else "",
+        "constraint_violation": candidate.violation,
+        **{f"bits_{layer}": bits for layer, bits in zip(search.space.layers, candidate.genotype.bits, strict=True)},
+    }

@@ -1,0 +1,160 @@
+"""``emomc-search``: find the networks of a library that trade accuracy against cost best."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import ArgumentParser, Namespace
+from lightning_fabric import Fabric
+from rich.console import Console
+
+from emomc.callbacks.front_lines import FrontLines
+from emomc.callbacks.front_tracker import FrontTracker
+from emomc.callbacks.front_writer import FrontWriter
+from emomc.callbacks.rich_front_table import RichFrontTable, front_table
+from emomc.callbacks.tensorboard_front_logger import TensorBoardFrontLogger
+from emomc.cli.command import fields_of, make_parser, run_command, stdout_is_terminal
+from emomc.errors import UserError
+from emomc.front_document import front_document
+from emomc.library import Library
+from emomc.lightning_modules.data import DataConfig, build_data
+from emomc.networks import build_network, network_source_sha256
+from emomc.picks import Pick, parse_pick, pick_point
+from emomc.search import run_search
+from emomc.search_callback import SearchCallback
+from emomc.search_config import SearchConfig
+from emomc.search_state import Search
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; return its exit status."""
+    return run_command(build_parser(), "search", argv, _run)
+
+
+def build_parser() -> ArgumentParser:
+    """Return the parser of the command."""
+    parser = make_parser("emomc-search", "Search a library of pruned networks for those that trade accuracy against cost best.")
+    parser.add_argument("--library", type=str | None, default=None, help="Folder of the library that emomc-pretrain made.")
+    parser.add_argument(
+        "--name", type=str | None, default=None, help="Name of the search's folder; made of the settings if not given."
+    )
+    parser.add_class_arguments(SearchConfig)
+    parser.add_argument(
+        "--network", type=str | None, default=None, help="Your own network, as emomc-pretrain had it; its code is run."
+    )
+    parser.add_argument(
+        "--dataset", type=str | None, default=None, help="Your own data module, as emomc-pretrain had it; its code is run."
+    )
+    parser.add_argument(
+        "--data_dir", type=str | None, default=None, help="Folder of the data, if it is not where emomc-pretrain had it."
+    )
+    parser.add_argument("--accelerator", type=str, default="auto", help="auto, cpu, gpu, ...")
+    parser.add_argument("--devices", type=str, default="1", help="Devices that share the candidates: a count or a list such as 0,1.")
+    parser.add_argument("--num_nodes", type=int, default=1, help="Machines that share the candidates.")
+    parser.add_argument("--early_rejection", type=bool, default=True, help="Stop candidates that can no longer matter; same front.")
+    parser.add_argument("--pick", type=str, default="knee", help="The point to recommend at the end; see docs/fronts.md.")
+    parser.add_argument("--quiet", type=bool, default=False, help="Print nothing but errors.")
+    parser.add_argument("--overwrite", type=bool, default=False, help="Begin anew where another search was.")
+    return parser
+
+
+def _run(arguments: Namespace) -> None:
+    if arguments.library is None:
+        raise UserError("expected --library with the folder that emomc-pretrain made, found none")
+    pick = parse_pick(arguments.pick)
+    config = SearchConfig(**_tuples(fields_of(arguments, SearchConfig)))
+    library = Library.open(arguments.library)
+    fabric = Fabric(
+        accelerator=arguments.accelerator, devices=_devices(arguments.devices), num_nodes=arguments.num_nodes
+    )
+    fabric.launch()
+    search = run_search(
+        library,
+        config,
+        _callbacks(quiet=arguments.quiet),
+        name=arguments.name or default_name(config),
+        network=_network(library, arguments.network),
+        data=build_data(_data_config(library, arguments.dataset, arguments.data_dir)),
+        fabric=fabric,
+        early_rejection=arguments.early_rejection,
+        overwrite=arguments.overwrite,
+    )
+    if fabric.is_global_zero and not arguments.quiet:
+        _show_result(search, pick)
+    if not search.finished:
+        raise KeyboardInterrupt
+
+
+def _callbacks(*, quiet: bool) -> list[SearchCallback]:
+    observers: list[SearchCallback] = [FrontWriter(), TensorBoardFrontLogger()]
+    if not quiet:
+        live: FrontTracker = RichFrontTable() if stdout_is_terminal() else FrontLines()
+        observers.append(live)
+    return observers
+
+
+def default_name(config: SearchConfig) -> str:
+    """Return a name for a search that says what is traded under which cost model."""
+    parts = [*config.objectives, config.hardware.rsplit("/", 1)[-1].removesuffix(".yaml"), config.dataflow, config.coding]
+    return "-".join([*parts, *(["paper"] if config.accounting == "paper" else [])])
+
+
+def _show_result(search: Search, pick: Pick) -> None:
+    console = Console(width=None if stdout_is_terminal() else 100, highlight=False)
+    console.print(front_table(search))
+    front = search.front
+    if not search.finished:
+        console.print("Stopped before the last generation; the same command goes on from here.")
+    if front and front[0].violation:
+        console.print("No candidate meets the constraints; the points above exceed them least.")
+    elif front:
+        console.print(pick_point(pick, front_document(search)).reason)
+    tally = search.tally
+    console.print(
+        f"{tally.asked} candidates asked for, {len(search.candidates)} distinct: {tally.measured} measured "
+        f"({search.rejected} of them stopped early, {tally.images} images), {tally.reused} answered from logs."
+    )
+    console.print(f"Files: {search.folder}", soft_wrap=True)
+
+
+def _network(library: Library, named: str | None) -> Any:
+    """Return the user's network if one is named; None where the library has one of the project's own."""
+    if named is None:
+        return None
+    manifest = library.manifest
+    found = network_source_sha256(named)
+    if found != manifest.network_source_sha256:
+        raise UserError(
+            f"expected the network {manifest.network} with the source that made {library.path}, "
+            f"found {named} with another one"
+        )
+    return build_network(
+        named,
+        in_channels=manifest.input_shape[0],
+        num_classes=manifest.num_classes,
+        network_args=manifest.network_args,
+    )
+
+
+def _data_config(library: Library, dataset: str | None, data_dir: str | None) -> DataConfig:
+    config = DataConfig(**library.manifest.data)
+    own_code = ":" in config.dataset and not config.dataset.startswith("imagefolder:")
+    if own_code and dataset is None:
+        raise UserError(f"expected --dataset {config.dataset}, whose code gives the images, found no --dataset")
+    return dataclasses.replace(config, dataset=dataset or config.dataset, data_dir=data_dir or config.data_dir)
+
+
+def _devices(text: str) -> int | str:
+    return int(text) if text.lstrip("-").isdigit() else text
+
+
+def _tuples(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,58 @@
+"""The user's own network and data: their code runs because the command line names it, never because a file does."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from torch import nn
+
+from emomc.errors import UserError
+from emomc.library import Library
+from emomc.lightning_modules.data import DataConfig
+from emomc.networks import build_network, network_source_sha256
+
+
+def network_of(library: Library, named: str | None) -> nn.Module | None:
+    """Return the user's network if one is named; None where the library has one of the project's own.
+
+    Args:
+        library: made from the network.
+        named: how the command line names it.
+
+    Raises:
+        UserError: the library's network is a user's and none is named, or its source is another one by now.
+    """
+    manifest = library.manifest
+    if named is None:
+        if manifest.network_source_sha256 is not None:
+            raise UserError(f"expected --network {manifest.network}, whose code made this library, found no --network")
+        return None
+    if network_source_sha256(named) != manifest.network_source_sha256:
+        raise UserError(
+            f"expected the network {manifest.network} with the source that made {library.path}, "
+            f"found {named} with another one"
+        )
+    return build_network(
+        named,
+        in_channels=manifest.input_shape[0],
+        num_classes=manifest.num_classes,
+        network_args=manifest.network_args,
+    )
+
+
+def data_config_of(library: Library, dataset: str | None, data_dir: str | None) -> DataConfig:
+    """Return where a library's data is.
+
+    Args:
+        library: trained on the data.
+        dataset: the user's data module as the command line names it.
+        data_dir: folder of the data, if it moved.
+
+    Raises:
+        UserError: the data module is a user's and none is named.
+    """
+    config = DataConfig(**library.manifest.data)
+    own_code = ":" in config.dataset and not config.dataset.startswith("imagefolder:")
+    if own_code and dataset is None:
+        raise UserError(f"expected --dataset {config.dataset}, whose code gives the images, found no --dataset")
+    return dataclasses.replace(config, dataset=dataset or config.dataset, data_dir=data_dir or config.data_dir)

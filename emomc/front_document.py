@@ -1,0 +1,103 @@
+"""From a search to the content of front.json."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from emomc.cost import PARTS
+from emomc.evaluation import Evaluation
+from emomc.front_file import FRONT_FORMAT_VERSION
+from emomc.quantization import UNCOMPRESSED_BITS
+from emomc.search_state import Candidate, Search
+from emomc.versions import versions
+
+
+def front_document(search: Search, history: Sequence[Mapping[str, Any]] = ()) -> dict[str, Any]:
+    """Return the content of front.json, as ``docs/fronts.md`` describes it.
+
+    Args:
+        search: at any moment.
+        history: one entry a generation, as ``FrontStatistics`` has.
+    """
+    manifest, config, model = search.library.manifest, search.config, search.cost_model
+    front = search.front
+    genotypes = [candidate.genotype for candidate in front]
+    energy = model.energy_by_layer(genotypes) if front else None
+    stored = model.bytes_by_layer(genotypes) if front else None
+    names = [layer.name for layer in manifest.layers]
+    points = []
+    for row, candidate in enumerate(front):
+        point = _point(search, candidate)
+        if energy is not None and stored is not None:
+            point["dataflow"] = energy.dataflows[row]
+            point["energy_by_layer"] = {
+                name: {part: float(getattr(energy, part)[row, column]) for part in PARTS}
+                for column, name in enumerate(names)
+            }
+            point["bytes_by_layer"] = {name: round(float(stored[row, column])) for column, name in enumerate(names)}
+        points.append(point)
+    dense = search.library.dense_accuracy
+    return {
+        "format_version": FRONT_FORMAT_VERSION,
+        "settings": {name: _plain(value) for name, value in dataclasses.asdict(config).items()},
+        "objectives": list(config.objectives),
+        "network": manifest.network,
+        "dataset": manifest.data["dataset"],
+        "hardware": model.hardware.name,
+        "dataflow": config.dataflow,
+        "coding": config.coding,
+        "accounting": config.accounting,
+        "energy_unit": model.hardware.energy_label,
+        "layers": [layer.to_dict() for layer in manifest.layers],
+        "baseline": {
+            "validation_accuracy": dense,
+            "validation_images": front[0].evaluation.images if front and front[0].evaluation else None,
+            **_test(search.baseline_test),
+            **_costs(search, search.uncompressed),
+            "bits": UNCOMPRESSED_BITS,
+        },
+        "points": points,
+        "history": [dict(entry) for entry in history],
+        "versions": versions(),
+        "finished": search.finished,
+    }
+
+
+def _point(search: Search, candidate: Candidate) -> dict[str, Any]:
+    names = [layer.name for layer in search.library.manifest.layers]
+    searched = dict(zip(search.space.layers, candidate.genotype.bits, strict=True))
+    evaluation = candidate.evaluation
+    return {
+        "index": candidate.index,
+        "level": candidate.genotype.level,
+        "bits": {name: searched.get(name, UNCOMPRESSED_BITS) for name in names},
+        "density": search.cost_model.density(candidate.genotype),
+        "validation_accuracy": candidate.accuracy,
+        "validation_correct": evaluation.correct if evaluation else None,
+        "validation_images": evaluation.images if evaluation else None,
+        **_test(candidate.test),
+        **_costs(search, candidate.costs),
+    }
+
+
+def _test(evaluation: Evaluation | None) -> dict[str, Any]:
+    return {
+        "test_accuracy": evaluation.accuracy if evaluation else None,
+        "test_correct": evaluation.correct if evaluation else None,
+        "test_images": evaluation.images if evaluation else None,
+    }
+
+
+def _costs(search: Search, costs: Mapping[str, float]) -> dict[str, float | int]:
+    """Return the costs under the names of front.json, where ``energy_mj`` holds the document's ``energy_unit``."""
+    energy = search.cost_model.columns["energy"]
+    named: dict[str, float | int] = {("energy_mj" if name == energy else name): value for name, value in costs.items()}
+    if "size_bytes" in named:
+        named["size_bytes"] = int(named["size_bytes"])
+    return named
+
+
+def _plain(value: object) -> object:
+    return list(value) if isinstance(value, tuple) else value
