@@ -81,10 +81,9 @@ def call_with(thing: Callable[..., Any], given: Mapping[str, Any], offered: Mapp
     Raises:
         UserError: the arguments do not fit, or the call fails.
     """
-    try:
+    parameters: Mapping[str, inspect.Parameter] = {}
+    with contextlib.suppress(ValueError):  # some classes made in C have no signature
         parameters = inspect.signature(thing).parameters
-    except ValueError:  # some classes made in C have no signature
-        parameters = {}
     by_name = {key: value for key, value in offered.items() if key in parameters and key not in given}
     by_rest = {}
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):

@@ -34,14 +34,14 @@ class EpochBatches(DistributedSampler[Tensor]):
     def __init__(
         self, count: int, batch_size: int, *, shuffle: bool, seed: int = 0, rank: int = 0, world_size: int = 1
     ) -> None:
-        super().__init__(range(count), num_replicas=world_size, rank=rank, shuffle=shuffle, seed=seed)  # type: ignore[arg-type]
+        super().__init__(range(count), world_size, rank, shuffle, seed)  # type: ignore[arg-type]
         self.count = count
         self.batch_size = batch_size
 
     def __len__(self) -> int:
         return math.ceil(math.ceil(self.count / self.num_replicas) / self.batch_size)
 
-    def __iter__(self) -> Iterator[Tensor]:  # type: ignore[override]
+    def __iter__(self) -> Iterator[Tensor]:
         share = self._share()
         if not self.shuffle:
             yield from share.split(self.batch_size)

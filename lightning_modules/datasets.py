@@ -180,7 +180,7 @@ def _image_folder(folder: Path, image_size: int | None) -> ImageDataset:
         parts.append(FileImages(paths[part], labels, shape))
     grey = shape[0] == 1
     mean, std = ((0.449,), (0.226,)) if grey else (IMAGENET_MEAN, IMAGENET_STD)
-    return ImageDataset(*parts, class_names=class_names, mean=mean, std=std)
+    return ImageDataset(parts[0], parts[1], class_names, mean, std)
 
 
 def _classes(folder: Path) -> tuple[str, ...]:
