@@ -1,0 +1,56 @@
+# Every target sets up what it needs; `make help` lists them.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+DATA_DIR ?= data
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+$(STAMP): setup.cfg pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable '.[test,dev]'
+	@touch $@
+
+.PHONY: install
+install: $(STAMP) ## Make the virtual environment and install EMOMC in it
+
+.PHONY: demo
+demo: $(STAMP) ## Train, prune and search LeNet-5 on small real images, and show the front (3 minutes)
+	$(BIN)/emomc-pretrain --config lenet5_digits
+	$(BIN)/emomc-search --config lenet5_digits
+
+.PHONY: mnist
+mnist: $(STAMP) ## The same on MNIST, found in or downloaded to DATA_DIR
+	$(BIN)/emomc-pretrain --config lenet5_mnist --data_dir $(DATA_DIR)
+	$(BIN)/emomc-search --config lenet5_mnist --data_dir $(DATA_DIR)
+
+.PHONY: test
+test: $(STAMP) ## Run the tests
+	$(BIN)/python -m pytest -m "not slow"
+
+.PHONY: test-slow
+test-slow: $(STAMP) ## Run the tests that take minutes
+	$(BIN)/python -m pytest -m slow
+
+.PHONY: lint
+lint: $(STAMP) ## Check style and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+.PHONY: types
+types: $(STAMP) ## Type-check the built wheel, since checkers cannot follow the mapped folders in the source tree
+	rm -rf build dist
+	$(BIN)/python -m build --quiet --wheel
+	$(BIN)/python -m pip install --quiet --no-deps --target build/wheel dist/*.whl
+	cd build && MYPYPATH=wheel ../$(BIN)/mypy --config-file ../pyproject.toml -p emomc
+
+.PHONY: clean
+clean: ## Remove builds and caches, not runs
+	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
