@@ -219,38 +219,46 @@ class ParetoFront:
         corner = np.array([reference[name] for name in self.objectives], dtype=np.float64)
         return hypervolume(self.losses, corner * _signs(self.directions))
 
-    def knee(self) -> int:
-        """Return the position of the knee on the front; see ``knee``."""
-        return knee(self.losses)
+    def knee(self, span: Mapping[str, float] | None = None) -> int:
+        """Return the position of the knee on the front; see ``knee``.
+
+        Args:
+            span: objective name -> its extent; None: the front's own.
+        """
+        return knee(self.losses, None if span is None else [span[name] for name in self.objectives])
 
 
-def knee(losses: npt.ArrayLike) -> int:
+def knee(losses: npt.ArrayLike, span: npt.ArrayLike | None = None) -> int:
     """Find where a front bends most; every column is minimised.
 
-    Each column is scaled to 0 (best on the front) .. 1 (worst on the front). The knee is the point farthest, towards
-    the ideal corner, from the plane through the corners (1, 0, ...), (0, 1, ...), ...: the one with the least sum of
-    scaled columns. With two columns the plane is the straight line between the front's two ends. Equal ones: the first.
+    Each column is divided by its extent. The knee is the point farthest, towards the ideal corner, from the plane
+    through (1, 0, ...), (0, 1, ...), ...: the one with the least sum of scaled columns. With two columns and the
+    front's own extents the plane is the straight line between the front's two ends. Equal ones: the first.
 
     Source: Das, "On characterizing the knee of the Pareto curve based on normal-boundary intersection",
     Structural Optimization 18, 1999.
 
     Args:
         losses: shape (n, m), finite, n >= 1; a front, one row a point.
+        span: shape (m,), finite, above 0: how much of each column counts as much as how much of the others. None: what
+            the front spans from best to worst; then its ends, however useless, decide.
 
     Returns:
         The row of the knee.
 
     Raises:
-        ValueError: there is no point, or one is not finite.
+        ValueError: there is no point, one is not finite, or ``span`` does not fit.
     """
     matrix = _finite_matrix(losses)
     if not len(matrix):
         raise ValueError("expected at least one point, found an empty front")
-    best = matrix.min(axis=0)
-    span = matrix.max(axis=0) - best
+    offsets = matrix - matrix.min(axis=0)
+    extent = offsets.max(axis=0) if span is None else np.asarray(span, dtype=np.float64)
+    if span is not None and (extent.shape != (matrix.shape[1],) or not ((extent > 0) & np.isfinite(extent)).all()):
+        raise ValueError(f"expected a span of {matrix.shape[1]} finite numbers above 0, found {extent.tolist()}")
     # A column in which all points agree says nothing about the bend.
-    scaled = np.where(span > 0, matrix - best, 0.0) / np.where(span > 0, span, 1.0)
-    # Rounding keeps points that are equal but for the last bit equal, so that the order decides between them.
+    scaled = offsets / np.where(extent > 0, extent, 1.0)
+    # Rounding keeps points that are equal but for the last bits equal, so that the order decides between them.
     return int(np.argmin(np.round(scaled.sum(axis=1), 12)))
 
 

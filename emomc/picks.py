@@ -86,7 +86,7 @@ class PickedPoint:
 def parse_pick(text: str) -> Pick:
     """Read a rule as it stands on a command line.
 
-    - ``knee``: where the front bends most (``emomc.pareto.knee``).
+    - ``knee``: where the front bends most, a point of accuracy being worth a percent of the uncompressed cost.
     - ``max-accuracy``: the most accurate; of equals the cheapest.
     - ``budget:energy_mj=0.003``, ``budget:size_kib=20,latency_ms=5``, ``budget:energy_mj=10%``: the most accurate that
       costs at most so much; a percentage is one of the uncompressed network's cost.
@@ -200,13 +200,25 @@ def cost_keys(front: Front) -> list[str]:
 
 
 def _knee(_rule: Pick, front: Front) -> tuple[int, str]:
-    keys = objective_keys(front)
+    """Take one percentage point of accuracy to be worth one percent of the uncompressed network's cost.
+
+    The front's own ends would be another measure, but a front reaches down to networks that nobody ships.
+    """
+    keys, base = objective_keys(front), front["baseline"]
     losses = [
         [-point[key] if key == "validation_accuracy" else point[key] for key in keys] for point in front["points"]
     ]
-    position = knee(losses)
+    known = all(key == "validation_accuracy" or (base.get(key) or 0) > 0 for key in keys)
+    span = [1.0 if key == "validation_accuracy" else base[key] for key in keys] if known else None
+    position = knee(losses, span)
     name, paid = _name(front, position), _paid(front, position)
-    return position, f"{name} is the knee: before it accuracy costs little, beyond it much more; {paid}."
+    if span is None:
+        return position, f"{name} is the knee, where the front bends most: {paid}."
+    costs = " and ".join(COST_NAMES[key] for key in cost_keys(front)) or "cost"
+    return position, (
+        f"{name} is the knee: cheaper ones lose more points of accuracy than they save percent of the uncompressed "
+        f"{costs}, dearer ones gain fewer than they add; {paid}."
+    )
 
 
 def _max_accuracy(_rule: Pick, front: Front) -> tuple[int, str]:

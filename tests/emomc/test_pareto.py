@@ -150,6 +150,21 @@ class TestKnee:
     def test_does_not_depend_on_units(self, points, shift, scale):
         assert knee(points) == knee(points * scale * 0.125 + shift)
 
+    @SETTINGS
+    @given(matrices(min_columns=2, min_rows=1), st.data())
+    def test_with_a_span_is_the_least_weighted_sum_and_ends_do_not_matter(self, points, data):
+        span = np.array([data.draw(st.integers(1, 5)) for _ in points.T], dtype=float)
+        sums = (points / span).sum(axis=1)
+        found = knee(points, span)
+        assert sums[found] == pytest.approx(sums.min())
+        worse = np.vstack([points, points.max(axis=0) + 100.0])
+        assert knee(worse, span) == found
+
+    @pytest.mark.parametrize("span", [[1.0], [1.0, 0.0], [1.0, math.inf]])
+    def test_refuses_a_span_that_does_not_fit(self, span):
+        with pytest.raises(ValueError, match="span of 2"):
+            knee([[0.0, 1.0]], span)
+
     def test_one_point_and_equal_points(self):
         assert knee([[3.0, 4.0]]) == 0
         assert knee([[1.0, 1.0], [1.0, 1.0]]) == 0
@@ -189,7 +204,8 @@ class TestParetoFront:
         worst = dict(zip(names, [-1.0, 7.0, 7.0], strict=False))
         expected = hypervolume(losses, [1.0, 7.0, 7.0][: points.shape[1]])
         assert front.hypervolume(worst) == pytest.approx(expected)
-        assert 0 <= front.knee() < len(front)
+        assert front.knee() == knee(front.losses)
+        assert front.knee(dict.fromkeys(names, 2.0)) == knee(front.losses, [2.0] * len(names))
 
     def test_empty(self):
         front = ParetoFront.of({"accuracy": [], "energy": []})

@@ -102,7 +102,7 @@ class TestChoice:
             ("within:0.5", 11),
             ("within:4", 12),
             ("within:100:size_kib", 13),
-            # Scaled losses add up to 1, 0.30, 0.14, 1.
+            # Error and share of the uncompressed energy add up to 0.91, 0.315, 0.15, 0.55.
             ("knee", 12),
             ("index:13", 13),
             # (a - (1 - a)) / energy: 1.09, 3.23, 9.0, 0.0.
@@ -120,6 +120,16 @@ class TestChoice:
         assert made["points"][picked.position]["index"] == index
         assert picked.reason.startswith(f"Point {index} ")
         assert picked.reason.endswith(".")
+
+    def test_the_knee_does_not_move_with_a_useless_end(self, front):
+        assert pick_point("knee", small(front, [*ROWS, (0.1, 0.049, 10.0)])).index == 12
+
+    def test_the_knee_without_uncompressed_costs_uses_the_ends(self, front):
+        made = small(front, ROWS)
+        made["baseline"]["energy_mj"] = 0
+        # Scaled by the ends: 1, 0.30, 0.14, 1.
+        assert pick_point("knee", made).index == 12
+        assert "bends most" in pick_point("knee", made).reason
 
     def test_equal_accuracy_goes_to_the_cheaper(self, front):
         made = small(front, [(0.9, 0.5, 1.0), (0.9, 0.4, 2.0)])
