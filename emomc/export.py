@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal, get_args
 
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import nn
 
 from emomc.errors import UserError
@@ -51,6 +51,7 @@ def export_network(
 def write_dense(path: Path, packed: PackedNetwork) -> int:
     """Write the folded network's state dict, weights in float32, as safetensors; return the bytes written."""
     state = {name: tensor.contiguous() for name, tensor in dense_state(packed).items()}
+    data = save(state, metadata={"network": packed.description.network})
     with whole_file(path) as partial:
-        save_file(state, partial, metadata={"network": packed.description.network})
-    return path.stat().st_size
+        partial.write_bytes(data)
+    return len(data)

@@ -1,0 +1,91 @@
+"""Running an exported file over the test set, as its user would."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from emomc.errors import UserError
+from emomc.evaluation import ResidentBatches, make_trainer
+from emomc.export import ExportFormat
+from emomc.lightning_modules.candidate import CandidateClassifier
+from emomc.loading import load_compressed, unpack_network
+from emomc.packed import PackedNetwork
+
+
+@dataclasses.dataclass(frozen=True)
+class Verification:
+    """What an exported file did on the test images."""
+
+    correct: int
+    """Images classified rightly."""
+    images: int
+    """Images in the set."""
+
+    @property
+    def accuracy(self) -> float:
+        """Fraction classified rightly, 0..1."""
+        return self.correct / self.images
+
+
+def verify_export(
+    path: Path,
+    format: ExportFormat,
+    packed: PackedNetwork,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    batch_size: int,
+    network: nn.Module | None = None,
+    precision: str = "32-true",
+) -> Verification:
+    """Read an exported file back and count the images that it classifies rightly.
+
+    A packed file or a state dict runs as candidates do (Trainer, batch size, channels-last, precision), so its count is
+    the search's on the same machine. ONNX runs in onnxruntime, in float32: a few of 1,000 images may differ.
+
+    Args:
+        path: the file.
+        format: what it is; ``onnx-zigzag`` cannot be run.
+        packed: what was exported.
+        images: float, (n, channels, height, width), normalised.
+        labels: int64, (n,).
+        batch_size: images per forward pass.
+        network: a user's network before folding.
+        precision: Lightning's name of the arithmetic of the evaluation.
+
+    Raises:
+        UserError: the file cannot be read, or the format cannot be run.
+    """
+    if format == "onnx-zigzag":
+        raise UserError("expected a format that can be run to verify, found onnx-zigzag, which only ZigZag reads")
+    if format == "onnx":
+        return Verification(_correct_in_onnxruntime(path, images, labels, batch_size), len(labels))
+    if format == "emomc":
+        loaded = load_compressed(path, network)
+    else:
+        loaded = unpack_network(packed, network)
+        loaded.load_state_dict(load_file(path))
+    loaded = loaded.to(memory_format=torch.channels_last)
+    module = CandidateClassifier(loaded, len(packed.description.class_names))
+    batches = ResidentBatches(images, labels, batch_size)
+    make_trainer(torch.device("cpu"), precision).validate(module, batches, verbose=False)
+    return Verification(module.correct, module.seen)
+
+
+def _correct_in_onnxruntime(path: Path, images: Tensor, labels: Tensor, batch_size: int) -> int:
+    try:
+        import onnxruntime
+    except ImportError:
+        raise UserError("expected the packages of pip install 'emomc[export]', found no onnxruntime") from None
+    session: Any = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    correct = 0
+    for part, label in zip(images.split(batch_size), labels.split(batch_size), strict=True):
+        (logits,) = session.run(None, {session.get_inputs()[0].name: part.contiguous().numpy()})
+        correct += int((torch.from_numpy(logits).argmax(1) == label).sum())
+    return correct

@@ -1,0 +1,168 @@
+import json
+import shutil
+
+import pytest
+import torch
+
+from emomc.callbacks.front_writer import FrontWriter
+from emomc.cli.export import main
+from emomc.layers import trace_network
+from emomc.library import Library, Manifest
+from emomc.loading import load_compressed
+from emomc.networks import build_network, network_source_sha256
+from emomc.pruning import prune_by_magnitude
+from emomc.search import run_search
+from emomc.search_config import SearchConfig
+
+NETWORK_FILE = """
+from torch import nn
+
+class Small(nn.Sequential):
+    def __init__(self, in_channels, num_classes):
+        super().__init__(
+            nn.Conv2d(in_channels, 4, 5, stride=3, bias=False), nn.BatchNorm2d(4), nn.ReLU(),
+            nn.Conv2d(4, 6, 3, stride=2), nn.ReLU(), nn.Flatten(), nn.Linear(96, num_classes),
+        )
+"""
+
+
+def make_run(folder, spec):
+    """Make an untrained library of two levels and a tiny search in it."""
+    torch.manual_seed(0)
+    network = build_network(spec, in_channels=1, num_classes=10)
+    trace = trace_network(network, (1, 32, 32))
+    manifest = Manifest(
+        network=spec,
+        network_args={},
+        network_source_sha256=network_source_sha256(spec),
+        data={"dataset": "digits"},
+        input_shape=(1, 32, 32),
+        class_names=tuple("0123456789"),
+        mean=(0.3,),
+        std=(0.4,),
+        layers=trace.layers,
+        excluded_layers=(trace.layers[0].name,),
+        evaluation_batch_size=100,
+        settings={},
+    )
+    library = Library.create(folder / "library", manifest)
+    for percent in (100, 40):
+        weights = {layer.name: network.get_parameter(f"{layer.name}.weight") for layer in manifest.compressed_layers}
+        masks = prune_by_magnitude(weights, percent)
+        state = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+        for name, mask in masks.items():
+            state[f"{name}.weight"] *= mask
+        library.add_level(percent, state, masks, validation_accuracy=0.1, epochs=0)
+    config = SearchConfig(
+        objectives=("accuracy", "energy", "size"), coding="best", population_size=4, number_generations=2
+    )
+    own = network if ":" in spec else None
+    run_search(library, config, [FrontWriter()], name="first", network=own)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run_folder(tmp_path_factory):
+    return make_run(tmp_path_factory.mktemp("lenet5"), "lenet5")
+
+
+def front_of(folder):
+    return json.loads((folder / "search" / "first" / "front.json").read_text())
+
+
+@pytest.fixture
+def export(tmp_path, capsys):
+    """Run the command; give the exit status, the lines printed, and the error's line."""
+
+    def run(folder, *flags, output="out/network.emomc"):
+        status = main(["--run", str(folder), "--output", str(tmp_path / output), *flags])
+        printed = capsys.readouterr()
+        return status, printed.out.splitlines(), printed.err.strip()
+
+    return run
+
+
+def test_every_point_has_the_promised_bytes_and_the_promised_accuracy(run_folder, export, tmp_path):
+    for point in front_of(run_folder)["points"]:
+        flags = ["--pick", f"index:{point['index']}", "--verify"]
+        status, lines, error = export(run_folder, *flags)
+        assert (status, error) == (0, "")
+        assert lines[0].startswith(f"Point {point['index']} was asked for")
+        assert lines[1].endswith(f"network.emomc: {point['size_bytes']:,} bytes, as the search counted")
+        assert f"({point['test_correct']:,} of {point['test_images']} images), as the front says" in lines[2]
+        assert (tmp_path / "out" / "network.emomc").stat().st_size == point["size_bytes"]
+    assert load_compressed(tmp_path / "out" / "network.emomc")(torch.zeros(2, 1, 32, 32)).shape == (2, 10)
+
+
+@pytest.mark.parametrize("format", ["torch", "onnx"])
+def test_other_formats_are_verified_too(run_folder, export, format):
+    if format == "onnx":
+        pytest.importorskip("onnxruntime", reason="the extra 'export' is not installed")
+        pytest.importorskip("onnxscript", reason="the extra 'export' is not installed")
+    status, lines, error = export(run_folder, "--format", format, "--verify", "--pick", "max-accuracy")
+    assert (status, error) == (0, "")
+    assert lines[1].endswith("bytes")
+    assert "as the front says" in lines[2]
+
+
+def test_a_search_can_be_named_by_its_folder_and_another_coding_asked_for(run_folder, export):
+    sizes = {}
+    for coding in ("normal", "csr", "coo", "bitmap", "best"):
+        status, lines, _ = export(run_folder / "search" / "first", "--coding", coding)
+        assert status == 0
+        sizes[coding] = int(lines[1].split(": ")[1].split()[0].replace(",", ""))
+    assert sizes["best"] == min(sizes.values())
+    assert len(set(sizes.values())) > 2
+
+
+def test_broken_promises_are_errors(run_folder, export, tmp_path):
+    copy = shutil.copytree(run_folder, tmp_path / "copy")
+    for key, message in (("size_bytes", "that the search counted"), ("test_correct", "as the front says, found")):
+        front = front_of(run_folder)
+        front["points"][0][key] += 1
+        (copy / "search" / "first" / "front.json").write_text(json.dumps(front))
+        status, _, error = export(copy, "--verify", "--pick", f"index:{front['points'][0]['index']}")
+        assert status == 2
+        assert message in error
+        assert "\n" not in error
+
+
+def test_wrong_inputs_are_one_line_and_leave_nothing(run_folder, export, tmp_path, capsys):
+    several = shutil.copytree(run_folder, tmp_path / "several")
+    shutil.copytree(several / "search" / "first", several / "search" / "second")
+    for folder, flags, message in (
+        (tmp_path / "nowhere", [], "expected a finished search in"),
+        (several, [], "--search with its name, found first, second"),
+        (several, ["--search", "third"], "a finished search named third"),
+        (run_folder, ["--pick", "cheapest"], "expected a pick such as"),
+        (run_folder, ["--pick", "index:99999"], "expected the index of a point"),
+        (run_folder, ["--format", "tflite"], "format"),
+        (run_folder, ["--coding", "zip"], "coding"),
+        (run_folder, ["--network", "lenet6"], "lenet6"),
+    ):
+        status, lines, error = export(folder, *flags)
+        assert (status, lines) == (2, []), flags
+        assert error.startswith("emomc-export: error: ")
+        assert message in error
+        assert "\n" not in error
+    assert main([]) == 2
+    assert "expected --run" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+    assert export(several, "--search", "second")[0] == 0
+
+
+def test_a_users_network_runs_only_when_it_is_named(tmp_path, export):
+    file = tmp_path / "small.py"
+    file.write_text(NETWORK_FILE)
+    spec = f"{file}:Small"
+    folder = make_run(tmp_path / "run", spec)
+    status, _, error = export(folder)
+    assert (status, error) == (2, f"emomc-export: error: expected --network {spec}, whose code made this library, "
+                                  "found no --network")  # fmt: skip
+    status, lines, error = export(folder, "--network", spec, "--verify")
+    assert (status, error) == (0, "")
+    assert "as the front says" in lines[2]
+    file.write_text(NETWORK_FILE + "\n# edited\n")
+    status, _, error = export(folder, "--network", spec)
+    assert status == 2
+    assert "with another one" in error
