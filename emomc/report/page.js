@@ -106,7 +106,9 @@
       marks.push({ ...place, node });
       if (knee) svg.append(build("text", { class: "strong", x: place.x + 12, y: place.y + 17 }, "knee"));
     }
-    Object.assign(drawChart, { yScale: y, whiskers });
+    // Above all points, so that the selected one is found in a crowd; not one itself, so that tabbing keeps its order.
+    const ring = svg.appendChild(build("circle", { class: "ring", r: 10 }));
+    Object.assign(drawChart, { yScale: y, whiskers, ring });
     const hidden = points.length - visible.length;
     const better = costs.length > 1 || !costs.includes(state.x);
     byId("chart-note").textContent = "The line shows the best accuracy for a cost up to here; the dashed line and the square are the uncompressed network."
@@ -133,6 +135,9 @@
 
   function mark() {
     drawChart.whiskers.replaceChildren();
+    const chosen = marks.find(({ i }) => i === state.selected);
+    drawChart.ring.setAttribute("visibility", chosen ? "visible" : "hidden");
+    if (chosen) for (const [name, value] of [["cx", chosen.x], ["cy", chosen.y]]) drawChart.ring.setAttribute(name, value);
     for (const { i, x, node } of marks) {
       node.classList.toggle("selected", i === state.selected);
       node.classList.toggle("hovered", i === state.hovered);

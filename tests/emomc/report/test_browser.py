@@ -101,6 +101,7 @@ def test_clicking_selects(front, show):
     assert text(page, "#selected-title") == "Point 3"
     assert "selected" in point(page, 3).get_attribute("class")
     assert page.locator("#chart .point.selected").count() == 1
+    assert page.locator("#chart .ring").get_attribute("cx") == point(page, 3).get_attribute("cx")
     assert f"{100 * entry['test_accuracy']:.2f} %" in text(page, "#comparison")
     assert "× less" in text(page, "#comparison")
     bits = page.locator("#layers tbody tr td:nth-child(2)").all_inner_texts()
