@@ -9,7 +9,7 @@ import torch
 
 
 class EpochSeed(pl.Callback):
-    """Seeds torch at the start of each epoch, so that a run that goes on from a checkpoint draws what it would have drawn."""
+    """Seeds torch at the start of each epoch, so that a resumed run draws what it would have drawn."""
 
     def __init__(self, *key: int | str) -> None:
         """Take what names the run, such as (seed, level)."""

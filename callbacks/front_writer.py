@@ -57,7 +57,8 @@ def _row(search: Search, candidate: Candidate) -> dict[str, Any]:
         "test_accuracy": test.accuracy if test else "",
         **candidate.costs,
         **{
-            f"{name.removesuffix('_mj').removesuffix('_kib')}_improvement": search.uncompressed[name] / candidate.costs[name]
+            f"{name.removesuffix('_mj').removesuffix('_kib')}_improvement": search.uncompressed[name]
+            / candidate.costs[name]
             for name in ("energy_mj", "size_kib")
             if name in candidate.costs
         },

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import pytorch_lightning as pl
@@ -30,7 +31,7 @@ class PruningSchedule(pl.Callback):
         Raises:
             ValueError: the schedule is empty or rises.
         """
-        if not percents or any(later > earlier for earlier, later in zip(percents, percents[1:], strict=False)):
+        if not percents or any(later > earlier for earlier, later in pairwise(percents)):
             raise ValueError(f"expected percentages that do not rise, found {list(map(float, percents))}")
         self.percents = tuple(percents)
         self.criterion: Criterion = criterion

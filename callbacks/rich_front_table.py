@@ -60,7 +60,9 @@ class RichFrontTable(FrontTracker):
         if self.history:
             now = self.history[-1]
             change = now.hypervolume - (self.history[-2].hypervolume if len(self.history) > 1 else 0.0)
-            lines.append(f"hypervolume {now.hypervolume:.5f} ({change:+.5f})   best accuracy {100 * now.best_accuracy:.2f} %")
+            lines.append(
+                f"hypervolume {now.hypervolume:.5f} ({change:+.5f})   best accuracy {100 * now.best_accuracy:.2f} %"
+            )
         pace = self.seconds / tally.measured if tally.measured else 0.0
         lines.append(
             f"measured {tally.measured}   reused {tally.reused}   stopped early {search.rejected}   "
@@ -79,7 +81,15 @@ def front_table(search: Search, rows: int | None = None) -> Table:
     table = Table(title=title, title_justify="left")
     tested = any(candidate.test for candidate in front)
     energy = search.cost_model.columns["energy"]
-    headers = ["point", "val. %", *(["test %"] if tested else []), search.cost_model.hardware.energy_label, "x", "KiB", "x"]
+    headers = [
+        "point",
+        "val. %",
+        *(["test %"] if tested else []),
+        search.cost_model.hardware.energy_label,
+        "x",
+        "KiB",
+        "x",
+    ]
     headers += ["level %", "bits"]
     for header in headers:
         table.add_column(header, justify="left" if header == "bits" else "right", no_wrap=True, overflow="ellipsis")

@@ -28,7 +28,7 @@ class TensorBoardFrontLogger(FrontTracker):
         self._writer: SummaryWriter | None = None
 
     def on_search_start(self, search: Search) -> None:
-        """Open the log; one of an earlier, interrupted run is replaced, since the search is run again from its start."""
+        """Open the log; that of an interrupted run is replaced, since the search runs again from its start."""
         super().on_search_start(search)
         folder = search.folder / "tensorboard"
         for file in folder.glob("events.out.tfevents.*"):

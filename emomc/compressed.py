@@ -107,7 +107,9 @@ class CompressedNetworks:
             if bits == UNCOMPRESSED_BITS:
                 weight = folded.full_precision(layer)
             else:
-                weight = dequantize(self.quantized(genotype.level, layer, bits).codes, self.folded_scale(genotype.level, layer, bits))
+                weight = dequantize(
+                    self.quantized(genotype.level, layer, bits).codes, self.folded_scale(genotype.level, layer, bits)
+                )
             self.network.get_parameter(f"{layer}.weight").copy_(weight)
         return self.network
 

@@ -87,7 +87,11 @@ class CostModel:
     def columns(self) -> dict[str, str]:
         """Objective -> the column of ``costs`` that it minimises."""
         latency = "cycles" if self.hardware.clock_mhz is None else "latency_ms"
-        return {"energy": "energy_mj" if self.hardware.has_joules else "energy_mac16", "size": "size_kib", "latency": latency}
+        return {
+            "energy": "energy_mj" if self.hardware.has_joules else "energy_mac16",
+            "size": "size_kib",
+            "latency": latency,
+        }
 
     def costs(self, genotypes: Sequence[Genotype]) -> dict[str, FloatArray]:
         """Return each cost of each genotype.

@@ -11,10 +11,10 @@ import torch
 from pytorch_lightning.plugins.environments import LightningEnvironment
 from torch import Tensor
 
+from emomc.callbacks.early_rejection import EarlyRejection
 from emomc.compressed import CompressedNetworks
 from emomc.errors import UserError
 from emomc.genotype import Genotype
-from emomc.callbacks.early_rejection import EarlyRejection
 from emomc.lightning_modules.candidate import CandidateClassifier
 
 

@@ -23,7 +23,7 @@ class EvaluationLog:
     """Evaluations in the order they were made, one JSON line each, on disk as they come.
 
     The first line says under which conditions all others were made, and with which versions. A line names the level by
-    the digest of its weights, and bits by the layer's name. A torn last line, as a killed process leaves it, is dropped.
+    the digest of its weights, and bits by the layer's name. A torn last line, left by a killed process, is dropped.
     """
 
     def __init__(

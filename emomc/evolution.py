@@ -57,7 +57,7 @@ class Evolution:
         self._asked: Population | None = None
 
     def ask(self) -> list[Genotype] | None:
-        """Return the genotypes of the next generation, or None when the generations are over or nothing is left to try."""
+        """Return the next generation's genotypes; None when the generations are over or nothing is left to try."""
         self._asked = self._algorithm.ask() if self._algorithm.has_next() else None
         if self._asked is None:
             return None
@@ -83,7 +83,9 @@ class Evolution:
         if parents is None or len(parents) == 0:
             # The first population survives whole.
             return np.flatnonzero((violations <= 0).all(axis=1))
-        parent_rows = np.flatnonzero((parents.get("G") <= 0).all(axis=1)) if violations.shape[1] else np.arange(len(parents))
+        parent_rows = (
+            np.flatnonzero((parents.get("G") <= 0).all(axis=1)) if violations.shape[1] else np.arange(len(parents))
+        )
         rows = np.flatnonzero((violations <= 0).all(axis=1))
         everyone = np.concatenate([parents.get("F")[parent_rows], losses[rows]])
         if not len(everyone):

@@ -31,7 +31,8 @@ class FoldedState:
             scale: float32, (1,) or (output channels,): the step of the quantized trained weights.
 
         Returns:
-            float32, as ``scale`` for a layer without a folded BatchNorm, else (output channels,); negative where gamma is.
+            float32, as ``scale`` for a layer without a folded BatchNorm, else (output channels,); negative where gamma
+            is.
         """
         factor = self.factors.get(layer)
         return scale if factor is None else scale * factor.to(scale.device)

@@ -61,9 +61,7 @@ def _read_order(path: Path, digest: str) -> list[int] | None:
 
 
 @torch.inference_mode()
-def _count_misses(
-    library: Library, network: nn.Module, images: Tensor, labels: Tensor, device: torch.device
-) -> Tensor:
+def _count_misses(library: Library, network: nn.Module, images: Tensor, labels: Tensor, device: torch.device) -> Tensor:
     """Return how many of the voting networks misclassify each image, (n,)."""
     networks = CompressedNetworks(library, network, Quantizer(), device=device)
     batches = ResidentBatches(images.to(device), labels.to(device), library.manifest.evaluation_batch_size)

@@ -13,8 +13,8 @@ from types import FrameType
 def deferred_interrupt() -> Iterator[Callable[[], bool]]:
     """Give a function that says whether Ctrl-C was pressed since the block began.
 
-    A Trainer swallows KeyboardInterrupt and exits, so the first Ctrl-C only sets a flag here; a second one interrupts at
-    once. Outside the main thread, where Python delivers no signals, nothing is changed.
+    A Trainer swallows KeyboardInterrupt and exits, so the first Ctrl-C only sets a flag here; a second one interrupts
+    at once. Outside the main thread, where Python delivers no signals, nothing is changed.
     """
     pressed = threading.Event()
 

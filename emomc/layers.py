@@ -139,7 +139,9 @@ def trace_network(network: nn.Module, input_shape: tuple[int, int, int]) -> Netw
             f"expected {type(network).__name__} to return one tensor of class scores, found {type(output).__name__}"
         )
     if not record.calls:
-        raise UserError(f"expected a network with Conv2d or Linear layers, found none called in {type(network).__name__}")
+        raise UserError(
+            f"expected a network with Conv2d or Linear layers, found none called in {type(network).__name__}"
+        )
     record.uses.count(output)
     foldable = record.foldable(norms)
     layers = tuple(_shape_of(name, modules[name], tuple(calls)) for name, calls in record.calls.items())

@@ -121,7 +121,9 @@ class Library:
         try:
             manifest = _manifest_from(values)
         except (KeyError, TypeError, ValueError) as error:
-            raise UserError(f"expected a complete manifest at {path / MANIFEST}, found a wrong entry: {error}") from None
+            raise UserError(
+                f"expected a complete manifest at {path / MANIFEST}, found a wrong entry: {error}"
+            ) from None
         return cls(path, manifest)
 
     @property
@@ -184,7 +186,7 @@ class Library:
         """Read a level's state dict, on the CPU.
 
         Raises:
-            UserError: the level is not in the library, its file is missing, or its content is not what the manifest says.
+            UserError: the level is not in the library, or its file is missing or not the one the manifest names.
         """
         record = self.record(percent)
         file = self.path / record.file
@@ -202,7 +204,7 @@ class Library:
             raise UserError(f"expected weights in {file}, found a file that cannot be read: {error}") from None
 
     def load_masks(self, percent: int, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return the masks of a level whose state is ``state``: the weights that are stored, zero-valued ones included."""
+        """Return the masks of a level whose state is ``state``: true where a weight is stored, even if it is zero."""
         with safetensors.safe_open(self.path / self.record(percent).file, framework="pt") as file:
             names = set(file.keys())
             masks = {}

@@ -205,9 +205,7 @@ class _StageOne:
         if not any(isinstance(callback, pl.callbacks.ProgressBar) for callback in further):
             options["enable_progress_bar"] = False
         options |= devices.trainer
-        return pl.Trainer(
-            **options, max_epochs=epochs, logger=logger, callbacks=[*callbacks, *standard, *further]
-        )
+        return pl.Trainer(**options, max_epochs=epochs, logger=logger, callbacks=[*callbacks, *standard, *further])
 
     def _fit(self, trainer: pl.Trainer, module: pl.LightningModule, stage: str) -> None:
         if trainer.max_epochs:
@@ -242,7 +240,6 @@ def _reestimate_norms(module: pl.LightningModule, data: pl.LightningDataModule, 
     device = module.device
     batches = ((images.to(device), labels) for images, labels in data.train_dataloader())
     update_bn((data.on_after_batch_transfer(batch, 0) for batch in batches), module, device=device)
-
 
 
 def _manifest(config: PreparationConfig, data: DataConfig, facts: DataFacts, trace: NetworkTrace) -> Manifest:

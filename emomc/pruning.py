@@ -84,14 +84,19 @@ def _largest(scores: Tensor, alive: Tensor, count: int) -> Tensor:
 
 
 def _prune_together(
-    magnitudes: Mapping[str, Tensor], alive: Mapping[str, Tensor], percent: Percent, score: Callable[[str, Tensor], Tensor]
+    magnitudes: Mapping[str, Tensor],
+    alive: Mapping[str, Tensor],
+    percent: Percent,
+    score: Callable[[str, Tensor], Tensor],
 ) -> dict[str, Tensor]:
     """Keep the largest scores of all layers together, and each layer's minimum before them."""
     minimum = {
         name: _largest(values, alive[name], max(1, remaining_count(values.numel(), Fraction(percent) * _LAYER_MINIMUM)))
         for name, values in magnitudes.items()
     }
-    scores = torch.cat([score(name, values).masked_fill(minimum[name], torch.inf) for name, values in magnitudes.items()])
+    scores = torch.cat(
+        [score(name, values).masked_fill(minimum[name], torch.inf) for name, values in magnitudes.items()]
+    )
     sizes = [values.numel() for values in magnitudes.values()]
     kept = _largest(scores, torch.cat(list(alive.values())), remaining_count(sum(sizes), percent))
     return {name: mask | minimum[name] for name, mask in zip(magnitudes, kept.split(sizes), strict=True)}

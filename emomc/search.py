@@ -303,7 +303,9 @@ def _space(library: Library, config: SearchConfig) -> SearchSpace:
     return SearchSpace(tuple(sorted(levels)), layers, config.min_bits, config.max_bits)
 
 
-def _evaluator(networks: CompressedNetworks, images: Tensor, labels: Tensor, config: SearchConfig) -> CandidateEvaluator:
+def _evaluator(
+    networks: CompressedNetworks, images: Tensor, labels: Tensor, config: SearchConfig
+) -> CandidateEvaluator:
     batch_size = networks.library.manifest.evaluation_batch_size
     return CandidateEvaluator(networks, images, labels, batch_size=batch_size, precision=config.precision)
 

@@ -32,7 +32,9 @@ def make_parser(command: str, description: str) -> ArgumentParser:
     parser = ArgumentParser(prog=command, description=description, exit_on_error=False, default_env=False)
     parser.add_argument("--version", action="version", version=f"%(prog)s {version('emomc')}")
     parser.add_argument(
-        "--config", action=ActionConfigFile, help="YAML file of settings, or the name of a shipped one; flags override it."
+        "--config",
+        action=ActionConfigFile,
+        help="YAML file of settings, or the name of a shipped one; flags override it.",
     )
     return parser
 

@@ -24,7 +24,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def build_parser() -> ArgumentParser:
     """Return the parser of the command."""
-    parser = make_parser("emomc-pretrain", "Train a network, then prune and fine-tune it level by level into a library.")
+    parser = make_parser(
+        "emomc-pretrain", "Train a network, then prune and fine-tune it level by level into a library."
+    )
     parser.add_class_arguments(PreparationConfig, skip={"network_args"})
     parser.add_argument("--network_args", type=dict, default={}, help="Arguments of the network's constructor.")
     parser.add_class_arguments(DataConfig, skip={"seed"})

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
@@ -37,8 +36,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def build_parser() -> ArgumentParser:
     """Return the parser of the command."""
-    parser = make_parser("emomc-search", "Search a library of pruned networks for those that trade accuracy against cost best.")
-    parser.add_argument("--library", type=str | None, default=None, help="Folder of the library that emomc-pretrain made.")
+    parser = make_parser(
+        "emomc-search", "Search a library of pruned networks for those that trade accuracy against cost best."
+    )
+    parser.add_argument(
+        "--library", type=str | None, default=None, help="Folder of the library that emomc-pretrain made."
+    )
     parser.add_argument(
         "--name", type=str | None, default=None, help="Name of the search's folder; made of the settings if not given."
     )
@@ -47,16 +50,28 @@ def build_parser() -> ArgumentParser:
         "--network", type=str | None, default=None, help="Your own network, as emomc-pretrain had it; its code is run."
     )
     parser.add_argument(
-        "--dataset", type=str | None, default=None, help="Your own data module, as emomc-pretrain had it; its code is run."
+        "--dataset",
+        type=str | None,
+        default=None,
+        help="Your own data module, as emomc-pretrain had it; its code is run.",
     )
     parser.add_argument(
-        "--data_dir", type=str | None, default=None, help="Folder of the data, if it is not where emomc-pretrain had it."
+        "--data_dir",
+        type=str | None,
+        default=None,
+        help="Folder of the data, if it is not where emomc-pretrain had it.",
     )
     parser.add_argument("--accelerator", type=str, default="auto", help="auto, cpu, gpu, ...")
-    parser.add_argument("--devices", type=str, default="1", help="Devices that share the candidates: a count or a list such as 0,1.")
+    parser.add_argument(
+        "--devices", type=str, default="1", help="Devices that share the candidates: a count or a list such as 0,1."
+    )
     parser.add_argument("--num_nodes", type=int, default=1, help="Machines that share the candidates.")
-    parser.add_argument("--early_rejection", type=bool, default=True, help="Stop candidates that can no longer matter; same front.")
-    parser.add_argument("--pick", type=str, default="knee", help="The point to recommend at the end; see docs/fronts.md.")
+    parser.add_argument(
+        "--early_rejection", type=bool, default=True, help="Stop candidates that can no longer matter; same front."
+    )
+    parser.add_argument(
+        "--pick", type=str, default="knee", help="The point to recommend at the end; see docs/fronts.md."
+    )
     parser.add_argument("--quiet", type=bool, default=False, help="Print nothing but errors.")
     parser.add_argument("--overwrite", type=bool, default=False, help="Begin anew where another search was.")
     return parser
@@ -99,7 +114,12 @@ def _callbacks(*, quiet: bool) -> list[SearchCallback]:
 
 def default_name(config: SearchConfig) -> str:
     """Return a name for a search that says what is traded under which cost model."""
-    parts = [*config.objectives, config.hardware.rsplit("/", 1)[-1].removesuffix(".yaml"), config.dataflow, config.coding]
+    parts = [
+        *config.objectives,
+        config.hardware.rsplit("/", 1)[-1].removesuffix(".yaml"),
+        config.dataflow,
+        config.coding,
+    ]
     return "-".join([*parts, *(["paper"] if config.accounting == "paper" else [])])
 
 
