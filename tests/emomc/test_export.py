@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -124,6 +125,31 @@ def test_onnx_for_zigzag_carries_bits_and_shapes(tmp_path):
     shapes = {value.name: [size.dim_value for size in value.type.tensor_type.shape.dim] for value in graph.value_info}
     for node in graph.node[:-1]:
         assert all(side > 0 for side in shapes[node.output[0]])
+
+
+def test_zigzag_reads_bits_and_work(case, tmp_path):
+    pytest.importorskip("six", reason="zigzag-dse imports it without declaring it")
+    zigzag = pytest.importorskip("zigzag", reason="the extra 'zigzag' is not installed")
+    from zigzag.parser.onnx.onnx_model_parser import ONNXModelParser
+
+    packed, network = case
+    path = tmp_path / "network.onnx"
+    export_network(path, packed, "onnx-zigzag", network=network)
+    mapping = Path(zigzag.__file__).parent / "inputs" / "mapping" / "default.yaml"
+    nodes = ONNXModelParser(str(path), str(mapping)).run().nodes()
+    found = {}
+    for node in nodes:
+        if hasattr(node, "total_mac_count"):
+            bits = {str(operand): size for operand, size in node.operand_precision.data.items()}
+            work = found.get(node.name, (0, 0, 0))[2] + node.total_mac_count
+            found[node.name] = (bits["W"], bits["I"], work)
+    trace = trace_network(
+        network or build_network("lenet5", in_channels=1, num_classes=10), packed.description.input_shape
+    )
+    expected = {
+        layer.name: (code.bits, 16, layer.macs) for layer, code in zip(trace.layers, packed.layers, strict=True)
+    }
+    assert found == expected
 
 
 def test_torch_is_a_plain_dense_state_dict_of_the_folded_network(case, tmp_path):
