@@ -43,8 +43,8 @@ def load_image_order(library: Library, network: nn.Module, images: Tensor, label
     digest = tensor_digest(images, labels)
     if fabric.is_global_zero and _read_order(path, digest) is None:
         misses = _count_misses(library, network, images, labels, fabric.device)
-        order = np.argsort(-misses.numpy(), kind="stable")
-        write_json(path, {"images": digest, "order": order.tolist()})
+        hardest_first = np.argsort(-misses.numpy(), kind="stable")
+        write_json(path, {"images": digest, "order": hardest_first.tolist()})
     fabric.barrier()
     order = _read_order(path, digest)
     if order is None:

@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytorch_lightning as pl
@@ -281,7 +281,7 @@ class _Loop:
                     raise
                 # The others wait for this process's result: tell them before giving up.
                 failure, result[:] = str(error), -1
-        gathered = fabric.all_gather(result).reshape(-1, 3).tolist()
+        gathered = cast(Tensor, fabric.all_gather(result)).reshape(-1, 3).tolist()
         if any(row[2] < 0 for row in gathered):
             raise UserError(failure or "expected finite class scores, found others on another device")
         return [Evaluation(*row) for row in gathered[: len(jobs)]]
@@ -289,7 +289,7 @@ class _Loop:
     def _stop(self) -> bool:
         """Say whether any process saw Ctrl-C; all of them say the same."""
         flag = torch.tensor(int(self.interrupted()), device=self.fabric.device)
-        return bool(self.fabric.all_gather(flag).any()) if self.fabric.world_size > 1 else bool(flag)
+        return bool(cast(Tensor, self.fabric.all_gather(flag)).any())
 
 
 def _space(library: Library, config: SearchConfig) -> SearchSpace:

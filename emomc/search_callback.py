@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytorch_lightning as pl
 
 if TYPE_CHECKING:
-    from emomc.search import Candidate, Search
+    from emomc.search_state import Candidate, Search
 
 
 class SearchCallback(pl.Callback):

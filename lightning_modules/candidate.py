@@ -31,12 +31,12 @@ class CandidateClassifier(pl.LightningModule):
     @property
     def correct(self) -> int:
         """Images classified rightly among those seen."""
-        return int(self.accuracy.tp)
+        return int(torch.as_tensor(self.accuracy.tp))
 
     @property
     def seen(self) -> int:
         """Images seen."""
-        return int(self.accuracy.tp + self.accuracy.fn)
+        return self.correct + int(torch.as_tensor(self.accuracy.fn))
 
     @property
     def finite(self) -> bool:

@@ -53,7 +53,7 @@ class Classifier(pl.LightningModule):
         """
         super().__init__()
         memory_format = torch.channels_last if recipe.channels_last else torch.contiguous_format
-        self.network = network.to(memory_format=memory_format)  # type: ignore[call-overload]
+        self.network = network.to(memory_format=memory_format)
         self.recipe = recipe
         self._memory_format = memory_format
         self._loss = nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing)
