@@ -1,0 +1,125 @@
+"""What the tests share: one thread, and one tiny library of real networks made once a session."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+# Before torch and the processes that tests start: results depend on the number of threads, and so does the time.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from lightning_fabric import Fabric
+from pytorch_lightning.plugins.environments import LightningEnvironment
+
+from emomc.library import Library
+from emomc.lightning_modules.data import DataConfig
+from emomc.preparation import Devices, prepare_library
+from emomc.preparation_config import PreparationConfig
+from emomc.quiet import quiet_lightning
+from emomc.search import run_search
+from emomc.search_config import SearchConfig
+from emomc.search_state import Search
+
+TINY = {
+    "pre_train_epochs": 2,
+    "pre_prune_upper_bound": 80,
+    "pre_prune_lower_bound": 20,
+    "pre_prune_step": 30,
+    "pre_prune_epochs": 1,
+    # Several batches for the 288 validation images, so that early rejection has something to stop.
+    "evaluation_batch_size": 64,
+}
+CPU = Devices(accelerator="cpu", devices=1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Results and times depend on the number of threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with warnings.catch_warnings(), quiet_lightning():
+        yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def prepare() -> Callable[..., Library]:
+    """Make a tiny LeNet-5 library on digits: ``prepare(folder, callbacks=..., overwrite=..., **settings)``."""
+
+    def make(folder: Path, *, callbacks: Any = None, overwrite: bool = False, network: Any = None, **settings: Any):
+        data = {name: settings.pop(name) for name in list(settings) if name in ("batch_size", "dataset", "data_dir")}
+        return prepare_library(
+            PreparationConfig(**{**TINY, **settings}),
+            DataConfig(**{"batch_size": 64, **data}),
+            folder,
+            devices=CPU,
+            callbacks=callbacks or (lambda stage: ()),
+            overwrite=overwrite,
+            network=network,
+        )
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def shared_run(tmp_path_factory: pytest.TempPathFactory, prepare: Callable[..., Library]) -> Path:
+    """The folder of the one tiny run; tests read it and never change it."""
+    folder = tmp_path_factory.mktemp("shared") / "run"
+    prepare(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def shared_library(shared_run: Path) -> Library:
+    """The one tiny library; tests read it and never change it."""
+    return Library.open(shared_run / "library")
+
+
+@pytest.fixture
+def library(shared_library: Library, tmp_path: Path) -> Library:
+    """A copy of the tiny library that is the test's own."""
+    return copy_library(shared_library, tmp_path / "run")
+
+
+@pytest.fixture
+def copy_of_library(shared_library: Library, tmp_path: Path) -> Callable[[str], Library]:
+    """Make further copies of the tiny library, each in a folder of its own."""
+    return lambda name: copy_library(shared_library, tmp_path / name)
+
+
+def copy_library(library: Library, folder: Path) -> Library:
+    shutil.copytree(library.path, folder / "library")
+    return Library.open(folder / "library")
+
+
+@pytest.fixture(scope="session")
+def search() -> Callable[..., Search]:
+    """Run a tiny search: ``search(library, callbacks, name=..., early_rejection=..., overwrite=..., **settings)``."""
+
+    def run(library: Library, callbacks: Any = (), **settings: Any) -> Search:
+        how = {name: settings.pop(name) for name in list(settings) if name in ("name", "early_rejection", "overwrite")}
+        config = SearchConfig(**{"population_size": 6, "number_generations": 6, **settings})
+        # A Fabric of its own, so that nothing about the machine the tests run on decides.
+        fabric = Fabric(accelerator="cpu", devices=1, plugins=[LightningEnvironment()])
+        return run_search(library, config, callbacks, fabric=fabric, **how)
+
+    return run
+
+
+@pytest.fixture
+def tiny_trainer(tmp_path: Path) -> Callable[..., pl.Trainer]:
+    """Make a Trainer on the CPU that prints and keeps nothing."""
+
+    def make(**options: Any) -> pl.Trainer:
+        quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+        more = {"enable_model_summary": False, "accelerator": "cpu", "devices": 1, "default_root_dir": tmp_path}
+        return pl.Trainer(**{**quiet, **more, **options})
+
+    return make
