@@ -3,16 +3,18 @@ import pytest
 import torch
 from torch import nn
 
-from emomc.coding import CODING_CHOICES, stream_bits
+from emomc.coding import CODING_CHOICES
 from emomc.compressed import CompressedNetworks, Quantizer
+from emomc.costing import CostModel
 from emomc.errors import UserError
 from emomc.genotype import Genotype
+from emomc.hardware import load_hardware
 from emomc.layers import trace_network
 from emomc.library import Library, Manifest
 from emomc.loading import dense_state, load_compressed
 from emomc.networks import build_network
-from emomc.packed import packed_size_bytes, write_packed
-from emomc.packing import library_fixed_bytes, pack_candidate, scale_counts
+from emomc.packed import write_packed
+from emomc.packing import pack_candidate
 from emomc.pruning import prune_by_magnitude
 
 WIDTHS = {"lenet5": {}, "mobilenet": {"width": 0.25}, "vgg16": {"width": 0.125}, "resnet18": {"width": 0.25}}
@@ -96,12 +98,11 @@ def test_a_file_has_the_promised_size_and_gives_the_very_logits_that_were_evalua
     genotypes = random_genotypes(candidates, 3)
     shape = candidates.library.manifest.input_shape
     images = torch.randn(8, *shape).contiguous(memory_format=torch.channels_last)
-    packed = [pack_candidate(candidates, genotype) for genotype in genotypes]
-    bits = [[stream_bits(layer.codes, layer.bits, coding) for layer in network.layers] for network in packed]
-    promised = packed_size_bytes(library_fixed_bytes(candidates), np.array(bits), scale_counts(candidates))
-    for genotype, network, size in zip(genotypes, packed, promised.tolist(), strict=True):
+    costs = CostModel(candidates, load_hardware("emomc_fpga"), dataflow="xy", coding=coding).costs(genotypes)
+    for genotype, size in zip(genotypes, costs["size_bytes"].tolist(), strict=True):
         path = tmp_path / "candidate.emomc"
-        assert write_packed(path, network, coding) == path.stat().st_size == size
+        packed = pack_candidate(candidates, genotype)
+        assert write_packed(path, packed, coding) == path.stat().st_size == size
         loaded = load_compressed(path).to(memory_format=torch.channels_last)
         assert not loaded.training
         assert torch.equal(loaded(images), candidates.load(genotype)(images))
