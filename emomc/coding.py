@@ -42,7 +42,7 @@ _SIMPLEST_FIRST = ("normal", "bitmap", "csr", "coo")
 _PIECE = 1 << 16
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class ZeroRuns:
     """All that the lengths of a layer's streams depend on, besides the bits.
 

@@ -59,7 +59,7 @@ class NetworkDescription:
     """As ``mean``; positive."""
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class PackedLayer:
     """The weights of one layer: ``codes * scale``, one float32 multiplication each."""
 
@@ -73,7 +73,7 @@ class PackedLayer:
     """Shape (1,) or (output channels,), a folded BatchNorm included; (0,) at 32 bits."""
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class PackedNetwork:
     """A compressed network: everything that a packed file holds."""
 

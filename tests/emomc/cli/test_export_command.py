@@ -145,6 +145,9 @@ def test_wrong_inputs_are_one_line_and_leave_nothing(run_folder, export, tmp_pat
         assert error.startswith("emomc-export: error: ")
         assert message in error
         assert "\n" not in error
+    assert export(run_folder, output="several")[2] == (
+        f"emomc-export: error: expected --output with a file to write, found the folder {several}"
+    )
     assert main([]) == 2
     assert "expected --run" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
