@@ -45,10 +45,10 @@ def prune_by_magnitude(
         weights: layer name -> weights of any shape, at least one each.
         percent: weights remaining, above 0 and up to 100.
         criterion: ``layerwise`` keeps the same fraction in every layer, one weight at least, by magnitude. The others
-            keep that fraction of all weights together, ranked by ``global``: magnitude; ``lamp``: w^2 over the sum of the squares of the
-            layer's weights that are not smaller (Source: LAMP, arXiv 2010.07611); ``macs``: magnitude over
-            sqrt(MACs per weight), so that removing the lowest costs the least squared error per saved MAC. They leave
-            each layer at least a fifth of ``percent`` of its weights, and one.
+            keep that fraction of all weights together, ranked by ``global``: magnitude; ``lamp``: w^2 over the sum of
+            the squares of the layer's weights that are not smaller (Source: LAMP, arXiv 2010.07611); ``macs``:
+            magnitude over sqrt(MACs per weight), so that removing the lowest costs the least squared error per saved
+            MAC. They leave each layer at least a fifth of ``percent`` of its weights, and one.
         masks: layer name -> boolean tensor of the weights that remain so far; all of them if None.
         macs: layer name -> MACs of one image; only ``macs`` needs it.
 
