@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,9 +17,10 @@ from emomc.quantization import UNCOMPRESSED_BITS
 
 
 def describe(manifest: Manifest) -> NetworkDescription:
-    """Return what a packed file says of a library's network."""
+    """Return what a packed file says of a library's network: of a user's file only its name, not its folder."""
+    where, _, name = manifest.network.rpartition(":")
     return NetworkDescription(
-        network=manifest.network,
+        network=f"{Path(where).name}:{name}" if where else manifest.network,
         network_args=dict(manifest.network_args),
         network_source_sha256=manifest.network_source_sha256,
         input_shape=manifest.input_shape,

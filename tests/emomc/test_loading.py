@@ -122,7 +122,7 @@ def foreign_file(tmp_path, **changes):
 
 def test_a_users_network_is_given_and_never_imported(tmp_path):
     path, networks = foreign_file(tmp_path)
-    with pytest.raises(UserError, match=r"expected network=, an instance of my/network\.py:Foreign"):
+    with pytest.raises(UserError, match=r"expected network=, an instance of network\.py:Foreign"):
         load_compressed(path)
     fresh = Foreign()
     before = {name: tensor.clone() for name, tensor in fresh.state_dict().items()}

@@ -6,10 +6,12 @@ import torch
 
 from emomc.callbacks.front_writer import FrontWriter
 from emomc.cli.export import main
+from emomc.files import sha256_of_file
 from emomc.layers import trace_network
 from emomc.library import Library, Manifest
 from emomc.loading import load_compressed
 from emomc.networks import build_network, network_source_sha256
+from emomc.packed_reader import read_packed
 from emomc.pruning import prune_by_magnitude
 from emomc.search import run_search
 from emomc.search_config import SearchConfig
@@ -165,6 +167,10 @@ def test_a_users_network_runs_only_when_it_is_named(tmp_path, export):
     status, lines, error = export(folder, "--network", spec, "--verify")
     assert (status, error) == (0, "")
     assert "as the front says" in lines[2]
+    # The file names the class, not where it lay on this machine.
+    packed = read_packed(tmp_path / "out" / "network.emomc")
+    assert packed.description.network == "small.py:Small"
+    assert packed.description.network_source_sha256 == sha256_of_file(file)
     file.write_text(NETWORK_FILE + "\n# edited\n")
     status, _, error = export(folder, "--network", spec)
     assert status == 2
