@@ -6,8 +6,8 @@ from torch import Tensor, nn
 class SmallNet(nn.Module):
     """Six convolutions, one of them grouped, one reached by a shortcut, and a linear layer.
 
-    EMOMC fills in ``in_channels`` and ``num_classes`` because the constructor names them; ``--network_args.channels 24``
-    would set ``channels``.
+    EMOMC fills in ``in_channels`` and ``num_classes`` because the constructor names them; ``channels`` is the user's to
+    set, with ``--network_args``.
     """
 
     def __init__(self, in_channels: int, num_classes: int, channels: int = 16) -> None:
