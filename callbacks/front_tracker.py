@@ -6,7 +6,6 @@ import dataclasses
 import time
 from typing import Any
 
-from emomc.pareto import hypervolume
 from emomc.search_callback import SearchCallback
 from emomc.search_state import Search
 
@@ -48,11 +47,10 @@ class FrontTracker(SearchCallback):
     def on_generation_end(self, search: Search) -> None:
         """Compute this generation's statistics and show them."""
         front = search.front
-        losses = search.normalised_losses(front)
         statistics = FrontStatistics(
             generation=search.generation,
             evaluations=len(search.candidates),
-            hypervolume=hypervolume(losses, [1.0] * losses.shape[1]) if front else 0.0,
+            hypervolume=search.hypervolume,
             front_size=len(front),
             best_accuracy=max((candidate.accuracy for candidate in front), default=0.0),
         )

@@ -1,59 +1,76 @@
-"""NSGA-II over integer genes, asked and told."""
+"""Evolution over integer genes, asked and told."""
 
 from __future__ import annotations
+
+import dataclasses
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pymoo.algorithms.moo.nsga2 import NSGA2
+from pymoo.algorithms.moo.nsga3 import NSGA3
+from pymoo.algorithms.moo.sms import SMSEMOA
+from pymoo.core.algorithm import Algorithm
 from pymoo.core.evaluator import Evaluator
 from pymoo.core.population import Population
 from pymoo.core.problem import Problem
 from pymoo.operators.crossover.sbx import SBX
+from pymoo.operators.crossover.ux import UniformCrossover
 from pymoo.operators.mutation.pm import PM
-from pymoo.operators.repair.rounding import RoundingRepair
+from pymoo.operators.sampling.rnd import FloatRandomSampling
 from pymoo.problems.static import StaticProblem
 from pymoo.util.nds.non_dominated_sorting import NonDominatedSorting
+from pymoo.util.ref_dirs import get_reference_directions
 
+from emomc.errors import UserError
 from emomc.genotype import Genotype, SearchSpace
+from emomc.operators import StepMutation
 
 FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+AlgorithmName = Literal["nsga2", "nsga3", "sms-emoa", "age-moea2"]
+VariationName = Literal["integer", "real"]
+
+
+@dataclasses.dataclass(frozen=True)
+class EvolutionSettings:
+    """How a population evolves."""
+
+    algorithm: AlgorithmName = "nsga2"
+    variation: VariationName = "integer"
+    """``integer``: a start population that covers the space, uniform crossover and whole steps. ``real``: what the
+    paper's reference code does: a random start, SBX with probability 0.9 and eta 15, polynomial mutation with eta 20,
+    all on real genes that are rounded when they are decoded."""
+    offspring: int = 20
+    """New candidates per generation; twice as many survive."""
+    generations: int = 120
+    seed: int = 0
 
 
 class Evolution:
-    """The evolving population: asks for genotypes, and is told their losses.
+    """The evolving population: asks for genotypes, and is told their losses."""
 
-    Settings of the paper's reference code: SBX with probability 0.9 and eta 15, polynomial mutation with eta 20, a
-    population of twice the offspring.
-    """
-
-    def __init__(
-        self, space: SearchSpace, *, offspring: int, generations: int, losses: int, constraints: int, seed: int
-    ) -> None:
+    def __init__(self, space: SearchSpace, settings: EvolutionSettings, *, losses: int, constraints: int) -> None:
         """Prepare generation one.
 
         Args:
             space: what may be chosen.
-            offspring: new genotypes per generation; twice as many survive.
-            generations: how often ``ask`` may be called.
+            settings: how to evolve.
             losses: number of objectives, each minimised.
             constraints: number of constraints, each met at 0 or below.
-            seed: of every random choice.
+
+        Raises:
+            UserError: the algorithm needs a package that is not installed.
         """
         self.space = space
-        self.survivors = 2 * offspring
+        self.survivors = 2 * settings.offspring
         self._problem = Problem(
-            n_var=len(space.lower), n_obj=losses, n_ieq_constr=constraints, xl=space.lower, xu=space.upper, vtype=int
+            n_var=len(space.lower), n_obj=losses, n_ieq_constr=constraints, xl=space.lower, xu=space.upper
         )
-        # Operators are default arguments that all algorithms would share: pass fresh ones.
-        self._algorithm = NSGA2(
-            pop_size=self.survivors,
-            n_offsprings=offspring,
-            sampling=start_population(space, self.survivors, seed),
-            crossover=SBX(prob=0.9, eta=15, vtype=float, repair=RoundingRepair()),
-            mutation=PM(eta=20, vtype=float, repair=RoundingRepair()),
-            eliminate_duplicates=True,
+        self._algorithm = _make_algorithm(space, settings, losses)
+        self._algorithm.setup(
+            self._problem, termination=("n_gen", settings.generations), seed=settings.seed, verbose=False
         )
-        self._algorithm.setup(self._problem, termination=("n_gen", generations), seed=seed, verbose=False)
         self._asked: Population | None = None
 
     def ask(self) -> list[Genotype] | None:
@@ -63,7 +80,15 @@ class Evolution:
             return None
         return [self.space.decode(genes) for genes in self._asked.get("X")]
 
-    def contenders(self, losses: FloatArray, violations: FloatArray) -> NDArray[np.int64]:
+    @property
+    def ranks_by_dominance(self) -> bool:
+        """Whether ``contenders`` holds: survival depends on a candidate's front, and within it on that front alone.
+
+        NSGA-III and its like scale by the extremes of the whole population, so a bound in place of a loss would tell.
+        """
+        return isinstance(self._algorithm, NSGA2)
+
+    def contenders(self, losses: FloatArray, violations: FloatArray) -> IntArray:
         """Say which of the asked genotypes could survive, given losses of which some may be too low.
 
         NSGA-II keeps whole fronts of parents and offspring together, and a part of the front that no longer fits.
@@ -79,20 +104,19 @@ class Evolution:
         Returns:
             Rows of ``losses``.
         """
+        rows = np.flatnonzero((violations <= 0).all(axis=1))
         parents = self._algorithm.pop
-        if parents is None or len(parents) == 0:
+        if not self.ranks_by_dominance or parents is None or len(parents) == 0 or not len(rows):
             # The first population survives whole.
-            return np.flatnonzero((violations <= 0).all(axis=1))
-        parent_rows = (
+            return rows
+        feasible = (
             np.flatnonzero((parents.get("G") <= 0).all(axis=1)) if violations.shape[1] else np.arange(len(parents))
         )
-        rows = np.flatnonzero((violations <= 0).all(axis=1))
-        everyone = np.concatenate([parents.get("F")[parent_rows], losses[rows]])
-        if not len(everyone):
-            return rows
+        everyone = np.concatenate([parents.get("F")[feasible], losses[rows]])
         fronts = NonDominatedSorting().do(everyone, n_stop_if_ranked=min(self.survivors, len(everyone)))
         reached = np.concatenate(fronts)
-        return rows[np.sort(reached[reached >= len(parent_rows)] - len(parent_rows))]
+        chosen: IntArray = rows[np.sort(reached[reached >= len(feasible)] - len(feasible))]
+        return chosen
 
     def tell(self, losses: FloatArray, violations: FloatArray) -> None:
         """Take the losses (asked, objectives) and violations (asked, constraints) of what ``ask`` gave.
@@ -107,7 +131,7 @@ class Evolution:
         self._algorithm.tell(infills=self._asked)
 
 
-def start_population(space: SearchSpace, size: int, seed: int) -> NDArray[np.int64]:
+def start_population(space: SearchSpace, size: int, seed: int) -> IntArray:
     """Return genes that cover the space: every region of levels, and every number of bits.
 
     Bits drawn independently for each layer average out, so that nearly all random candidates cost about the same. Here
@@ -127,9 +151,41 @@ def start_population(space: SearchSpace, size: int, seed: int) -> NDArray[np.int
     common = generator.permutation(np.linspace(space.min_bits, space.max_bits, size - 4))
     levels = np.rint(generator.permutation(np.linspace(0, len(space.levels) - 1, size - 4)))
     bits = np.rint(common[:, None] + generator.uniform(-2, 2, (size - 4, layers)))
-    spread = np.column_stack([levels, bits])
     corners = [
         [level, *[bits] * layers] for level in (0, len(space.levels) - 1) for bits in (space.min_bits, space.max_bits)
     ]
-    genes: NDArray[np.int64] = np.clip(np.concatenate([corners, spread]), space.lower, space.upper).astype(np.int64)
-    return genes
+    genes = np.concatenate([corners, np.column_stack([levels, bits])])
+    clipped: IntArray = np.clip(genes, space.lower, space.upper).astype(np.int64)
+    return clipped
+
+
+def _make_algorithm(space: SearchSpace, settings: EvolutionSettings, losses: int) -> Algorithm:
+    survivors = 2 * settings.offspring
+    # Operators are default arguments that all algorithms would share: fresh ones are passed.
+    options: dict[str, Any] = {"n_offsprings": settings.offspring, "pop_size": survivors, "eliminate_duplicates": True}
+    if settings.variation == "integer":
+        options |= {
+            "sampling": start_population(space, survivors, settings.seed),
+            "crossover": UniformCrossover(prob=0.9),
+            "mutation": StepMutation(),
+        }
+    else:
+        options |= {
+            "sampling": FloatRandomSampling(),
+            "crossover": SBX(prob=0.9, eta=15),
+            "mutation": PM(eta=20),
+        }
+    if settings.algorithm == "nsga3":
+        directions = get_reference_directions("energy", losses, survivors, seed=settings.seed)
+        return NSGA3(directions, **options)
+    if settings.algorithm == "sms-emoa":
+        return SMSEMOA(**options)
+    if settings.algorithm == "age-moea2":
+        try:
+            import numba  # noqa: F401 - pymoo's own error for its absence is no ImportError
+        except ImportError:
+            raise UserError("expected the package numba for age-moea2 (pip install numba), found none") from None
+        from pymoo.algorithms.moo.age2 import AGEMOEA2
+
+        return AGEMOEA2(**options)
+    return NSGA2(**options)

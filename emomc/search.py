@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -48,6 +50,7 @@ def run_search(
     data: pl.LightningDataModule | None = None,
     fabric: Fabric | None = None,
     early_rejection: bool = True,
+    max_minutes: float | None = None,
     overwrite: bool = False,
 ) -> Search:
     """Search a library for the networks that trade accuracy against cost best.
@@ -65,6 +68,7 @@ def run_search(
         fabric: the devices that share the candidates; one, chosen by Lightning, if None. The front does not depend on
             how many there are.
         early_rejection: stop evaluating candidates that can no longer matter; the front is the same without.
+        max_minutes: stop after so much time, as Ctrl-C does; the first process's clock decides for all.
         overwrite: begin anew where another search of that name was.
 
     Returns:
@@ -101,7 +105,12 @@ def run_search(
             write=fabric.is_global_zero,
         )
         with log, deferred_interrupt() as interrupted:
-            loop = _Loop(search, evaluator, log, observers, fabric, interrupted, early_rejection=early_rejection)
+            deadline = time.monotonic() + 60 * max_minutes if max_minutes and fabric.is_global_zero else math.inf
+
+            def stopped() -> bool:
+                return interrupted() or time.monotonic() > deadline
+
+            loop = _Loop(search, evaluator, log, observers, fabric, stopped, early_rejection=early_rejection)
             _tell(observers, "on_search_start", search)
             search.finished = loop.run()
             loop.test(_evaluator(networks, *load_split(data, "test"), config))
@@ -151,7 +160,7 @@ class _Loop:
         log: EvaluationLog,
         observers: Sequence[SearchCallback],
         fabric: Fabric,
-        interrupted: Callable[[], bool],
+        stopped: Callable[[], bool],
         *,
         early_rejection: bool,
     ) -> None:
@@ -161,16 +170,13 @@ class _Loop:
         self.log = log
         self.observers = observers
         self.fabric = fabric
-        self.interrupted = interrupted
-        self.early_rejection = early_rejection
+        self.stopped = stopped
+        self.hypervolumes: list[float] = []
         self.evolution = Evolution(
-            search.space,
-            offspring=config.population_size,
-            generations=config.number_generations,
-            losses=len(config.objectives),
-            constraints=len(search.bounds),
-            seed=config.seed,
+            search.space, config.evolution, losses=len(config.objectives), constraints=len(search.bounds)
         )
+        # Where survival does not follow from dominance alone, every candidate is seen by all images.
+        self.early_rejection = early_rejection and self.evolution.ranks_by_dominance
 
     def run(self) -> bool:
         """Evolve to the end, or to Ctrl-C; say whether it was the end."""
@@ -183,6 +189,8 @@ class _Loop:
                 return False
             self.evolution.tell(search.losses(candidates), search.violations(candidates))
             _tell(self.observers, "on_generation_end", search)
+            if self._on_plateau():
+                break
         # Where nothing met the constraints, those that come closest are measured: better than an empty hand.
         return bool(search.front) or self._evaluate(search.least_violating(), self._need_everything)
 
@@ -200,6 +208,12 @@ class _Loop:
         self.search.baseline_test = results[0]
         for candidate, result in zip(front, results[1:], strict=True):
             candidate.test = result
+
+    def _on_plateau(self) -> bool:
+        """Say whether the hypervolume has stood still for as long as the search is patient."""
+        patience = self.search.config.patience
+        self.hypervolumes.append(self.search.hypervolume)
+        return patience is not None and self.hypervolumes[-1] <= max(self.hypervolumes[:-patience], default=-1.0)
 
     def _measure(self, candidates: Sequence[Candidate]) -> bool:
         """Find the accuracies that decide who survives; False if interrupted.
@@ -287,8 +301,8 @@ class _Loop:
         return [Evaluation(*row) for row in gathered[: len(jobs)]]
 
     def _stop(self) -> bool:
-        """Say whether any process saw Ctrl-C; all of them say the same."""
-        flag = torch.tensor(int(self.interrupted()), device=self.fabric.device)
+        """Say whether any process saw Ctrl-C, or the first one that time is up; all of them say the same."""
+        flag = torch.tensor(int(self.stopped()), device=self.fabric.device)
         return bool(cast(Tensor, self.fabric.all_gather(flag)).any())
 
 

@@ -6,6 +6,7 @@ import dataclasses
 from typing import Literal
 
 from emomc.errors import UserError
+from emomc.evolution import AlgorithmName, EvolutionSettings, VariationName
 from emomc.quantization import MAX_BITS, MIN_BITS, QuantizerMethod
 
 Objective = Literal["accuracy", "energy", "size", "latency"]
@@ -36,6 +37,13 @@ class SearchConfig:
     """New candidates per generation; twice as many survive."""
     number_generations: int = 120
     """Generations, the first population counted as one."""
+    algorithm: AlgorithmName = "nsga2"
+    """nsga2, nsga3, sms-emoa or age-moea2; early rejection works with nsga2."""
+    variation: VariationName = "integer"
+    """integer: a start that covers the space, whole steps. real: random start and real-coded operators, as the paper's
+    reference has them, rounded when decoded."""
+    patience: int | None = None
+    """Stop after so many generations without a larger hypervolume; none: never."""
     size_constraint: str | None = None
     """Upper bound on the size: KiB, or with a % sign a percentage of the uncompressed network."""
     energy_constraint: str | None = None
@@ -62,6 +70,7 @@ class SearchConfig:
     def __post_init__(self) -> None:
         _require(self.population_size >= 2, "population_size of at least 2", self.population_size)
         _require(self.number_generations >= 1, "number_generations of at least 1", self.number_generations)
+        _require(self.patience is None or self.patience >= 1, "a patience of at least 1", self.patience)
         _require(self.seed >= 0, "a seed of at least 0", self.seed)
         _require(
             1 <= self.lowest_level <= self.highest_level <= 100,
@@ -84,6 +93,13 @@ class SearchConfig:
             if bound is not None:
                 _require(cost not in names, f"a constraint on what is no objective, not {cost}_constraint", bound)
                 resolve_bound(bound, 1.0)
+
+    @property
+    def evolution(self) -> EvolutionSettings:
+        """How the population evolves."""
+        return EvolutionSettings(
+            self.algorithm, self.variation, self.population_size, self.number_generations, self.seed
+        )
 
 
 def resolve_bound(bound: str, uncompressed: float) -> float:

@@ -13,7 +13,7 @@ from emomc.costing import CostModel
 from emomc.evaluation import Evaluation
 from emomc.genotype import Genotype, SearchSpace
 from emomc.library import Library
-from emomc.pareto import ParetoFront
+from emomc.pareto import ParetoFront, hypervolume
 from emomc.search_config import SearchConfig, resolve_bound
 
 FloatArray = NDArray[np.float64]
@@ -83,6 +83,7 @@ class Search:
         self.baseline_test: Evaluation | None = None
         self.generation = 0
         self.finished = False
+        """Whether the search came to its end: the last generation, or a plateau of the hypervolume."""
         self.tally = Tally()
         self.candidates: list[Candidate] = []
         self._by_genotype: dict[Genotype, Candidate] = {}
@@ -111,6 +112,19 @@ class Search:
         columns = {"accuracy": [candidate.accuracy for candidate in eligible]}
         columns |= {name: [candidate.costs[name] for candidate in eligible] for name in self.cost_columns}
         return [eligible[row] for row in ParetoFront.of(columns).rows]
+
+    @property
+    def hypervolume(self) -> float:
+        """Share of the space of (error, cost / uncompressed cost, ...) below (1, 1, ...) that the front dominates."""
+        losses = self.normalised_losses(self.front)
+        return hypervolume(losses, [1.0] * losses.shape[1])
+
+    @property
+    def reachable(self) -> bool:
+        """Whether the cheapest genotype, the fewest bits at the lowest level, meets the constraints."""
+        cheapest = Genotype(self.space.levels[0], (self.space.min_bits,) * len(self.space.layers))
+        costs = self.cost_model.costs([cheapest])
+        return all(float(costs[name][0]) <= bound for name, bound in self.bounds.items())
 
     @property
     def rejected(self) -> int:

@@ -11,6 +11,7 @@ from jsonargparse import ArgumentParser, Namespace
 from lightning_fabric import Fabric
 from rich.console import Console
 
+from emomc.callbacks.constraint_note import ConstraintNote
 from emomc.callbacks.front_lines import FrontLines
 from emomc.callbacks.front_tracker import FrontTracker
 from emomc.callbacks.front_writer import FrontWriter
@@ -70,6 +71,12 @@ def build_parser() -> ArgumentParser:
         "--early_rejection", type=bool, default=True, help="Stop candidates that can no longer matter; same front."
     )
     parser.add_argument(
+        "--max_time",
+        type=float | None,
+        default=None,
+        help="Minutes after which the search stops with the front so far.",
+    )
+    parser.add_argument(
         "--pick", type=str, default="knee", help="The point to recommend at the end; see docs/fronts.md."
     )
     parser.add_argument("--quiet", type=bool, default=False, help="Print nothing but errors.")
@@ -96,19 +103,18 @@ def _run(arguments: Namespace) -> None:
         data=build_data(_data_config(library, arguments.dataset, arguments.data_dir)),
         fabric=fabric,
         early_rejection=arguments.early_rejection,
+        max_minutes=arguments.max_time,
         overwrite=arguments.overwrite,
     )
     if fabric.is_global_zero and not arguments.quiet:
         _show_result(search, pick)
-    if not search.finished:
-        raise KeyboardInterrupt
 
 
 def _callbacks(*, quiet: bool) -> list[SearchCallback]:
     observers: list[SearchCallback] = [FrontWriter(), TensorBoardFrontLogger()]
     if not quiet:
         live: FrontTracker = RichFrontTable() if stdout_is_terminal() else FrontLines()
-        observers.append(live)
+        observers += [ConstraintNote(), live]
     return observers
 
 

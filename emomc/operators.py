@@ -1,0 +1,39 @@
+"""Variation operators for integer genes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pymoo.core.mutation import Mutation
+
+
+class StepMutation(Mutation):  # type: ignore[misc]  # pymoo has no types
+    """Moves genes by whole steps: mostly to a neighbour, sometimes anywhere.
+
+    A polynomial mutation of a few integer values mostly rounds back to where it was. Here each mutated gene moves by a
+    geometric number of steps, one or more, up or down with equal chance, reflected at its bounds; one in five is drawn
+    anew from its whole range. Each gene mutates with probability 1 / genes, and one more chosen at random always does,
+    so that no offspring is merely copied.
+    """
+
+    def _do(
+        self, problem: Any, X: NDArray[Any], *args: Any, random_state: np.random.Generator, **kwargs: Any
+    ) -> NDArray[Any]:
+        rows, genes = X.shape
+        chosen = random_state.random(X.shape) < 1 / genes
+        chosen[np.arange(rows), random_state.integers(genes, size=rows)] = True
+        steps = random_state.geometric(0.5, size=X.shape) * random_state.choice([-1, 1], size=X.shape)
+        anew = random_state.integers(problem.xl, problem.xu, size=X.shape, endpoint=True)
+        moved = np.where(random_state.random(X.shape) < 0.2, anew, _reflect(X + steps, problem.xl, problem.xu))
+        mutated: NDArray[Any] = np.where(chosen, moved, X)
+        return mutated
+
+
+def _reflect(values: NDArray[Any], lower: NDArray[Any], upper: NDArray[Any]) -> NDArray[Any]:
+    """Return values reflected once at the bounds they exceed, and clipped if that leads past the other one."""
+    reflected = np.where(values < lower, 2 * lower - values, values)
+    reflected = np.where(reflected > upper, 2 * upper - reflected, reflected)
+    clipped: NDArray[Any] = np.clip(reflected, lower, upper)
+    return clipped
