@@ -115,7 +115,10 @@ class EvaluationLog:
             known = self._digests.get(entry["level"]) == entry["weights"] and set(entry["bits"]) == set(self._layers)
             if known:
                 genotype = Genotype(entry["level"], tuple(entry["bits"][name] for name in self._layers))
-                self._known[genotype] = Evaluation(entry["correct"], entry["seen"], entry["images"])
+                evaluation = Evaluation(entry["correct"], entry["seen"], entry["images"])
+                # Of two searches, one may have stopped where the other went on.
+                if genotype not in self._known or evaluation.seen >= self._known[genotype].seen:
+                    self._known[genotype] = evaluation
 
     def _refuse_difference(self, path: Path, line: bytes) -> None:
         found = json.loads(line)
