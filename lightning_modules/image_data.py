@@ -144,8 +144,10 @@ class ImageDataModule(LightningDataModule):
         """Return a split's images, decoded now if they are to be held: a search never decodes training images."""
         if split not in self._splits:
             source = self.dataset.test if split == "test" else self.dataset.train
-            part = source.subset(self._indices[split])
-            self._splits[split] = part.decoded() if self.is_resident and isinstance(part, FileImages) else part
+            # A Trainer that validates asks for images in inference mode; these are kept, for training too.
+            with torch.inference_mode(False):
+                part = source.subset(self._indices[split])
+                self._splits[split] = part.decoded() if self.is_resident and isinstance(part, FileImages) else part
         return self._splits[split]
 
     def _loader(self, split: Split, *, shuffle: bool, rank: int = 0, world_size: int = 1) -> Loader:
@@ -162,4 +164,6 @@ class ImageDataModule(LightningDataModule):
             num_workers=workers,
             persistent_workers=workers > 0,
             pin_memory=torch.cuda.is_available(),
+            # The loader seeds its workers from it; without one it would draw from the generator of the augmentation.
+            generator=torch.Generator().manual_seed(seed),
         )

@@ -98,6 +98,15 @@ def test_pixels_are_normalised_by_channel(folder):
     assert torch.allclose(load_split(data, "test")[0].double(), expected, atol=1e-6)
 
 
+def test_images_first_seen_in_validation_can_be_trained_on(folder):
+    data = of_folder(folder, batch_size=4)
+    trainer = Trainer(max_epochs=1, **SILENT)
+    trainer.validate(Watcher(), data, verbose=False)
+    images, _ = next(iter(data.val_dataloader()))
+    assert not images.is_inference()
+    trainer.fit(Watcher(), data)
+
+
 @pytest.mark.parametrize("augment", [True, False])
 def test_lightning_trains_on_augmented_images_and_validates_on_plain_ones(folder, augment):
     data = of_folder(folder, batch_size=4, augment=augment)
@@ -122,9 +131,10 @@ def test_lightning_trains_on_augmented_images_and_validates_on_plain_ones(folder
 def test_streamed_batches_equal_resident_ones(folder):
     batches = {}
     for cache in ("always", "never"):
-        data = of_folder(folder, batch_size=4, augment=False, cache=cache)
+        data = of_folder(folder, batch_size=4, cache=cache)
         assert data.is_resident is (cache == "always")
         watcher = Watcher()
+        torch.manual_seed(0)
         Trainer(max_epochs=2, **SILENT).fit(watcher, data)
         batches[cache] = [*watcher.seen["train"], *watcher.seen["labels"], *watcher.seen["validation"]]
         batches[cache] += load_split(data, "test")

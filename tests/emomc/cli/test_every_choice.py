@@ -5,11 +5,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from emomc.cli import pretrain, search
 from emomc.front_file import read_front
 from emomc.library import Library
+from emomc.networks import build_network
 
 ONE_EPOCH = ["--pre_train_epochs", "1", "--pre_prune_epochs", "1", "--pre_prune_step", "60", "--accelerator", "cpu"]
 TWO_GENERATIONS = ["--population_size", "2", "--number_generations", "2", "--accelerator", "cpu"]
@@ -127,6 +129,25 @@ def test_a_foreign_network_on_foreign_data_through_both_commands(tmp_path):
     assert [layer.name for layer in library.manifest.layers] == ["conv", "head.out"]
     assert library.manifest.input_shape == (2, 9, 11)
     assert search_in(library, *named)["points"]
+
+
+def test_the_user_s_weights_become_the_dense_level(tmp_path, folder):
+    torch.manual_seed(5)
+    trained = build_network("lenet5", in_channels=3, num_classes=3)
+    checkpoint = {"state_dict": {f"network.{name}": value for name, value in trained.state_dict().items()}, "epoch": 7}
+    torch.save(checkpoint, tmp_path / "last.ckpt")
+    weights = ["--weights", str(tmp_path / "last.ckpt")]
+    library = make_library(tmp_path / "run", "--dataset", f"imagefolder:{folder}", *weights)
+    dense = library.load_state(100)
+    assert all(torch.equal(dense[name], value) for name, value in trained.state_dict().items())
+
+
+def test_streamed_images_make_the_same_library(tmp_path, folder):
+    dataset = ["--dataset", f"imagefolder:{folder}"]
+    one, other = (make_library(tmp_path / cache, *dataset, "--cache", cache) for cache in ("always", "never"))
+    for level in one.percents:
+        pairs = zip(one.load_state(level).values(), other.load_state(level).values(), strict=True)
+        assert all(torch.equal(a, b) for a, b in pairs)
 
 
 def test_excluded_layers_stay_as_they_are(tmp_path, folder):
