@@ -1,0 +1,140 @@
+"""The page of the LeNet-5 / MNIST experiment, from what the two commands wrote.
+
+    emomc-pretrain --config lenet5_mnist --data_dir data
+    emomc-search --config lenet5_mnist --data_dir data
+    python benchmarks/lenet5_mnist.py --run runs/lenet5-mnist --data_dir data
+
+Evaluates every level on the test images, reads the front, and writes ``docs/results/lenet5_mnist.md`` and the picture
+of the README.
+"""
+
+import argparse
+import datetime
+import platform
+import shutil
+from pathlib import Path
+
+import torch
+
+from emomc.compressed import CompressedNetworks, Quantizer
+from emomc.costing import uncompressed_genotype
+from emomc.evaluation import CandidateEvaluator
+from emomc.files import write_text
+from emomc.front_file import read_front
+from emomc.genotype import Genotype
+from emomc.library import DENSE, Library
+from emomc.lightning_modules.data import DataConfig, build_data, load_split
+from emomc.quiet import quiet_lightning
+from emomc.search import build_own_network
+from emomc.statistics import wilson_interval
+
+REFERENCE = {100: 99.18, 80: 99.19, 75: 99.14, 70: 99.14, 65: 99.17, 60: 99.16, 55: 99.15, 50: 99.13, 45: 99.02}
+REFERENCE |= {40: 98.81, 35: 91.46, 30: 90.10, 25: 88.10, 20: 64.49}
+"""Test accuracy of the published code (300 epochs dense, 32 per level), percent. Source: its own run, one seed."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--run", type=Path, default=Path("runs/lenet5-mnist"))
+    parser.add_argument("--search", default=None, help="name of the search; the only one if not given")
+    parser.add_argument("--data_dir", default="data")
+    parser.add_argument("--output", type=Path, default=Path("docs/results/lenet5_mnist.md"))
+    parser.add_argument("--picture", type=Path, default=Path("docs/images/front_lenet5_mnist.png"))
+    parser.add_argument("--note", default="", help="what else to say of the machine")
+    arguments = parser.parse_args()
+    library = Library.open(arguments.run / "library")
+    folder = arguments.run / "search" / arguments.search if arguments.search else _only_search(arguments.run)
+    front = read_front(folder)
+    page = "\n".join(
+        [_head(library, front, arguments.note), _levels(library, arguments.data_dir), _front_table(front, folder.name)]
+    )
+    write_text(arguments.output, page)
+    arguments.picture.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(folder / "front.png", arguments.picture)
+    print(page)
+
+
+def _only_search(run: Path) -> Path:
+    (folder,) = (path.parent for path in run.glob("search/*/front.json"))
+    return folder
+
+
+def _head(library: Library, front: dict, note: str) -> str:
+    versions = ", ".join(f"{name} {value}" for name, value in front["versions"].items())
+    settings = library.manifest.settings
+    return f"""# LeNet-5 on MNIST
+
+```
+emomc-pretrain --config lenet5_mnist --data_dir data
+emomc-search --config lenet5_mnist --data_dir data
+python benchmarks/lenet5_mnist.py --run runs/lenet5-mnist --data_dir data
+```
+
+Seed {settings["seed"]} in both stages; {datetime.date.today()}; {platform.machine()}, CPU. {note}
+{versions}. 54,000 training, 6,000 validation and 10,000 test images; the test images decided nothing.
+"""
+
+
+def _levels(library: Library, data_dir: str) -> str:
+    data = build_data(DataConfig(**{**library.manifest.data, "data_dir": data_dir}))
+    images, labels = load_split(data, "test")
+    networks = CompressedNetworks(library, build_own_network(library), Quantizer())
+    evaluator = CandidateEvaluator(networks, images, labels, batch_size=library.manifest.evaluation_batch_size)
+    bits = uncompressed_genotype(library).bits
+    lines = [
+        "## The library",
+        "",
+        "Accuracy of each level before quantization. The reference is the paper's own code on the same data, one seed, "
+        "300 epochs dense and 32 epochs a level.",
+        "",
+        "| level, % | epochs | validation, % | test, % | reference, test, % | difference |",
+        "|---|---|---|---|---|---|",
+    ]
+    with quiet_lightning():
+        for record in library.manifest.levels:
+            accuracy = 100 * evaluator.evaluate(Genotype(record.percent, bits)).accuracy
+            reference = REFERENCE.get(record.percent)
+            compared = ["", ""] if reference is None else [f"{reference:.2f}", f"{accuracy - reference:+.2f}"]
+            name = "dense" if record.percent == DENSE else str(record.percent)
+            cells = [name, str(record.epochs), f"{100 * record.validation_accuracy:.2f}", f"{accuracy:.2f}", *compared]
+            lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _front_table(front: dict, name: str) -> str:
+    base = front["baseline"]
+    last = front["history"][-1]
+    unit = front["energy_unit"]
+    lines = [
+        f"## The front: {', '.join(front['objectives'])}",
+        "",
+        f"Search `{name}`: {last['generation']} generations, {last['evaluations']} distinct candidates, hypervolume "
+        f"{last['hypervolume']:.5f} of (error, cost / uncompressed) against (1, 1). Dataflow {front['dataflow']}, "
+        f"coding {front['coding']}, {front['accounting']} accounting. The uncompressed network, 32 bits and all "
+        f"weights, under the same dataflow: {base['energy_mj']:.6g} {unit}, {base['size_kib']:.6g} KiB, validation "
+        f"{100 * base['validation_accuracy']:.2f} %, test {100 * base['test_accuracy']:.2f} %. "
+        "Test accuracy with its 95 % Wilson interval; x: times less than uncompressed.",
+        "",
+        f"| point | validation, % | test, % | interval | {unit} | x | KiB | x | level, % | bits |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for point in front["points"]:
+        low, high = wilson_interval(point["test_correct"], point["test_images"])
+        cells = [
+            str(point["index"]),
+            f"{100 * point['validation_accuracy']:.2f}",
+            f"{100 * point['test_accuracy']:.2f}",
+            f"{100 * low:.2f}..{100 * high:.2f}",
+            f"{point['energy_mj']:.6f}",
+            f"{base['energy_mj'] / point['energy_mj']:.2f}",
+            f"{point['size_kib']:.2f}",
+            f"{base['size_kib'] / point['size_kib']:.2f}",
+            str(point["level"]),
+            " ".join(str(bits) for bits in point["bits"].values()),
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + f"\n\nPyTorch ran on {torch.get_num_threads()} threads when this page was made.\n"
+
+
+if __name__ == "__main__":
+    main()

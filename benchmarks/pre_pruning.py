@@ -1,0 +1,188 @@
+"""Stage I on LeNet-5 / MNIST: the chain against restarts, and the criteria against each other.
+
+    python benchmarks/pre_pruning.py --data_dir data --seeds 0 1 2
+
+Every library is made by ``emomc-pretrain``'s own function in ``--runs``; one that is there already is not made again,
+and its seconds are those of the run that made it. Writes ``docs/results/pre_pruning.md``.
+"""
+
+import argparse
+import datetime
+import json
+import platform
+import sys
+import time
+from pathlib import Path
+
+import torch
+
+from emomc.compressed import CompressedNetworks, Quantizer
+from emomc.costing import uncompressed_genotype
+from emomc.evaluation import CandidateEvaluator
+from emomc.files import write_json, write_text
+from emomc.genotype import Genotype
+from emomc.library import DENSE, Library
+from emomc.lightning_modules.data import DataConfig, build_data, load_split
+from emomc.preparation import Devices, prepare_library
+from emomc.preparation_config import PreparationConfig
+from emomc.quiet import quiet_lightning
+from emomc.search import build_own_network, run_search
+from emomc.search_config import SearchConfig
+
+REFERENCE = {80: 99.19, 75: 99.14, 70: 99.14, 65: 99.17, 60: 99.16, 55: 99.15, 50: 99.13, 45: 99.02, 40: 98.81}
+REFERENCE |= {35: 91.46, 30: 90.10, 25: 88.10, 20: 64.49, 100: 99.18}
+"""Test accuracy of the published code, percent; 300 epochs dense and 32 a level. Source: its own run, one seed."""
+CRITERIA = ("layerwise", "global", "lamp", "macs")
+SPARSE_LEVELS = (50, 20, 10, 5, 2)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data_dir", default="data")
+    parser.add_argument("--runs", type=Path, default=Path("runs/pre_pruning"))
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--parts", nargs="+", default=["chain", "restart", "criteria"])
+    parser.add_argument("--restart_epochs", type=int, default=4, help="epochs per level of the restart schedule")
+    parser.add_argument("--criteria_epochs", type=int, default=3, help="epochs per level when criteria are compared")
+    parser.add_argument("--generations", type=int, default=40, help="of the search that compares criteria")
+    parser.add_argument("--output", type=Path, default=Path("docs/results/pre_pruning.md"))
+    arguments = parser.parse_args()
+    sections = []
+    with quiet_lightning():
+        chains = {seed: _chain(arguments, seed) for seed in arguments.seeds}
+        sections.append(_schedule_table("chain, 2 epochs a level", chains))
+        if "restart" in arguments.parts:
+            restarts = {seed: _restart(arguments, seed, chains[seed]["library"]) for seed in arguments.seeds[:1]}
+            sections.append(_schedule_table(f"restart, {arguments.restart_epochs} epochs a level", restarts))
+        if "criteria" in arguments.parts:
+            sections.append(_criteria_table(arguments, chains))
+    write_text(arguments.output, _page(sections))
+    print(arguments.output.read_text(encoding="utf-8"))
+
+
+def _chain(arguments: argparse.Namespace, seed: int) -> dict:
+    return _library(arguments, f"chain-{seed}", seed, pre_train_epochs=20, pre_prune_epochs=2)
+
+
+def _restart(arguments: argparse.Namespace, seed: int, dense: Library) -> dict:
+    return _library(
+        arguments,
+        f"restart-{seed}",
+        seed,
+        weights=str(dense.path / dense.record(DENSE).file),
+        pre_prune_schedule="restart",
+        pre_prune_epochs=arguments.restart_epochs,
+    )
+
+
+def _library(arguments: argparse.Namespace, name: str, seed: int, levels: tuple = (), **settings) -> dict:
+    """Make a library, or take the one that is there; return it with accuracies (percent) and seconds."""
+    folder = arguments.runs / name
+    timing = folder / "seconds.json"
+    data = DataConfig(dataset="mnist", data_dir=arguments.data_dir, seed=seed)
+    began = time.monotonic()
+    bounds = [(level, level) for level in levels] or [(80, 20)]
+    for high, low in bounds:
+        config = PreparationConfig(
+            seed=seed, pre_prune_upper_bound=high, pre_prune_lower_bound=low, pre_prune_step=5, **settings
+        )
+        library = prepare_library(config, data, folder, devices=Devices(accelerator="cpu", devices=1))
+    if not timing.exists():
+        write_json(timing, time.monotonic() - began)
+    print(f"{name}: {json.loads(timing.read_text()):.0f} s", flush=True)
+    return {
+        "library": library,
+        "seconds": json.loads(timing.read_text()),
+        "validation": {p: 100 * library.record(p).validation_accuracy for p in library.percents},
+        "test": _test_accuracies(library, data),
+        "epochs": sum(record.epochs for record in library.manifest.levels if record.percent != DENSE),
+    }
+
+
+def _test_accuracies(library: Library, data: DataConfig) -> dict[int, float]:
+    networks = CompressedNetworks(library, build_own_network(library), Quantizer())
+    images, labels = load_split(build_data(data), "test")
+    evaluator = CandidateEvaluator(networks, images, labels, batch_size=library.manifest.evaluation_batch_size)
+    bits = uncompressed_genotype(library).bits
+    return {p: 100 * evaluator.evaluate(Genotype(p, bits)).accuracy for p in library.percents}
+
+
+def _schedule_table(title: str, runs: dict[int, dict]) -> str:
+    seeds = list(runs)
+    lines = [
+        f"## {title}",
+        "",
+        f"Fine-tuning epochs: {runs[seeds[0]]['epochs']} (the reference: 416). Seconds of stage I: "
+        + ", ".join(f"{runs[seed]['seconds']:.0f} (seed {seed})" for seed in seeds)
+        + ".",
+        "",
+        "| level, % | validation, % | test, % | test, mean | the reference's test | difference |",
+        "|---|---|---|---|---|---|",
+    ]
+    for level in runs[seeds[0]]["test"]:
+        tests = [runs[seed]["test"][level] for seed in seeds]
+        mean = sum(tests) / len(tests)
+        reference = REFERENCE.get(level)
+        difference = "" if reference is None else f"{mean - reference:+.2f}"
+        validation = " ".join(f"{runs[seed]['validation'][level]:.2f}" for seed in seeds)
+        lines.append(
+            f"| {level} | {validation} | {' '.join(f'{value:.2f}' for value in tests)} | {mean:.2f} | "
+            f"{'' if reference is None else f'{reference:.2f}'} | {difference} |"
+        )
+    return "\n".join(lines)
+
+
+def _criteria_table(arguments: argparse.Namespace, chains: dict[int, dict]) -> str:
+    lines = [
+        "## Criteria",
+        "",
+        f"Chain over {', '.join(map(str, SPARSE_LEVELS))} % from the same dense networks, {arguments.criteria_epochs} "
+        f"epochs a level, seeds {' '.join(map(str, chains))}: mean test accuracy, %, and the hypervolume of an "
+        f"accuracy-energy-size search ({arguments.generations} generations, exact accounting, best coding).",
+        "",
+        f"| criterion | {' | '.join(f'{level} %' for level in SPARSE_LEVELS)} | hypervolume, mean | by seed |",
+        "|---|" + "---|" * (len(SPARSE_LEVELS) + 2),
+    ]
+    for criterion in CRITERIA:
+        runs = {
+            seed: _library(
+                arguments,
+                f"{criterion}-{seed}",
+                seed,
+                SPARSE_LEVELS,
+                weights=str(chain["library"].path / chain["library"].record(DENSE).file),
+                criterion=criterion,
+                pre_prune_epochs=arguments.criteria_epochs,
+            )
+            for seed, chain in chains.items()
+        }
+        means = [sum(run["test"][level] for run in runs.values()) / len(runs) for level in SPARSE_LEVELS]
+        volumes = [_search_volume(arguments, run["library"]) for run in runs.values()]
+        lines.append(
+            f"| {criterion} | {' | '.join(f'{mean:.2f}' for mean in means)} | {sum(volumes) / len(volumes):.5f} | "
+            f"{' '.join(f'{volume:.5f}' for volume in volumes)} |"
+        )
+    return "\n".join(lines)
+
+
+def _search_volume(arguments: argparse.Namespace, library: Library) -> float:
+    config = SearchConfig(
+        objectives=("accuracy", "energy", "size"), coding="best", number_generations=arguments.generations
+    )
+    data = build_data(DataConfig(**{**library.manifest.data, "data_dir": arguments.data_dir}))
+    return run_search(library, config, name="criteria", data=data).hypervolume
+
+
+def _page(sections: list[str]) -> str:
+    command = "python " + " ".join(sys.argv)
+    machine = f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}"
+    head = f"""# Stage I on LeNet-5 / MNIST
+
+Made by `{command}` on {datetime.date.today()}; {machine}. 54,000 training, 6,000 validation, 10,000 test images.
+The reference's figures are the test accuracies of its own code (one seed, 300 epochs dense, 32 epochs a level).
+"""
+    return "\n".join([head, *(section + "\n" for section in sections)])
+
+
+if __name__ == "__main__":
+    main()
