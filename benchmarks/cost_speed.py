@@ -177,7 +177,8 @@ def main() -> None:
             "# Speed of the cost model",
             "",
             f"`python benchmarks/cost_speed.py --candidates {options.candidates} --seed {options.seed}`, "
-            f"{datetime.datetime.now(datetime.timezone.utc):%Y-%m-%d}, {platform.machine()}, {os.cpu_count()} cores (load {os.getloadavg()[0]:.1f}), "
+            f"{datetime.datetime.now(datetime.timezone.utc):%Y-%m-%d}, {platform.machine()}, {os.cpu_count()} cores "
+            f"(load {os.getloadavg()[0]:.1f}), "
             f"Python {platform.python_version()}, numpy {np.__version__}.",
             "",
             f"{options.candidates:,} candidates of VGG-16 (14 layers, 3x32x32 images), each with its own bits (2 to "
