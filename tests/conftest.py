@@ -111,7 +111,7 @@ def search() -> Callable[..., Search]:
 
     def run(library: Library, callbacks: Any = (), **settings: Any) -> Search:
         how = {name: settings.pop(name) for name in list(settings) if name in ("name", "early_rejection", "overwrite")}
-        config = SearchConfig(**{"population_size": 6, "number_generations": 6, **settings})
+        config = SearchConfig(**{"population_size": 6, "number_generations": 5, "quantizer": "absmax", **settings})
         # A Fabric of its own, so that nothing about the machine the tests run on decides.
         fabric = Fabric(accelerator="cpu", devices=1, plugins=[LightningEnvironment()])
         return run_search(library, config, callbacks, fabric=fabric, **how)
