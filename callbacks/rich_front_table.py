@@ -11,6 +11,9 @@ from rich.text import Text
 from emomc.callbacks.front_tracker import FrontStatistics, FrontTracker
 from emomc.search_state import Candidate, Search
 
+# Layers whose bits fit a table of 80 columns one by one.
+_MOST_BITS_SHOWN = 7
+
 
 class RichFrontTable(FrontTracker):
     """Shows progress, counts and the current front, redrawn after each candidate; no taller than the terminal."""
@@ -102,9 +105,16 @@ def front_table(search: Search, rows: int | None = None) -> Table:
             for name in (energy, "size_kib")
             for text in (f"{candidate.costs[name]:.4g}", f"{search.uncompressed[name] / candidate.costs[name]:.1f}")
         ]
-        bits = " ".join(map(str, candidate.genotype.bits))
+        bits = _shortened(candidate.genotype.bits)
         table.add_row(str(candidate.index), *accuracies, *costs, str(candidate.genotype.level), bits)
     return table
+
+
+def _shortened(bits: tuple[int, ...]) -> str:
+    """Return the bits of each layer, or of many layers their range and mean."""
+    if len(bits) <= _MOST_BITS_SHOWN:
+        return " ".join(map(str, bits))
+    return f"{min(bits)}..{max(bits)}, mean {sum(bits) / len(bits):.1f}"
 
 
 def _thin(front: list[Candidate], rows: int | None) -> list[Candidate]:

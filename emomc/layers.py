@@ -72,6 +72,10 @@ class LayerShape:
         return cls(**{**values, **sizes, "calls": calls})
 
 
+class NetworkWarning(UserWarning):
+    """Something in a user's network that is left as it is."""
+
+
 @dataclasses.dataclass(frozen=True)
 class NetworkTrace:
     """What one forward pass shows of a network."""
@@ -83,9 +87,19 @@ class NetworkTrace:
     unused: tuple[str, ...]
     """Convolution and linear layers that the forward pass never calls."""
     uncosted: dict[str, str]
-    """Module name -> type name of modules with weights of their own that no cost formula covers."""
+    """Module name -> type name of modules with parameters that no cost formula covers; BatchNorm costs nothing."""
     output_shape: tuple[int, ...]
     """Shape of the output for one image, the batch dimension left out."""
+
+    def notes(self) -> list[str]:
+        """Return a sentence for each thing in the network that is neither compressed nor costed."""
+        notes = []
+        if self.unused:
+            notes.append(f"layers that the forward pass never calls stay as they are: {', '.join(self.unused)}")
+        if self.uncosted:
+            named = ", ".join(f"{name or 'the network itself'} ({kind})" for name, kind in self.uncosted.items())
+            notes.append(f"no energy is counted for parameters that the cost model does not know, only bytes: {named}")
+        return notes
 
 
 def trace_layers(network: nn.Module, input_shape: tuple[int, int, int]) -> tuple[LayerShape, ...]:
@@ -149,7 +163,7 @@ def trace_network(network: nn.Module, input_shape: tuple[int, int, int]) -> Netw
         layers=layers,
         foldable=foldable,
         unused=tuple(name for name in modules if name not in record.calls),
-        uncosted=_uncosted(network, {*modules, *foldable.values()}),
+        uncosted=_uncosted(network, {*modules, *norms}),
         output_shape=tuple(output.shape[1:]),
     )
 

@@ -70,6 +70,8 @@ class Manifest:
     """Images per batch of every evaluation: results are bit-identical for one batch size only."""
     settings: dict[str, Any]
     """The training settings that made the library."""
+    data_source_sha256: str | None = None
+    """Digest of the source file of a user's data module; None for the project's own."""
     levels: tuple[LevelRecord, ...] = ()
     """Descending, the dense network (100 %) first."""
 
@@ -125,6 +127,10 @@ class Library:
                 f"expected a complete manifest at {path / MANIFEST}, found a wrong entry: {error}"
             ) from None
         return cls(path, manifest)
+
+    def reread(self) -> None:
+        """Read the manifest again, in which another process may have entered a level."""
+        self.manifest = Library.open(self.path).manifest
 
     @property
     def dense_accuracy(self) -> float:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import fnmatch
 import shutil
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -14,6 +16,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import LearningRateMonitor, ModelCheckpoint
 from pytorch_lightning.loggers import TensorBoardLogger
+from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from torch import Tensor, nn
 from torch.optim.swa_utils import update_bn
 
@@ -21,10 +24,10 @@ from emomc.callbacks.epoch_seed import EpochSeed, derive_seed
 from emomc.callbacks.pruning_schedule import PruningSchedule
 from emomc.errors import UserError
 from emomc.files import existing_file, folder_lock, sha256_of_file
-from emomc.layers import LayerShape, NetworkTrace, trace_network
+from emomc.layers import LayerShape, NetworkTrace, NetworkWarning, trace_network
 from emomc.library import DENSE, MANIFEST, Library, Manifest
 from emomc.lightning_modules.classifier import Classifier
-from emomc.lightning_modules.data import DataConfig, DataFacts, build_data, describe_data
+from emomc.lightning_modules.data import DataConfig, DataFacts, build_data, data_source_sha256, describe_data
 from emomc.lightning_modules.pre_pruning import PrePruningClassifier
 from emomc.networks import build_network, network_source_sha256
 from emomc.preparation_config import PreparationConfig
@@ -96,8 +99,12 @@ def prepare_library(
         )
     trace = trace_network(network, facts.input_shape)
     manifest = _manifest(config, data_config, facts, trace)
-    with folder_lock(folder):
-        if overwrite:
+    for note in trace.notes():
+        warnings.warn(note, NetworkWarning, stacklevel=2)
+    # Of several processes that train together the first keeps the folder; Lightning starts the others.
+    first = rank_zero_only.rank == 0
+    with folder_lock(folder) if first else contextlib.nullcontext():
+        if overwrite and first:
             for part in ("library", "checkpoints", "logs"):
                 shutil.rmtree(folder / part, ignore_errors=True)
         library = _open_or_create(folder / "library", manifest)
@@ -169,6 +176,8 @@ class _StageOne:
             schedule.prune(module, percent)
         self._fit(trainer, module, stage)
         _reestimate_norms(module, self.data, derive_seed(config.seed, stage, "norms"))
+        # Each of several processes averaged over its own share of the images: the first one's statistics hold.
+        module.load_state_dict(trainer.strategy.broadcast(module.state_dict()))
         self._keep(percent, trainer, module, module.masks, epochs)
 
     def _percents(self, percent: int) -> list[Fraction]:
@@ -198,7 +207,6 @@ class _StageOne:
             "precision": devices.precision,
             "enable_model_summary": False,
             "num_sanity_val_steps": 0,
-            "use_distributed_sampler": False,
             "log_every_n_steps": 20,
         }
         further = list(self.callbacks(stage))
@@ -227,6 +235,7 @@ class _StageOne:
             stage = "dense" if percent == DENSE else f"level_{percent:03d}"
             shutil.rmtree(self.folder / "checkpoints" / stage, ignore_errors=True)
         trainer.strategy.barrier()
+        self.library.reread()
 
     def _weight(self, layer: str) -> Tensor:
         return self.network.get_parameter(f"{layer}.weight")
@@ -267,6 +276,7 @@ def _manifest(config: PreparationConfig, data: DataConfig, facts: DataFacts, tra
         excluded_layers=_excluded(trace.layers, config.exclude_layers),
         evaluation_batch_size=config.evaluation_batch_size,
         settings=settings,
+        data_source_sha256=data_source_sha256(data.dataset),
     )
 
 

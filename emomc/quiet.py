@@ -15,6 +15,8 @@ _WARNINGS = (
     ".*number of training batches.*is smaller than the logging interval.*",
     ".*Checkpoint directory .* exists and is not empty.*",
     ".*isinstance.treespec, LeafSpec.*",
+    ".*torch.distributed.nn.functional.all_gather is deprecated.*",
+    ".*It is recommended to use `self.log.*sync_dist=True.*",
 )
 
 

@@ -14,9 +14,19 @@ from emomc.errors import UserError
 from emomc.lightning_modules.data_config import DataConfig
 from emomc.lightning_modules.datasets import FOLDER_PREFIX
 from emomc.lightning_modules.image_data import ImageDataModule, Split
-from emomc.user_code import call_with, load_object, names_user_code
+from emomc.user_code import call_with, load_object, names_user_code, source_sha256
 
-__all__ = ["DataConfig", "DataFacts", "ImageDataModule", "Split", "build_data", "describe_data", "load_split"]
+__all__ = [
+    "DataConfig",
+    "DataFacts",
+    "ImageDataModule",
+    "Split",
+    "build_data",
+    "data_source_sha256",
+    "describe_data",
+    "load_split",
+    "names_users_data",
+]
 
 
 def build_data(config: DataConfig) -> LightningDataModule:
@@ -29,7 +39,7 @@ def build_data(config: DataConfig) -> LightningDataModule:
         UserError: a user's class cannot be found or made, or is no LightningDataModule.
     """
     spec = config.dataset
-    if spec.startswith(FOLDER_PREFIX) or not names_user_code(spec):
+    if not names_users_data(spec):
         return ImageDataModule(config)
     thing = load_object(spec, "a LightningDataModule")
     if not callable(thing) or (isinstance(thing, type) and not issubclass(thing, LightningDataModule)):
@@ -38,6 +48,20 @@ def build_data(config: DataConfig) -> LightningDataModule:
     if not isinstance(data, LightningDataModule):
         raise UserError(f"expected {spec} to make a LightningDataModule, found {type(data).__name__}")
     return data
+
+
+def names_users_data(dataset: str) -> bool:
+    """Say whether a dataset's name is that of a user's data module, whose code would run."""
+    return not dataset.startswith(FOLDER_PREFIX) and names_user_code(dataset)
+
+
+def data_source_sha256(dataset: str) -> str | None:
+    """Return the SHA-256 (64 hex digits) of the source file of a user's data module, None for our own datasets.
+
+    Raises:
+        UserError: there is no such file or module.
+    """
+    return source_sha256(dataset, "a LightningDataModule") if names_users_data(dataset) else None
 
 
 @dataclasses.dataclass(frozen=True)

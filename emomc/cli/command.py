@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from importlib.resources import files
@@ -15,6 +16,7 @@ import yaml
 from jsonargparse import ActionConfigFile, ArgumentParser, Namespace, set_parsing_settings
 
 from emomc.errors import UserError
+from emomc.layers import NetworkWarning
 from emomc.quiet import quiet_lightning
 
 SECTIONS = ("pretrain", "search", "export")
@@ -56,6 +58,7 @@ def run_command(
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
         with quiet_lightning():
+            warnings.showwarning = _warn_in_one_line(parser.prog, warnings.showwarning)
             run(parser.parse_args(_resolve_configs(arguments, section)))
     except (UserError, argparse.ArgumentError) as error:
         print(f"{parser.prog}: error: {_one_line(str(error))}", file=sys.stderr)
@@ -64,6 +67,18 @@ def run_command(
         print(f"{parser.prog}: interrupted; the same command goes on from here", file=sys.stderr)
         return 130
     return 0
+
+
+def _warn_in_one_line(command: str, otherwise: Callable[..., None]) -> Callable[..., None]:
+    """Return a way to show warnings: those meant for the user in one line, others as before."""
+
+    def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+        if issubclass(category, NetworkWarning):
+            print(f"{command}: warning: {message}", file=sys.stderr)
+        else:
+            otherwise(message, category, *place, **more)
+
+    return show
 
 
 def shipped_configs() -> dict[str, str]:

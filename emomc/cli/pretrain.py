@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytorch_lightning as pl
 from jsonargparse import ArgumentParser, Namespace
@@ -28,7 +29,9 @@ def build_parser() -> ArgumentParser:
         "emomc-pretrain", "Train a network, then prune and fine-tune it level by level into a library."
     )
     parser.add_class_arguments(PreparationConfig, skip={"network_args"})
-    parser.add_argument("--network_args", type=dict, default={}, help="Arguments of the network's constructor.")
+    parser.add_argument(
+        "--network_args", type=dict[str, Any], default={}, help="Arguments of the network's constructor."
+    )
     parser.add_class_arguments(DataConfig, skip={"seed"})
     parser.add_class_arguments(Devices)
     parser.add_argument(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -18,11 +17,11 @@ from emomc.callbacks.front_writer import FrontWriter
 from emomc.callbacks.rich_front_table import RichFrontTable, front_table
 from emomc.callbacks.tensorboard_front_logger import TensorBoardFrontLogger
 from emomc.cli.command import fields_of, make_parser, run_command, stdout_is_terminal
+from emomc.cli.users_code import data_config_of, network_of
 from emomc.errors import UserError
 from emomc.front_document import front_document
 from emomc.library import Library
-from emomc.lightning_modules.data import DataConfig, build_data
-from emomc.networks import build_network, network_source_sha256
+from emomc.lightning_modules.data import build_data
 from emomc.picks import Pick, parse_pick, pick_point
 from emomc.search import run_search
 from emomc.search_callback import SearchCallback
@@ -99,8 +98,8 @@ def _run(arguments: Namespace) -> None:
         config,
         _callbacks(quiet=arguments.quiet),
         name=arguments.name or default_name(config),
-        network=_network(library, arguments.network),
-        data=build_data(_data_config(library, arguments.dataset, arguments.data_dir)),
+        network=network_of(library, arguments.network),
+        data=build_data(data_config_of(library, arguments.dataset, arguments.data_dir)),
         fabric=fabric,
         early_rejection=arguments.early_rejection,
         max_minutes=arguments.max_time,
@@ -145,33 +144,6 @@ def _show_result(search: Search, pick: Pick) -> None:
         f"({search.rejected} of them stopped early, {tally.images} images), {tally.reused} answered from logs."
     )
     console.print(f"Files: {search.folder}", soft_wrap=True)
-
-
-def _network(library: Library, named: str | None) -> Any:
-    """Return the user's network if one is named; None where the library has one of the project's own."""
-    if named is None:
-        return None
-    manifest = library.manifest
-    found = network_source_sha256(named)
-    if found != manifest.network_source_sha256:
-        raise UserError(
-            f"expected the network {manifest.network} with the source that made {library.path}, "
-            f"found {named} with another one"
-        )
-    return build_network(
-        named,
-        in_channels=manifest.input_shape[0],
-        num_classes=manifest.num_classes,
-        network_args=manifest.network_args,
-    )
-
-
-def _data_config(library: Library, dataset: str | None, data_dir: str | None) -> DataConfig:
-    config = DataConfig(**library.manifest.data)
-    own_code = ":" in config.dataset and not config.dataset.startswith("imagefolder:")
-    if own_code and dataset is None:
-        raise UserError(f"expected --dataset {config.dataset}, whose code gives the images, found no --dataset")
-    return dataclasses.replace(config, dataset=dataset or config.dataset, data_dir=data_dir or config.data_dir)
 
 
 def _devices(text: str) -> int | str:

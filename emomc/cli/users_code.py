@@ -8,7 +8,7 @@ from torch import nn
 
 from emomc.errors import UserError
 from emomc.library import Library
-from emomc.lightning_modules.data import DataConfig
+from emomc.lightning_modules.data import DataConfig, data_source_sha256, names_users_data
 from emomc.networks import build_network, network_source_sha256
 
 
@@ -49,10 +49,14 @@ def data_config_of(library: Library, dataset: str | None, data_dir: str | None) 
         data_dir: folder of the data, if it moved.
 
     Raises:
-        UserError: the data module is a user's and none is named.
+        UserError: the data module is a user's and none is named, or its source is another one by now.
     """
     config = DataConfig(**library.manifest.data)
-    own_code = ":" in config.dataset and not config.dataset.startswith("imagefolder:")
-    if own_code and dataset is None:
+    if names_users_data(config.dataset) and dataset is None:
         raise UserError(f"expected --dataset {config.dataset}, whose code gives the images, found no --dataset")
+    if dataset is not None and data_source_sha256(dataset) != library.manifest.data_source_sha256:
+        raise UserError(
+            f"expected the data {config.dataset} with the source that made {library.path}, "
+            f"found {dataset} with another one"
+        )
     return dataclasses.replace(config, dataset=dataset or config.dataset, data_dir=data_dir or config.data_dir)

@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 import pytorch_lightning as pl
 import torch
-from emomc.callbacks.pareto_checkpoint import ParetoCheckpoint
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
+from emomc.callbacks.pareto_checkpoint import ParetoCheckpoint
 from emomc.errors import UserError
 
 MONITOR = {"val/accuracy": "max", "density": "min"}
