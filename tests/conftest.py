@@ -57,9 +57,9 @@ def one_thread() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def prepare() -> Callable[..., Library]:
-    """Make a tiny LeNet-5 library on digits: ``prepare(folder, callbacks=..., overwrite=..., **settings)``."""
+    """Make a tiny library on digits: ``prepare(folder, callbacks=..., overwrite=..., module=..., **settings)``."""
 
-    def make(folder: Path, *, callbacks: Any = None, overwrite: bool = False, network: Any = None, **settings: Any):
+    def make(folder: Path, *, callbacks: Any = None, overwrite: bool = False, module: Any = None, **settings: Any):
         data = {name: settings.pop(name) for name in list(settings) if name in ("batch_size", "dataset", "data_dir")}
         return prepare_library(
             PreparationConfig(**{**TINY, **settings}),
@@ -68,7 +68,7 @@ def prepare() -> Callable[..., Library]:
             devices=CPU,
             callbacks=callbacks or (lambda stage: ()),
             overwrite=overwrite,
-            network=network,
+            network=module,
         )
 
     return make
