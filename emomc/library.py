@@ -239,7 +239,12 @@ def state_digest(state: Mapping[str, Tensor]) -> str:
 
 
 def _manifest_from(values: dict[str, Any]) -> Manifest:
-    fields = {field.name: values[field.name] for field in dataclasses.fields(Manifest)}
+    fields = {
+        field.name: values[field.name]
+        if field.default is dataclasses.MISSING
+        else values.get(field.name, field.default)
+        for field in dataclasses.fields(Manifest)
+    }
     channels, height, width = fields["input_shape"]
     for name in ("class_names", "mean", "std", "excluded_layers"):
         fields[name] = None if fields[name] is None and name in ("mean", "std") else tuple(fields[name])
