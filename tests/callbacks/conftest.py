@@ -1,0 +1,55 @@
+"""One finished search that callbacks can be shown again and again."""
+
+from __future__ import annotations
+
+import copy
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+from emomc.library import Library
+from emomc.search_callback import SearchCallback
+from emomc.search_state import Search
+
+
+@pytest.fixture(scope="session")
+def shared_search(
+    shared_library: Library, search: Callable[..., Search], tmp_path_factory: pytest.TempPathFactory
+) -> Search:
+    """A search at its end; tests read it and never change it."""
+    folder = tmp_path_factory.mktemp("callbacks") / "run"
+    shutil.copytree(shared_library.path, folder / "library")
+    return search(Library.open(folder / "library"), number_generations=4)
+
+
+@pytest.fixture
+def finished(shared_search: Search, tmp_path: Path) -> Search:
+    """The finished search, in a folder of the test's own."""
+    own = copy.copy(shared_search)
+    own.folder = tmp_path / "search"
+    own.folder.mkdir()
+    return own
+
+
+@pytest.fixture(scope="session")
+def replay() -> Callable[[Search, Sequence[SearchCallback]], None]:
+    """Tell callbacks what ``run_search`` would, three generations long."""
+
+    def tell(search: Search, callbacks: Sequence[SearchCallback]) -> None:
+        def each(event: str, *arguments: object) -> None:
+            for callback in callbacks:
+                getattr(callback, event)(search, *arguments)
+
+        generation = search.generation
+        each("on_search_start")
+        for number in (1, 2, 3):
+            search.generation = number
+            for candidate in search.candidates[:5]:
+                each("on_candidate_end", candidate)
+            each("on_generation_end")
+        each("on_search_end")
+        search.generation = generation
+
+    return tell
