@@ -2,53 +2,56 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterable
+
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
 from emomc.callbacks.front_tracker import FrontStatistics, FrontTracker
+from emomc.report.terminal import FrontTable
 from emomc.search_state import Candidate, Search
 
-# Layers whose bits fit a table of 80 columns one by one.
-_MOST_BITS_SHOWN = 7
+# Lines of the view besides the points: progress, two of counts, title, header, the uncompressed network, the cursor's.
+_OTHER_LINES = 7
+_SECONDS_BETWEEN_FRONTS = 1.0
 
 
 class RichFrontTable(FrontTracker):
-    """Shows progress, counts and the current front, redrawn after each candidate; no taller than the terminal."""
+    """Shows progress with the time left, counts and the current front; no taller than the terminal.
+
+    Counts and time move four times a second, the front at most once a second.
+    """
 
     def __init__(self, console: Console | None = None) -> None:
         """Take the console; rich's own choice if None."""
         super().__init__()
         self.console = console or Console()
-        self._progress = Progress(
-            TextColumn("generation {task.completed:.0f}/{task.total:.0f}"),
-            BarColumn(None),
-            TimeRemainingColumn(elapsed_when_finished=True),
-            console=self.console,
-        )
-        self._task: TaskID | None = None
         self._live: Live | None = None
+        self._front: FrontTable | None = None
+        self._drawn = 0.0
 
     def on_search_start(self, search: Search) -> None:
         """Draw the first view."""
         super().on_search_start(search)
-        self._task = self._progress.add_task("search", total=search.config.number_generations)
-        self._live = Live(self.view(search), console=self.console, refresh_per_second=4, transient=True)
+        self._draw(search)
+        self._live = Live(
+            console=self.console, refresh_per_second=4, transient=True, get_renderable=lambda: self.view(search)
+        )
         self._live.start()
 
     def on_candidate_end(self, search: Search, candidate: Candidate) -> None:
-        """Redraw the counts."""
-        if self._live is not None and self.history:
-            self._live.update(self.view(search))
+        """Redraw the front if it was drawn a while ago."""
+        super().on_candidate_end(search, candidate)
+        if time.monotonic() - self._drawn >= _SECONDS_BETWEEN_FRONTS:
+            self._draw(search)
 
     def show(self, search: Search, statistics: FrontStatistics) -> None:
-        """Move the progress bar and redraw."""
-        if self._task is not None:
-            self._progress.update(self._task, completed=statistics.generation)
-        if self._live is not None:
-            self._live.update(self.view(search))
+        """Redraw the front."""
+        self._draw(search)
 
     def on_search_end(self, search: Search) -> None:
         """Leave the terminal as it was."""
@@ -58,66 +61,55 @@ class RichFrontTable(FrontTracker):
 
     def view(self, search: Search) -> RenderableType:
         """Return progress, counts and front of a search."""
+        return Group(self._progress(search), *_lines(self._counts(search)), self._front or Text(""))
+
+    def _draw(self, search: Search) -> None:
+        # The table is made here and not when the display refreshes: that happens on a thread of its own.
+        self._front = FrontTable(search, max(1, self.console.size.height - _OTHER_LINES))
+        self._drawn = time.monotonic()
+
+    def _progress(self, search: Search) -> RenderableType:
+        total = search.config.number_generations
+        done = self.history[-1].generation if self.history else 0
+        if search.finished or done >= total:
+            state = "testing the front on the untouched images"
+        elif (left := self.seconds_left(search)) is None:
+            state = "time left not known yet"
+        else:
+            state = f"{_clock(left)} left{', at most' if search.config.patience else ''}"
+        line = Table.grid(padding=(0, 2, 0, 0), expand=True)
+        line.add_column(no_wrap=True)
+        line.add_column(ratio=1)
+        line.add_column(no_wrap=True, justify="right")
+        line.add_row(f"generation {done}/{total}", ProgressBar(total=total, completed=done), state)
+        return line
+
+    def _counts(self, search: Search) -> list[str]:
         tally = search.tally
-        lines = []
+        pace = "" if self.seconds_per_candidate is None else f"   {self.seconds_per_candidate:.3g} s per candidate"
+        lines = [
+            "hypervolume not known yet",
+            f"measured {tally.measured}   reused {tally.reused}   stopped early {search.rejected}{pace}",
+        ]
         if self.history:
             now = self.history[-1]
-            change = now.hypervolume - (self.history[-2].hypervolume if len(self.history) > 1 else 0.0)
-            lines.append(
-                f"hypervolume {now.hypervolume:.5f} ({change:+.5f})   best accuracy {100 * now.best_accuracy:.2f} %"
+            lines[0] = (
+                f"hypervolume {now.hypervolume:.5f} ({self.last_change:+.5f})   "
+                f"best accuracy {100 * now.best_accuracy:.2f} %"
             )
-        pace = self.seconds / tally.measured if tally.measured else 0.0
-        lines.append(
-            f"measured {tally.measured}   reused {tally.reused}   stopped early {search.rejected}   "
-            f"{pace:.3f} s per candidate"
-        )
-        # Progress, the lines, and what a table draws besides its rows.
-        room = max(3, self.console.size.height - len(lines) - 8)
-        return Group(self._progress, Text("\n".join(lines)), front_table(search, room))
+        return lines
 
 
-def front_table(search: Search, rows: int | None = None) -> Table:
-    """Return the front as a table that fits 80 columns, thinned evenly to ``rows`` points; all of them if None."""
-    front = search.front
-    shown = _thin(front, rows)
-    title = f"front: {len(front)} points" + (f", {len(shown)} shown" if len(shown) < len(front) else "")
-    table = Table(title=title, title_justify="left")
-    tested = any(candidate.test for candidate in front)
-    energy = search.cost_model.columns["energy"]
-    headers = [
-        "point",
-        "val. %",
-        *(["test %"] if tested else []),
-        search.cost_model.hardware.energy_label,
-        "x",
-        "KiB",
-        "x",
-    ]
-    headers += ["level %", "bits"]
-    for header in headers:
-        table.add_column(header, justify="left" if header == "bits" else "right", no_wrap=True, overflow="ellipsis")
-    for candidate in shown:
-        accuracies = [f"{100 * candidate.accuracy:.2f}"]
-        if tested:
-            accuracies.append(f"{100 * candidate.test.accuracy:.2f}" if candidate.test else "")
-        costs = [
-            text
-            for name in (energy, "size_kib")
-            for text in (f"{candidate.costs[name]:.4g}", f"{search.uncompressed[name] / candidate.costs[name]:.1f}")
-        ]
-        bits = _shortened(candidate.genotype.bits)
-        table.add_row(str(candidate.index), *accuracies, *costs, str(candidate.genotype.level), bits)
-    return table
+def front_table(search: Search, rows: int | None = None) -> FrontTable:
+    """Return the front as something a rich console prints, thinned evenly to ``rows`` points; all of them if None."""
+    return FrontTable(search, rows)
 
 
-def _shortened(bits: tuple[int, ...]) -> str:
-    """Return the bits of each layer, or of many layers their range and mean."""
-    if len(bits) <= _MOST_BITS_SHOWN:
-        return " ".join(map(str, bits))
-    return f"{min(bits)}..{max(bits)}, mean {sum(bits) / len(bits):.1f}"
+def _lines(texts: Iterable[str]) -> list[Text]:
+    return [Text(text, no_wrap=True, overflow="ellipsis") for text in texts]
 
 
-def _thin(front: list[Candidate], rows: int | None) -> list[Candidate]:
-    if rows is None or len(front) <= rows:
-        return front
-    return [front[round(i * (len(front) - 1) / (rows - 1))] for i in range(rows)]
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
