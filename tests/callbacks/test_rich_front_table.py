@@ -1,0 +1,97 @@
+"""The live table: fits the terminal, says what is true, leaves nothing behind."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import io
+
+import pytest
+from rich.console import Console
+
+from emomc.callbacks.rich_front_table import RichFrontTable, front_table
+from emomc.genotype import Genotype
+
+
+def console(width=80, height=24):
+    return Console(width=width, height=height, file=io.StringIO(), force_terminal=True, legacy_windows=False)
+
+
+def render(thing, terminal):
+    plain = Console(width=terminal.width, file=io.StringIO(), color_system=None)
+    plain.print(thing)
+    return plain.file.getvalue().splitlines()
+
+
+def crowded(search, points, layers=5):
+    """The same search with a front of so many points."""
+    search = copy.copy(search)
+    template = search.front[0]
+    search.candidates = [
+        dataclasses.replace(
+            template,
+            index=1000 + index,
+            genotype=Genotype(100, (12,) * layers),
+            costs={**template.costs, "energy_mj": template.costs["energy_mj"] * (1 + index / 10)},
+            evaluation=dataclasses.replace(template.evaluation, correct=100 + index),
+        )
+        for index in range(points)
+    ]
+    assert len(search.front) == points
+    return search
+
+
+@pytest.mark.parametrize("points", [1, 5, 60])
+@pytest.mark.parametrize("height", [15, 24, 50])
+def test_view_fits_80_columns_and_the_height(finished, points, height):
+    search = crowded(finished, points)
+    table = RichFrontTable(console(height=height))
+    table.on_search_start(search)
+    search.generation = 3
+    table.on_generation_end(search)
+    lines = render(table.view(search), table.console)
+    table.on_search_end(search)
+    assert len(lines) <= height
+    assert max(map(len, lines)) <= 80
+    text = "\n".join(lines)
+    assert "…" not in text
+    assert f"{points} points" in text
+    # Each point is on one line, the best and the cheapest among them.
+    shown = [line for line in lines if line.split() and any(str(1000 + i) in line.split() for i in range(points))]
+    assert len(shown) == points or ("shown" in text and len(shown) >= 3)
+    assert any("1000" in line for line in shown)
+    assert any(str(999 + points) in line for line in shown)
+
+
+@pytest.mark.parametrize("layers", [1, 7, 8, 54])
+def test_networks_of_many_layers_fit_too(finished, layers):
+    lines = render(front_table(crowded(finished, 3, layers)), console())
+    assert max(map(len, lines)) <= 80
+    assert "…" not in "".join(lines)
+    assert sum("100" in line and "12" in line for line in lines) >= 3
+
+
+def test_counts_are_those_of_the_search(finished):
+    table = RichFrontTable(console())
+    table.on_search_start(finished)
+    text = "\n".join(render(table.view(finished), table.console))
+    table.on_search_end(finished)
+    assert f"measured {finished.tally.measured}" in text
+    assert f"stopped early {finished.rejected}" in text
+
+
+def test_the_whole_front_is_in_the_final_table(finished):
+    lines = render(front_table(finished), console(width=100))
+    for point in finished.front:
+        row = next(line for line in lines if line.replace("│", " ").split()[:1] == [str(point.index)])
+        assert f"{100 * point.accuracy:.2f}" in row
+        assert f"{100 * point.test.accuracy:.2f}" in row
+        assert str(point.genotype.level) in row
+
+
+def test_live_display_ends_and_the_cursor_comes_back(finished, replay):
+    table = RichFrontTable(console())
+    replay(finished, [table])
+    written = table.console.file.getvalue()
+    assert written.count("\x1b[?25l") == written.count("\x1b[?25h") >= 1
+    assert not table.console._live_stack
