@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import safetensors
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from emomc.errors import UserError
@@ -173,7 +173,8 @@ class Library:
         """
         file = self.path / f"level_{percent:03d}.safetensors"
         with whole_file(file) as partial:
-            save_file(_pack(state, masks), partial)
+            # save_file would make a file that only its owner may read.
+            partial.write_bytes(save(_pack(state, masks)))
         record = LevelRecord(
             percent,
             file.name,

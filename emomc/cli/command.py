@@ -63,6 +63,9 @@ def run_command(
     except (UserError, argparse.ArgumentError) as error:
         print(f"{parser.prog}: error: {_one_line(str(error))}", file=sys.stderr)
         return 2
+    except OSError as error:
+        print(f"{parser.prog}: error: {_one_line(str(error))}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print(f"{parser.prog}: interrupted; the same command goes on from here", file=sys.stderr)
         return 130
