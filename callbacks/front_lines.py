@@ -11,11 +11,12 @@ class FrontLines(FrontTracker):
 
     def show(self, search: Search, statistics: FrontStatistics) -> None:
         """Print the line of a generation."""
+        left = self.seconds_left(search) if statistics.generation < search.config.number_generations else None
         print(
             f"generation {statistics.generation}/{search.config.number_generations}: "
-            f"hypervolume {statistics.hypervolume:.5f}, front {statistics.front_size}, "
+            f"{self.hypervolume_text}, front {statistics.front_size}, "
             f"best accuracy {100 * statistics.best_accuracy:.2f} %, "
             f"measured {search.tally.measured}, reused {search.tally.reused}, stopped early {search.rejected}, "
-            f"{self.seconds:.0f} s",
+            f"{self.seconds:.0f} s" + (f", {left:.0f} s left" if left is not None else ""),
             flush=True,
         )

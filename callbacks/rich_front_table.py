@@ -74,7 +74,7 @@ class RichFrontTable(FrontTracker):
         if search.finished or done >= total:
             state = "testing the front on the untouched images"
         elif (left := self.seconds_left(search)) is None:
-            state = "time left not known yet"
+            state = "time left known after the first"
         else:
             state = f"{_clock(left)} left{', at most' if search.config.patience else ''}"
         line = Table.grid(padding=(0, 2, 0, 0), expand=True)
@@ -87,17 +87,11 @@ class RichFrontTable(FrontTracker):
     def _counts(self, search: Search) -> list[str]:
         tally = search.tally
         pace = "" if self.seconds_per_candidate is None else f"   {self.seconds_per_candidate:.3g} s per candidate"
-        lines = [
-            "hypervolume not known yet",
+        best = f"   best accuracy {100 * self.history[-1].best_accuracy:.2f} %" if self.history else ""
+        return [
+            self.hypervolume_text + best,
             f"measured {tally.measured}   reused {tally.reused}   stopped early {search.rejected}{pace}",
         ]
-        if self.history:
-            now = self.history[-1]
-            lines[0] = (
-                f"hypervolume {now.hypervolume:.5f} ({self.last_change:+.5f})   "
-                f"best accuracy {100 * now.best_accuracy:.2f} %"
-            )
-        return lines
 
 
 def front_table(search: Search, rows: int | None = None) -> FrontTable:

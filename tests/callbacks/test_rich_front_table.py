@@ -55,7 +55,7 @@ def test_view_fits_80_columns_and_the_height(finished, points, height):
     assert max(map(len, lines)) <= 80
     text = "\n".join(lines)
     assert "…" not in text
-    assert f"{points} points" in text
+    assert f"front: {points} point" in text
     # Each point is on one line, the best and the cheapest among them.
     shown = [line for line in lines if line.split() and any(str(1000 + i) in line.split() for i in range(points))]
     assert len(shown) == points or ("shown" in text and len(shown) >= 3)
