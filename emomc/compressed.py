@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 
 import torch
 from torch import Tensor, nn
 
+from emomc.bias_correction import add_biases, mean_output_error
 from emomc.cache import BoundedCache
 from emomc.errors import UserError
 from emomc.folding import FoldedState, fold_state, fold_structure
 from emomc.genotype import Genotype
+from emomc.layer_inputs import InputStore
 from emomc.layers import trace_network
 from emomc.library import Library
 from emomc.quantization import UNCOMPRESSED_BITS, QuantizedTensor, QuantizerMethod, dequantize, quantize_symmetric
@@ -24,6 +27,8 @@ class Quantizer:
     """How the step is chosen: ``absmax`` or ``mse``."""
     per_channel: bool = False
     """One step per output channel instead of one per layer."""
+    bias_correction: bool = False
+    """Subtract from each bias the mean error that the quantized weights cause on training images."""
 
 
 class CompressedNetworks:
@@ -40,6 +45,7 @@ class CompressedNetworks:
         quantizer: Quantizer,
         *,
         device: torch.device | str = "cpu",
+        inputs: InputStore | None = None,
         max_cache_bytes: int = 4 << 30,
     ) -> None:
         """Prepare the folded network.
@@ -49,11 +55,15 @@ class CompressedNetworks:
             network: the library's network, values of any kind.
             quantizer: how weights are quantized.
             device: where the network runs.
+            inputs: what the layers see; bias correction needs it.
             max_cache_bytes: bound on the levels and on the quantized layers kept, each.
 
         Raises:
             UserError: the network's layers are not those of the library.
+            ValueError: bias correction without ``inputs``.
         """
+        if quantizer.bias_correction and inputs is None:
+            raise ValueError("expected inputs= for bias correction, found none")
         manifest = library.manifest
         trace = trace_network(network, manifest.input_shape)
         if trace.layers != manifest.layers:
@@ -66,7 +76,11 @@ class CompressedNetworks:
         self.device = torch.device(device)
         self.layers = tuple(layer.name for layer in manifest.compressed_layers)
         self.excluded = manifest.excluded_layers
-        self.network = fold_structure(network, trace).to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.inputs = inputs
+        folded = fold_structure(network, trace)
+        if quantizer.bias_correction:
+            add_biases(folded, self.layers)
+        self.network = folded.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         for parameter in self.network.parameters():
             parameter.requires_grad_(False)
         self._original = network
@@ -74,6 +88,9 @@ class CompressedNetworks:
         self._levels: BoundedCache[int, FoldedState] = BoundedCache(max_cache_bytes, _folded_bytes)
         self._quantized: BoundedCache[tuple[int, str, int], QuantizedTensor] = BoundedCache(
             max_cache_bytes, lambda tensor: tensor.codes.nbytes + tensor.scale.nbytes
+        )
+        self._biases: BoundedCache[tuple[int, str, int], Tensor] = BoundedCache(
+            max_cache_bytes, lambda tensor: tensor.nbytes
         )
 
     def level(self, percent: int) -> FoldedState:
@@ -96,11 +113,25 @@ class CompressedNetworks:
         """Return the scale by which a layer's codes are multiplied when the network runs, float32."""
         return self.level(percent).scale(layer, self.quantized(percent, layer, bits).scale)
 
+    def rest(self, genotype: Genotype) -> dict[str, Tensor]:
+        """Return what a genotype's network holds besides weights: its level's, with corrected biases if asked for."""
+        rest = self.level(genotype.level).rest
+        if not self.quantizer.bias_correction:
+            return rest
+        corrected = {
+            f"{layer}.bias": self._biases.get(
+                (genotype.level, layer, bits), functools.partial(self._corrected_bias, genotype.level, layer, bits)
+            )
+            for layer, bits in zip(self.layers, genotype.bits, strict=True)
+            if bits != UNCOMPRESSED_BITS
+        }
+        return rest | corrected
+
     @torch.no_grad()
     def load(self, genotype: Genotype) -> nn.Module:
         """Copy a genotype's weights into the one folded network, in place, and return it."""
         folded = self.level(genotype.level)
-        self.network.load_state_dict(folded.rest, strict=False)
+        self.network.load_state_dict(self.rest(genotype), strict=False)
         bits_of = dict(zip(self.layers, genotype.bits, strict=True))
         for layer in (*self.layers, *self.excluded):
             bits = bits_of.get(layer, UNCOMPRESSED_BITS)
@@ -117,7 +148,22 @@ class CompressedNetworks:
         folded = fold_state(self.library.load_state(percent), self._original, self._trace)
         if not all(bool(weight.isfinite().all()) for weight in folded.weights.values()):
             raise UserError(f"expected finite weights in level {percent} % of {self.library.path}, found others")
+        if self.quantizer.bias_correction:
+            for layer in self.layers:
+                folded.rest.setdefault(f"{layer}.bias", torch.zeros(len(folded.weights[layer])))
         return FoldedState(*(_to(part, self.device) for part in (folded.weights, folded.factors, folded.rest)))
+
+    @torch.no_grad()
+    def _corrected_bias(self, percent: int, layer: str, bits: int) -> Tensor:
+        """Return the bias, BatchNorm folded in, at which the layer's mean output is that of the weights before."""
+        if self.inputs is None:
+            raise ValueError("expected inputs= for bias correction, found none")
+        folded, inputs = self.level(percent), self.inputs.level(percent)[layer]
+        quantized = self.quantized(percent, layer, bits).dequantize()
+        error = mean_output_error(inputs.mean_patch, folded.weights[layer], quantized)
+        factor = folded.factors.get(layer)
+        bias = folded.rest[f"{layer}.bias"]
+        return (bias.double() - (error if factor is None else error * factor.double())).to(bias.dtype)
 
 
 def _to(tensors: dict[str, Tensor], device: torch.device) -> dict[str, Tensor]:

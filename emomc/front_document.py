@@ -49,6 +49,7 @@ def front_document(search: Search, history: Sequence[Mapping[str, Any]] = ()) ->
         "dataflow": config.dataflow,
         "coding": config.coding,
         "accounting": config.accounting,
+        "calibration": search.calibration,
         "energy_unit": model.hardware.energy_label,
         "layers": [layer.to_dict() for layer in manifest.layers],
         "baseline": {

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from emomc.bias_correction import add_biases
 from emomc.errors import UserError
 from emomc.folding import fold_structure
 from emomc.layers import trace_network
@@ -41,6 +42,8 @@ def unpack_network(packed: PackedNetwork, network: nn.Module | None = None) -> n
         network = _own_network(description)
     folded = fold_structure(network, trace_network(network, description.input_shape))
     state = dense_state(packed)
+    # Correcting a layer's bias gives it one.
+    add_biases(folded, [layer.name for layer in packed.layers if f"{layer.name}.bias" in state])
     _check_fit(state, folded, own=own)
     # What was built on no device has no memory of its own to copy into.
     folded.load_state_dict(state, assign=own)

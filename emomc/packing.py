@@ -51,7 +51,7 @@ def pack_candidate(networks: CompressedNetworks, genotype: Genotype) -> PackedNe
     return PackedNetwork(
         describe(networks.library.manifest),
         tuple(layers),
-        {name: _array(tensor) for name, tensor in level.rest.items()},
+        {name: _array(tensor) for name, tensor in networks.rest(genotype).items()},
     )
 
 

@@ -17,6 +17,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
+from emomc.calibration import calibrate
 from emomc.compressed import CompressedNetworks, Quantizer
 from emomc.costing import CostModel, uncompressed_genotype
 from emomc.errors import UserError
@@ -80,8 +81,11 @@ def run_search(
     library = library if isinstance(library, Library) else Library.open(library)
     fabric = fabric or Fabric(accelerator="auto", devices=1)
     network = network or build_own_network(library)
-    quantizer = Quantizer(config.quantizer, config.per_channel)
-    networks = CompressedNetworks(library, network, quantizer, device=fabric.device)
+    quantizer = Quantizer(config.quantizer, config.per_channel, config.bias_correction)
+    data = data or build_data(DataConfig(**library.manifest.data))
+    space = _space(library, config)
+    inputs = calibrate(library, network, data, fabric, space.levels) if config.bias_correction else None
+    networks = CompressedNetworks(library, network, quantizer, device=fabric.device, inputs=inputs)
     cost_model = CostModel(
         networks,
         load_hardware(config.hardware),
@@ -89,9 +93,9 @@ def run_search(
         coding=config.coding,
         accounting=config.accounting,
     )
-    search = Search(library, config, library.path.parent / "search" / name, _space(library, config), cost_model)
+    search = Search(library, config, library.path.parent / "search" / name, space, cost_model)
+    search.calibration = inputs.digest if inputs else None
     observers = callbacks if fabric.is_global_zero else ()
-    data = data or build_data(DataConfig(**library.manifest.data))
     images, labels = load_split(data, "validation")
     with quiet_lightning(), _search_folder(search, fabric, overwrite=overwrite):
         order = load_image_order(library, network, images, labels, fabric)
@@ -329,6 +333,7 @@ def _conditions(evaluator: CandidateEvaluator, quantizer: Quantizer, images: Ten
     return {
         "images": tensor_digest(images, labels),
         "quantizer": dataclasses.asdict(quantizer),
+        "calibration": evaluator.networks.inputs.digest if evaluator.networks.inputs else None,
         "activation_bits": 16,
         "precision": evaluator.precision,
         "memory_format": "channels_last",

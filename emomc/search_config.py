@@ -62,6 +62,8 @@ class SearchConfig:
     """How a layer's quantization step is chosen: largest weight, or least squared error."""
     per_channel: bool = False
     """One quantization step per output channel instead of one per layer."""
+    bias_correction: bool = False
+    """Subtract from each bias the mean error that the quantized weights cause on training images."""
     precision: str = "32-true"
     """Arithmetic of the evaluation, in Lightning's terms."""
     seed: int = 0

@@ -81,6 +81,8 @@ class Search:
         self.cost_model = cost_model
         self.uncompressed = cost_model.uncompressed()
         self.baseline_test: Evaluation | None = None
+        self.calibration: str | None = None
+        """Names the training images that biases were corrected with, as ``emomc.calibration`` does."""
         self.generation = 0
         self.finished = False
         """Whether the search came to its end: the last generation, or a plateau of the hypervolume."""

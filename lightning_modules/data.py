@@ -24,6 +24,7 @@ __all__ = [
     "build_data",
     "data_source_sha256",
     "describe_data",
+    "load_some",
     "load_split",
     "names_users_data",
 ]
@@ -138,6 +139,41 @@ def load_split(data_module: LightningDataModule, split: Split) -> tuple[Tensor, 
             raise UserError(f"expected {split} images of one shape, found {', '.join(map(str, sorted(shapes)))}")
         images = torch.cat([images.float() for images, _ in batches])
         labels = torch.cat([labels.long() for _, labels in batches])
+    _check_split(images, labels, _num_classes(data_module), split)
+    return images, labels
+
+
+def load_some(data_module: LightningDataModule, split: Split, count: int) -> tuple[Tensor, Tensor]:
+    """Load a fixed choice of a split's images, without the rest of it; see ``load_split``.
+
+    Ours are spread evenly over the split. Of a user's module they are the first that its loader gives with torch's
+    generator seeded with 0.
+
+    Args:
+        data_module: as for ``load_split``.
+        split: "train" (not augmented, if the module is ours), "validation" or "test".
+        count: images to load, or all if there are fewer.
+
+    Returns:
+        As ``load_split``, at most ``count`` images.
+
+    Raises:
+        UserError: as ``load_split``.
+    """
+    if isinstance(data_module, ImageDataModule):
+        images, labels = data_module.load_some(split, count)
+    else:
+        parts: list[tuple[Tensor, Tensor]] = []
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            for batch in _batches(data_module, split):
+                parts.append(batch)
+                if sum(len(labels) for _, labels in parts) >= count:
+                    break
+        if not parts:
+            raise _no_images(split)
+        images = torch.cat([images.float() for images, _ in parts])[:count]
+        labels = torch.cat([labels.long() for _, labels in parts])[:count]
     _check_split(images, labels, _num_classes(data_module), split)
     return images, labels
 

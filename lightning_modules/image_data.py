@@ -140,6 +140,14 @@ class ImageDataModule(LightningDataModule):
             start += len(raw)
         return images, labels
 
+    def load_some(self, split: Split, count: int) -> tuple[Tensor, Tensor]:
+        """Return at most ``count`` images of a split, spread evenly over it; otherwise as ``load_split``."""
+        source = self.dataset.test if split == "test" else self.dataset.train
+        indices = self._indices[split]
+        chosen = torch.linspace(0, len(indices) - 1, min(count, len(indices))).long()
+        raw, labels = source.subset(indices[chosen])[torch.arange(len(chosen))]
+        return self.normalise(raw), labels
+
     def _images(self, split: Split) -> Images:
         """Return a split's images, decoded now if they are to be held: a search never decodes training images."""
         if split not in self._splits:

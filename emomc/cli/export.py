@@ -10,6 +10,7 @@ from typing import Any, Literal
 from jsonargparse import ArgumentParser, Namespace
 from torch import nn
 
+from emomc.calibration import open_calibration
 from emomc.cli.command import make_parser, run_command
 from emomc.cli.users_code import data_config_of, network_of
 from emomc.compressed import CompressedNetworks, Quantizer
@@ -159,7 +160,7 @@ def pack_point(
     """
     settings = front["settings"]
     try:
-        quantizer = Quantizer(settings["quantizer"], settings["per_channel"])
+        quantizer = Quantizer(settings["quantizer"], settings["per_channel"], settings.get("bias_correction", False))
         bits = tuple(int(point["bits"][layer.name]) for layer in library.manifest.compressed_layers)
     except KeyError as error:
         raise UserError(f"expected a front of the library {library.path}, found one without {error}") from None
@@ -171,7 +172,11 @@ def pack_point(
             num_classes=manifest.num_classes,
             network_args=manifest.network_args,
         )
-    networks = CompressedNetworks(library, network, quantizer)
+    calibration = front.get("calibration")
+    if quantizer.bias_correction and not isinstance(calibration, str):
+        raise UserError(f"expected the name of a calibration in the front, found {calibration!r}")
+    inputs = open_calibration(library, Path(calibration).name) if isinstance(calibration, str) else None
+    networks = CompressedNetworks(library, network, quantizer, inputs=inputs)
     return pack_candidate(networks, Genotype(int(point["level"]), bits))
 
 
