@@ -29,6 +29,7 @@ from emomc.library import DENSE, MANIFEST, Library, Manifest
 from emomc.lightning_modules.classifier import Classifier
 from emomc.lightning_modules.data import DataConfig, DataFacts, build_data, data_source_sha256, describe_data
 from emomc.lightning_modules.pre_pruning import PrePruningClassifier
+from emomc.lightning_refusals import lightning_refusals
 from emomc.networks import build_network, network_source_sha256
 from emomc.preparation_config import PreparationConfig
 from emomc.weights import load_weights
@@ -55,6 +56,30 @@ class Devices:
     """Arithmetic of the training, such as 32-true or bf16-mixed."""
     trainer: dict[str, Any] = dataclasses.field(default_factory=dict)
     """Any other argument of Lightning's Trainer."""
+
+    def make_trainer(self, *, enable_progress_bar: bool, **more: Any) -> pl.Trainer:
+        """Return a Trainer on these devices.
+
+        Args:
+            enable_progress_bar: unless ``trainer`` says otherwise.
+            more: further arguments, which ``trainer`` must not have.
+
+        Raises:
+            UserError: Lightning refuses a setting.
+        """
+        options: dict[str, Any] = {
+            "accelerator": self.accelerator,
+            "devices": self.devices,
+            "num_nodes": self.num_nodes,
+            "strategy": self.strategy,
+            "precision": self.precision,
+            "enable_model_summary": False,
+            "enable_progress_bar": enable_progress_bar,
+            "num_sanity_val_steps": 0,
+            "log_every_n_steps": 20,
+        }
+        with lightning_refusals():
+            return pl.Trainer(**{**options, **self.trainer}, **more)
 
 
 def prepare_library(
@@ -87,6 +112,9 @@ def prepare_library(
         UserError: a setting, the data or the network does not fit, or the library there was made otherwise.
     """
     folder = Path(folder)
+    devices = devices or Devices()
+    # Before anything is written, so that a setting that Lightning refuses leaves nothing behind.
+    devices.make_trainer(enable_progress_bar=False, max_epochs=1, logger=False)
     data = build_data(data_config)
     facts = describe_data(data)
     if network is None:
@@ -108,7 +136,7 @@ def prepare_library(
             for part in ("library", "checkpoints", "logs"):
                 shutil.rmtree(folder / part, ignore_errors=True)
         library = _open_or_create(folder / "library", manifest)
-        stage_one = _StageOne(config, data, facts, trace, network, library, folder, devices or Devices(), callbacks)
+        stage_one = _StageOne(config, data, facts, trace, network, library, folder, devices, callbacks)
         stage_one.make_dense()
         for percent in config.levels:
             stage_one.make_level(percent)
@@ -198,22 +226,13 @@ class _StageOne:
         )
         logger = TensorBoardLogger(self.folder, name="logs", version=slug)
         standard = [EpochSeed(self.config.seed, stage), checkpoint, LearningRateMonitor("step")]
-        devices = self.devices
-        options: dict[str, Any] = {
-            "accelerator": devices.accelerator,
-            "devices": devices.devices,
-            "num_nodes": devices.num_nodes,
-            "strategy": devices.strategy,
-            "precision": devices.precision,
-            "enable_model_summary": False,
-            "num_sanity_val_steps": 0,
-            "log_every_n_steps": 20,
-        }
         further = list(self.callbacks(stage))
-        if not any(isinstance(callback, pl.callbacks.ProgressBar) for callback in further):
-            options["enable_progress_bar"] = False
-        options |= devices.trainer
-        return pl.Trainer(**options, max_epochs=epochs, logger=logger, callbacks=[*callbacks, *standard, *further])
+        return self.devices.make_trainer(
+            enable_progress_bar=any(isinstance(callback, pl.callbacks.ProgressBar) for callback in further),
+            max_epochs=epochs,
+            logger=logger,
+            callbacks=[*callbacks, *standard, *further],
+        )
 
     def _fit(self, trainer: pl.Trainer, module: pl.LightningModule, stage: str) -> None:
         if trainer.max_epochs:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
@@ -19,9 +21,11 @@ from emomc.callbacks.tensorboard_front_logger import TensorBoardFrontLogger
 from emomc.cli.command import fields_of, make_parser, run_command, stdout_is_terminal
 from emomc.cli.users_code import data_config_of, network_of
 from emomc.errors import UserError
+from emomc.evaluation import make_trainer
 from emomc.front_document import front_document
 from emomc.library import Library
 from emomc.lightning_modules.data import build_data
+from emomc.lightning_refusals import lightning_refusals
 from emomc.picks import Pick, parse_pick, pick_point
 from emomc.search import run_search
 from emomc.search_callback import SearchCallback
@@ -86,12 +90,18 @@ def build_parser() -> ArgumentParser:
 def _run(arguments: Namespace) -> None:
     if arguments.library is None:
         raise UserError("expected --library with the folder that emomc-pretrain made, found none")
+    if arguments.max_time is not None and not 0 < arguments.max_time < math.inf:
+        raise UserError(f"expected a max_time above 0 minutes, found {arguments.max_time}")
+    if arguments.name is not None and (arguments.name in (".", "..") or Path(arguments.name).name != arguments.name):
+        raise UserError(f"expected a name for a folder, found {arguments.name!r}")
     pick = parse_pick(arguments.pick)
     config = SearchConfig(**_tuples(fields_of(arguments, SearchConfig)))
     library = Library.open(arguments.library)
-    fabric = Fabric(
-        accelerator=arguments.accelerator, devices=_devices(arguments.devices), num_nodes=arguments.num_nodes
-    )
+    with lightning_refusals():
+        fabric = Fabric(
+            accelerator=arguments.accelerator, devices=_devices(arguments.devices), num_nodes=arguments.num_nodes
+        )
+        make_trainer(fabric.device, config.precision)
     fabric.launch()
     search = run_search(
         library,
