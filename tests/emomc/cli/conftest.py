@@ -1,0 +1,52 @@
+"""Running the commands in this process, as a user would from a folder of their own."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+
+class Ran(NamedTuple):
+    """What a command left."""
+
+    status: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Ran]:
+    """Run ``emomc-NAME`` in an empty folder: ``run("search", "--library", path)``."""
+    folder = tmp_path / "work"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+
+    def command(name: str, *arguments: object) -> Ran:
+        capsys.readouterr()
+        main = importlib.import_module(f"emomc.cli.{name}").main
+        try:
+            status = main([str(argument) for argument in arguments])
+        except SystemExit as end:
+            # --help and --version end the process themselves.
+            status = end.code or 0
+        captured = capsys.readouterr()
+        return Ran(status, captured.out, captured.err)
+
+    return command
+
+
+@pytest.fixture
+def snapshot(tmp_path: Path) -> Callable[[], dict[str, bytes]]:
+    """Return the names and content of all files below the test's folder."""
+
+    def take() -> dict[str, bytes]:
+        return {
+            str(path.relative_to(tmp_path)): path.read_bytes() if path.is_file() else b""
+            for path in sorted(tmp_path.rglob("*"))
+        }
+
+    return take

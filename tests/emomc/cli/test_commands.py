@@ -1,0 +1,133 @@
+"""Both commands from end to end, their help, and their configurations."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+
+import pytest
+import yaml
+
+from emomc.callbacks.front_lines import FrontLines
+from emomc.cli.pretrain import build_parser as pretrain_parser
+from emomc.cli.search import build_parser as search_parser
+from emomc.front_file import check_front
+from emomc.library import Library
+
+TINY = ("--pre_train_epochs", 2, "--pre_prune_epochs", 1, "--pre_prune_step", 30, "--accelerator", "cpu")
+
+
+def test_from_nothing_to_a_front(run, tmp_path):
+    ran = run("pretrain", *TINY, "--devices", 1)
+    assert (ran.status, ran.err) == (0, "")
+    library = Library.open(tmp_path / "work" / "runs" / "lenet5-digits" / "library")
+    assert library.percents == (100, 80, 50, 20)
+    lines = ran.out.splitlines()
+    assert lines[0] == "Library: runs/lenet5-digits/library"
+    assert sum(line.startswith("dense: epoch") for line in lines) == 2
+    assert sum(line.startswith("level 0") for line in lines) == 3
+    assert lines[-1].startswith("Next: emomc-search --library runs/lenet5-digits/library")
+
+    # The command that the first one names, as it names it.
+    _, command, *named = lines[-1].split()
+    assert command == "emomc-search"
+    ran = run("search", *named, "--population_size", 6, "--number_generations", 3, "--accelerator", "cpu")
+    assert (ran.status, ran.err) == (0, "")
+    lines = ran.out.splitlines()
+    assert [line.split(":")[0] for line in lines if line.startswith("generation ")] == [
+        f"generation {number}/3" for number in (1, 2, 3)
+    ]
+    folder = tmp_path / "work" / lines[-1].removeprefix("Files: ")
+    names = {path.name for path in folder.iterdir() if path.is_file()}
+    files = {"front.csv", "front.json", "front.png", "report.html", "candidates.csv", "evaluations.jsonl"}
+    assert files <= names
+    assert not any("partial" in name for name in names)
+    document = json.loads((folder / "front.json").read_text())
+    check_front(document)
+    assert document["finished"] is True
+    # Every point of the front is in the table that was printed.
+    for point in document["points"]:
+        assert re.search(rf"^\W*{point['index']}\b.*{100 * point['validation_accuracy']:.2f}", ran.out, re.M)
+    assert re.search(r"\d+ candidates asked for, \d+ distinct: \d+ measured \(\d+ of them stopped early", ran.out)
+
+    again = run("search", *named, "--population_size", 6, "--number_generations", 3, "--accelerator", "cpu")
+    assert again.status == 0
+    assert " 0 measured" in again.out
+    quiet = run("search", *named, "--population_size", 6, "--number_generations", 3, "--quiet", "true", "--name", "q")
+    assert (quiet.status, quiet.out, quiet.err) == (0, "", "")
+    assert json.loads((folder.parent / "q" / "front.json").read_text())["points"] == document["points"]
+
+
+def test_ctrl_c_writes_the_front_and_the_same_command_goes_on(run, library, monkeypatch):
+    arguments = ("--library", library.path, "--population_size", 4, "--number_generations", 4, "--name", "s")
+    show = FrontLines.show
+
+    def press(self, search, statistics):
+        show(self, search, statistics)
+        if statistics.generation == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(FrontLines, "show", press)
+    ran = run("search", *arguments)
+    assert ran.status in (0, 130)
+    assert "goes on from here" in ran.out + ran.err
+    folder = library.path.parent / "search" / "s"
+    assert json.loads((folder / "front.json").read_text())["finished"] is False
+    monkeypatch.setattr(FrontLines, "show", show)
+    assert run("search", *arguments).status == 0
+    assert json.loads((folder / "front.json").read_text())["finished"] is True
+
+
+def test_flags_override_configurations(run, library, tmp_path):
+    (tmp_path / "own.yaml").write_text(
+        f"search: {{library: {library.path}, population_size: 4, number_generations: 50, seed: 7, name: named}}\n"
+    )
+    assert run("search", "--config", tmp_path / "own.yaml", "--number_generations", 1).status == 0
+    settings = json.loads((library.path.parent / "search" / "named" / "config.json").read_text())
+    assert (settings["population_size"], settings["number_generations"], settings["seed"]) == (4, 1, 7)
+
+
+@pytest.mark.parametrize("command", ["pretrain", "search"])
+class TestHelp:
+    def test_version(self, run, command):
+        ran = run(command, "--version")
+        assert ran.status == 0
+        assert re.fullmatch(rf"emomc-{command} \d+\.\d+\.\d+\n", ran.out)
+
+    def test_help_names_every_setting(self, run, command):
+        ran = run(command, "--help")
+        assert ran.status == 0
+        parser = {"pretrain": pretrain_parser, "search": search_parser}[command]()
+        for action in parser._actions:
+            for option in action.option_strings:
+                assert option in ran.out
+
+    def test_every_number_has_a_unit_or_a_range(self, command):
+        words = (
+            r"epoch|percent|share|0\.\.1|2\.\.12|learning rate|weight decay|images|pixels|processes|machines|candidates"
+            r"|generations|minutes|0 or more|kib|mj|ms|steps|a count"
+        )
+        parser = {"pretrain": pretrain_parser, "search": search_parser}[command]()
+        numbers = [
+            action for action in parser._actions if re.search(r"\b(int|float)\b", str(getattr(action, "_typehint", "")))
+        ]
+        numbers += [action for action in parser._actions if action.type in (int, float)]
+        assert len(numbers) >= 8
+        for action in numbers:
+            assert re.search(words, str(action.help).lower()), (action.dest, action.help)
+
+    def test_every_setting_is_explained(self, command):
+        parser = {"pretrain": pretrain_parser, "search": search_parser}[command]()
+        assert [action.dest for action in parser._actions if not action.help] == []
+
+    def test_printed_configuration_is_accepted_back(self, run, tmp_path, command):
+        flags = ("--seed", 5, "--precision", "bf16-mixed")
+        ran = run(command, *flags, "--print_config")
+        assert ran.status == 0
+        file = tmp_path / "printed.yaml"
+        file.write_text(ran.out)
+        assert yaml.safe_load(ran.out)["seed"] == 5
+        again = run(command, "--config", file, "--print_config")
+        assert (again.status, again.out) == (0, ran.out)
