@@ -63,3 +63,7 @@ def __getattr__(name: str) -> object:
     if name in _HOMES:
         return getattr(importlib.import_module(f"emomc.{_HOMES[name]}"), name)
     raise AttributeError(f"module 'emomc' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
