@@ -9,7 +9,7 @@ from typing import Any
 
 from emomc.callbacks.front_tracker import FrontTracker
 from emomc.files import whole_file, write_json, write_text
-from emomc.front_document import front_document
+from emomc.front_document import WHOLE_COSTS, front_document, interval
 from emomc.report.figure import front_figure
 from emomc.report.page import write_report
 from emomc.search_state import Candidate, Search
@@ -49,22 +49,29 @@ def _csv(search: Search, candidates: list[Candidate]) -> str:
 
 def _row(search: Search, candidate: Candidate) -> dict[str, Any]:
     evaluation, test = candidate.evaluation, candidate.test
-    return {
+    row = {
         "index": candidate.index,
         "generation": candidate.generation,
         "level_percent": candidate.genotype.level,
-        "validation_accuracy": candidate.accuracy if candidate.measured else "",
-        "test_accuracy": test.accuracy if test else "",
-        **candidate.costs,
+        "validation_accuracy": candidate.accuracy if candidate.measured else None,
+        **interval("validation", evaluation),
+        "test_accuracy": test.accuracy if test else None,
+        **interval("test", test),
+        **{name: _whole(value) if name in WHOLE_COSTS else value for name, value in candidate.costs.items()},
         **{
-            f"{name.removesuffix('_mj').removesuffix('_kib')}_improvement": search.uncompressed[name]
-            / candidate.costs[name]
-            for name in ("energy_mj", "size_kib")
-            if name in candidate.costs
+            f"{objective}_improvement": search.uncompressed[name] / candidate.costs[name]
+            for objective, name in search.cost_model.columns.items()
         },
-        "validation_correct": evaluation.correct if evaluation else "",
-        "validation_images_seen": evaluation.seen if evaluation else "",
-        "validation_images": evaluation.images if evaluation else "",
-        "constraint_violation": candidate.violation,
+        "validation_correct": evaluation.correct if evaluation else None,
+        "validation_images_seen": evaluation.seen if evaluation else None,
+        "validation_images": evaluation.images if evaluation else None,
+        "test_correct": test.correct if test else None,
+        "test_images": test.images if test else None,
+        "constraint_violation": float(candidate.violation),
         **{f"bits_{layer}": bits for layer, bits in zip(search.space.layers, candidate.genotype.bits, strict=True)},
     }
+    return {name: "" if value is None else value for name, value in row.items()}
+
+
+def _whole(value: float) -> float | int:
+    return int(value) if value.is_integer() else value

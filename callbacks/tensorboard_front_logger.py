@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
+from numpy.typing import NDArray
 from torch.utils.tensorboard.writer import SummaryWriter
 
 from emomc.callbacks.front_tracker import FrontStatistics, FrontTracker
@@ -18,7 +20,8 @@ class TensorBoardFrontLogger(FrontTracker):
     """Logs scalars each generation, and the front as a figure and histograms every few, under the search's folder.
 
     Scalars: ``front/hypervolume``, ``front/size``, ``front/best_accuracy``, ``search/evaluations_per_second``. At the
-    end, the settings as hyperparameters with the final metrics, so that searches can be compared.
+    end, the settings as hyperparameters with the final metrics, so that searches can be compared. ``docs/fronts.md``
+    lists them.
     """
 
     def __init__(self, figure_every: int = 20) -> None:
@@ -50,14 +53,7 @@ class TensorBoardFrontLogger(FrontTracker):
         writer = self._open_writer
         self._log_front(search, search.generation)
         if self.history:
-            settings = {name: _plain(value) for name, value in dataclasses.asdict(search.config).items()}
-            last = self.history[-1]
-            metrics = {
-                "final/hypervolume": last.hypervolume,
-                "final/front_size": last.front_size,
-                "final/best_accuracy": last.best_accuracy,
-            }
-            writer.add_hparams(settings, metrics, run_name=".")
+            writer.add_hparams(_settings(search), self._final_metrics(search), run_name=".")
         writer.close()
 
     @property
@@ -75,9 +71,53 @@ class TensorBoardFrontLogger(FrontTracker):
         plt.close(figure)
         levels = np.array([candidate.genotype.level for candidate in front])
         bits = np.array([candidate.genotype.bits for candidate in front]).ravel()
-        self._open_writer.add_histogram("front/levels_percent", levels, step)
-        self._open_writer.add_histogram("front/bits", bits, step)
+        # One bin for each level of the library and each number of bits.
+        self._open_writer.add_histogram("front/levels_percent", levels, step, bins=_edges(search.space.levels))
+        every = range(search.config.min_bits, search.config.max_bits + 1)
+        self._open_writer.add_histogram("front/bits", bits, step, bins=_edges(every))
+
+    def _final_metrics(self, search: Search) -> dict[str, float]:
+        """Return what tells searches apart at their end; what a front has no answer to is not among it."""
+        last, front = self.history[-1], search.front
+        metrics = {
+            "final/hypervolume": last.hypervolume,
+            "final/front_size": last.front_size,
+            "final/best_accuracy": last.best_accuracy,
+        }
+        if not front:
+            return metrics
+        if (test := front[0].test) is not None:
+            metrics["final/test_accuracy_of_best"] = test.accuracy
+        dense = search.library.dense_accuracy
+        for objective, name in search.cost_model.columns.items():
+            if objective not in search.config.objectives:
+                continue
+            base = search.uncompressed[name]
+            near = [candidate.costs[name] for candidate in front if 100 * (dense - candidate.accuracy) <= 1 + 1e-9]
+            if near:
+                metrics[f"final/{objective}_improvement_within_1_point"] = base / min(near)
+            tenth = [candidate.accuracy for candidate in front if candidate.costs[name] <= base / 10]
+            if tenth:
+                metrics[f"final/accuracy_for_a_tenth_of_{objective}"] = max(tenth)
+        return metrics
+
+
+def _edges(values: Sequence[int]) -> NDArray[np.float64]:
+    """Return bin edges halfway between whole numbers, ascending."""
+    whole = np.array(sorted(values), dtype=np.float64)
+    middle = (whole[1:] + whole[:-1]) / 2
+    return np.concatenate([[whole[0] - 0.5], middle, [whole[-1] + 0.5]])
+
+
+def _settings(search: Search) -> dict[str, bool | str | float | int]:
+    manifest = search.library.manifest
+    settings = {"network": manifest.network, "dataset": str(manifest.data["dataset"])}
+    return settings | {name: _plain(value) for name, value in dataclasses.asdict(search.config).items()}
 
 
 def _plain(value: object) -> bool | str | float | int:
-    return value if isinstance(value, (bool, str, float, int)) else str(value)
+    if isinstance(value, (bool, str, float, int)):
+        return value
+    if value is None:
+        return "none"
+    return ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)

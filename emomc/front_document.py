@@ -11,7 +11,11 @@ from emomc.evaluation import Evaluation
 from emomc.front_file import FRONT_FORMAT_VERSION
 from emomc.quantization import UNCOMPRESSED_BITS
 from emomc.search_state import Candidate, Search
+from emomc.statistics import wilson_interval
 from emomc.versions import versions
+
+WHOLE_COSTS = ("size_bytes", "cycles")
+"""Costs that are counted in whole numbers."""
 
 
 def front_document(search: Search, history: Sequence[Mapping[str, Any]] = ()) -> dict[str, Any]:
@@ -39,6 +43,9 @@ def front_document(search: Search, history: Sequence[Mapping[str, Any]] = ()) ->
             point["bytes_by_layer"] = {name: round(float(stored[row, column])) for column, name in enumerate(names)}
         points.append(point)
     dense = search.library.dense_accuracy
+    images = front[0].evaluation.images if front and front[0].evaluation else None
+    # The library keeps the share; images are counted in whole ones.
+    baseline = None if images is None else Evaluation(round(dense * images), images, images)
     return {
         "format_version": FRONT_FORMAT_VERSION,
         "settings": {name: _plain(value) for name, value in dataclasses.asdict(config).items()},
@@ -54,7 +61,9 @@ def front_document(search: Search, history: Sequence[Mapping[str, Any]] = ()) ->
         "layers": [layer.to_dict() for layer in manifest.layers],
         "baseline": {
             "validation_accuracy": dense,
-            "validation_images": front[0].evaluation.images if front and front[0].evaluation else None,
+            "validation_correct": None if baseline is None else baseline.correct,
+            "validation_images": images,
+            **interval("validation", baseline),
             **_test(search.baseline_test),
             **_costs(search, search.uncompressed),
             "bits": UNCOMPRESSED_BITS,
@@ -78,9 +87,23 @@ def _point(search: Search, candidate: Candidate) -> dict[str, Any]:
         "validation_accuracy": candidate.accuracy,
         "validation_correct": evaluation.correct if evaluation else None,
         "validation_images": evaluation.images if evaluation else None,
+        **interval("validation", evaluation),
         **_test(candidate.test),
         **_costs(search, candidate.costs),
     }
+
+
+def interval(kind: str, evaluation: Evaluation | None) -> dict[str, float | None]:
+    """Return the ends of the 95 % confidence interval of an accuracy, None where not all images were seen.
+
+    Args:
+        kind: ``validation`` or ``test``; the entries are called ``KIND_accuracy_low`` and ``KIND_accuracy_high``.
+        evaluation: on those images.
+    """
+    low, high = None, None
+    if evaluation is not None and evaluation.complete:
+        low, high = wilson_interval(evaluation.correct, evaluation.images)
+    return {f"{kind}_accuracy_low": low, f"{kind}_accuracy_high": high}
 
 
 def _test(evaluation: Evaluation | None) -> dict[str, Any]:
@@ -88,16 +111,15 @@ def _test(evaluation: Evaluation | None) -> dict[str, Any]:
         "test_accuracy": evaluation.accuracy if evaluation else None,
         "test_correct": evaluation.correct if evaluation else None,
         "test_images": evaluation.images if evaluation else None,
+        **interval("test", evaluation),
     }
 
 
 def _costs(search: Search, costs: Mapping[str, float]) -> dict[str, float | int]:
     """Return the costs under the names of front.json, where ``energy_mj`` holds the document's ``energy_unit``."""
     energy = search.cost_model.columns["energy"]
-    named: dict[str, float | int] = {("energy_mj" if name == energy else name): value for name, value in costs.items()}
-    if "size_bytes" in named:
-        named["size_bytes"] = int(named["size_bytes"])
-    return named
+    named: dict[str, float] = {("energy_mj" if name == energy else name): value for name, value in costs.items()}
+    return {name: int(value) if name in WHOLE_COSTS and value.is_integer() else value for name, value in named.items()}
 
 
 def _plain(value: object) -> object:

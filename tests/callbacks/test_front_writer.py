@@ -12,6 +12,7 @@ from PIL import Image
 from emomc.callbacks.front_writer import FrontWriter
 from emomc.front_document import front_document
 from emomc.front_file import check_front, read_front
+from emomc.statistics import wilson_interval
 
 
 @pytest.fixture
@@ -43,6 +44,37 @@ def test_front_csv_is_the_front(written):
     assert table["energy_improvement"].iloc[0] == pytest.approx(
         written.uncompressed["energy_mj"] / front[0].costs["energy_mj"]
     )
+
+
+def test_intervals_surround_their_accuracies(written):
+    table = pandas.read_csv(written.folder / "front.csv")
+    for kind in ("validation", "test"):
+        low, high = table[f"{kind}_accuracy_low"], table[f"{kind}_accuracy_high"]
+        assert ((low >= 0) & (low <= table[f"{kind}_accuracy"])).all()
+        assert ((table[f"{kind}_accuracy"] <= high) & (high <= 1)).all()
+        first = table.iloc[0]
+        expected = wilson_interval(int(first[f"{kind}_correct"]), int(first[f"{kind}_images"]))
+        assert (low[0], high[0]) == expected
+    document = read_front(written.folder)
+    assert [point["test_accuracy_low"] for point in document["points"]] == list(table["test_accuracy_low"])
+    base = document["baseline"]
+    assert base["validation_correct"] / base["validation_images"] == pytest.approx(base["validation_accuracy"])
+    assert base["validation_accuracy_low"] < base["validation_accuracy"] < base["validation_accuracy_high"]
+
+
+def test_pandas_reads_counts_as_whole_numbers_and_the_rest_as_fractions(written):
+    always = {"index", "generation", "level_percent", "size_bytes", "cycles"}
+    always |= {f"bits_{layer}" for layer in written.space.layers}
+    seen = {"validation_correct", "validation_images_seen", "validation_images", "test_correct", "test_images"}
+    front = pandas.read_csv(written.folder / "front.csv")
+    assert {name for name, kind in front.dtypes.items() if kind == "int64"} == always | seen
+    assert {str(kind) for kind in front.drop(columns=always | seen).dtypes} == {"float64"}
+    # Candidates that were not run, or not to the end, leave cells empty; pandas has a type for whole numbers with gaps.
+    candidates = pandas.read_csv(written.folder / "candidates.csv", dtype=dict.fromkeys(seen, "Int64"))
+    assert list(candidates) == list(front)
+    assert {name for name, kind in candidates.dtypes.items() if kind == "int64"} == always
+    assert {str(kind) for kind in candidates.drop(columns=always | seen).dtypes} == {"float64"}
+    assert (candidates["validation_correct"] <= candidates["validation_images_seen"]).all()
 
 
 def test_candidates_csv_holds_everyone(written):

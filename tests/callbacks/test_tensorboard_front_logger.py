@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
+
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams import plugin_data_pb2
 
 from emomc.callbacks.tensorboard_front_logger import TensorBoardFrontLogger
+from emomc.front_document import front_document
+from emomc.picks import pick_point
 
 
 def read(folder):
@@ -56,6 +61,41 @@ def test_settings_are_hyperparameters_with_the_final_metrics(finished, replay, l
     last = logger.history[-1]
     assert events.Scalars("final/hypervolume")[-1].value == pytest.approx(last.hypervolume)
     assert events.Scalars("final/front_size")[-1].value == last.front_size
+    assert settings["objectives"].string_value == "accuracy, energy"
+    assert settings["network"].string_value == "lenet5"
+    best = finished.front[0]
+    assert events.Scalars("final/test_accuracy_of_best")[-1].value == pytest.approx(best.test.accuracy)
+    picked = pick_point("budget:energy_mj=10%", front_document(finished))
+    tenth = events.Scalars("final/accuracy_for_a_tenth_of_energy")[-1].value
+    assert tenth == pytest.approx(finished.front[picked.position].accuracy)
+
+
+def test_searches_can_be_compared(finished, replay):
+    """What TensorBoard's HPARAMS tab joins runs by: the same names of settings and metrics in each."""
+    found = []
+    for seed in (0, 1):
+        own = copy.copy(finished)
+        own.folder = finished.folder / str(seed)
+        own.folder.mkdir()
+        own.config = dataclasses.replace(finished.config, seed=seed)
+        replay(own, [TensorBoardFrontLogger()])
+        metadata = read(own.folder / "tensorboard").summary_metadata
+        parts = {
+            name: plugin_data_pb2.HParamsPluginData.FromString(metadata[f"_hparams_/{name}"].plugin_data.content)
+            for name in ("experiment", "session_start_info")
+        }
+        experiment = parts["experiment"].experiment
+        metrics = [info.name.tag for info in experiment.metric_infos]
+        found.append(([info.name for info in experiment.hparam_infos], metrics))
+        assert parts["session_start_info"].session_start_info.hparams["seed"].number_value == seed
+    assert found[0] == found[1]
+    assert {"seed", "objectives", "hardware"} <= set(found[0][0])
+    assert {"final/hypervolume", "final/best_accuracy"} <= set(found[0][1])
+
+
+def test_the_log_stays_small(finished, replay):
+    replay(finished, [TensorBoardFrontLogger(figure_every=1)])
+    assert sum(file.stat().st_size for file in (finished.folder / "tensorboard").iterdir()) < 300_000
 
 
 def test_a_search_that_is_run_again_replaces_its_log(finished, replay):
