@@ -69,10 +69,10 @@ class FewerImages(ImageDataModule):
 
     def __init__(self, config: DataConfig, images: int) -> None:
         super().__init__(config)
-        self._most = images
+        self.most = images
 
     def load_split(self, split: Split) -> tuple[Tensor, Tensor]:
-        return super().load_split(split) if split == "train" else self.load_some(split, self._most)
+        return super().load_split(split) if split == "train" else self.load_some(split, self.most)
 
 
 class Run:
@@ -169,8 +169,9 @@ def hypervolume_table(runs: list[Run], generations: int) -> str:
         "## Whole searches",
         "",
         f"Accuracy, energy and size, exact accounting, coding best, dataflow xy, population 20, {generations} "
-        f"generations on {len(runs[0].fewer.load_split('validation')[1]):,} of the validation images: equally many "
-        "candidates in each search; the seed of a search is that of its library. Hypervolume: share of (error, energy / uncompressed, size / uncompressed) below (1, 1, 1) that the front dominates. "
+        f"generations on {runs[0].fewer.most:,} of the validation images: equally many "
+        "candidates in each search; the seed of a search is that of its library. Hypervolume: share of "
+        "(error, energy / uncompressed, size / uncompressed) below (1, 1, 1) that the front dominates. "
         "`left` is what the mean leaves undominated, relative to absmax.",
         "",
         f"| quantizer | mean | {' | '.join(f'seed {run.seed}' for run in runs)} | better than absmax in | left |",
