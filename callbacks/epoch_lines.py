@@ -8,11 +8,17 @@ import pytorch_lightning as pl
 
 
 class EpochLines(pl.Callback):
-    """Prints one plain line per epoch: loss, validation accuracy, seconds."""
+    """Prints one plain line per epoch: loss, validation accuracy, density, seconds, minutes left."""
 
-    def __init__(self, stage: str) -> None:
-        """Take the name that the lines begin with."""
+    def __init__(self, stage: str, epochs_after: int = 0) -> None:
+        """Take what the lines say besides the epoch.
+
+        Args:
+            stage: what they begin with.
+            epochs_after: epochs of training that follow this stage, for the time left.
+        """
         self.stage = stage
+        self.epochs_after = epochs_after
         self._started = 0.0
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -23,11 +29,15 @@ class EpochLines(pl.Callback):
         """Print the line of the epoch."""
         if not trainer.is_global_zero:
             return
-        metrics = trainer.callback_metrics
-        accuracy = float(metrics.get("val/accuracy", float("nan")))
-        print(
-            f"{self.stage}: epoch {trainer.current_epoch + 1}/{trainer.max_epochs}, "
-            f"loss {float(metrics.get('train/loss', float('nan'))):.4f}, validation accuracy {100 * accuracy:.2f} %, "
-            f"{time.monotonic() - self._started:.1f} s",
-            flush=True,
-        )
+        seconds = time.monotonic() - self._started
+        metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        parts = [f"{self.stage}: epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"]
+        if "train/loss" in metrics:
+            parts.append(f"loss {metrics['train/loss']:.4f}")
+        if "val/accuracy" in metrics:
+            parts.append(f"validation accuracy {100 * metrics['val/accuracy']:.2f} %")
+        if "density" in metrics:
+            parts.append(f"density {metrics['density']:.3f}")
+        epochs_left = (trainer.max_epochs or 0) - trainer.current_epoch - 1 + self.epochs_after
+        parts.append(f"{seconds:.1f} s, {epochs_left * seconds / 60:.0f} min left")
+        print(", ".join(parts), flush=True)

@@ -19,6 +19,7 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from torch import Tensor, nn
 from torch.optim.swa_utils import update_bn
+from torch.utils.tensorboard.writer import SummaryWriter
 
 from emomc.callbacks.epoch_seed import EpochSeed, derive_seed
 from emomc.callbacks.pruning_schedule import PruningSchedule
@@ -26,6 +27,7 @@ from emomc.errors import UserError
 from emomc.files import existing_file, folder_lock, sha256_of_file
 from emomc.layers import LayerShape, NetworkTrace, NetworkWarning, trace_network
 from emomc.library import DENSE, MANIFEST, Library, Manifest
+from emomc.library_figure import library_figure
 from emomc.lightning_modules.classifier import Classifier
 from emomc.lightning_modules.data import DataConfig, DataFacts, build_data, data_source_sha256, describe_data
 from emomc.lightning_modules.pre_pruning import PrePruningClassifier
@@ -140,6 +142,8 @@ def prepare_library(
         stage_one.make_dense()
         for percent in config.levels:
             stage_one.make_level(percent)
+        if first:
+            _log_library(library, folder)
     return library
 
 
@@ -268,6 +272,14 @@ def _reestimate_norms(module: pl.LightningModule, data: pl.LightningDataModule, 
     device = module.device
     batches = ((images.to(device), labels) for images, labels in data.train_dataloader())
     update_bn((data.on_after_batch_transfer(batch, 0) for batch in batches), module, device=device)
+
+
+def _log_library(library: Library, folder: Path) -> None:
+    """Show the levels in TensorBoard: accuracy by level, and as a figure over density."""
+    with SummaryWriter(str(folder / "logs" / "library")) as writer:
+        for record in library.manifest.levels:
+            writer.add_scalar("library/validation_accuracy", record.validation_accuracy, record.percent)
+        writer.add_figure("library/accuracy_over_density", library_figure(library))
 
 
 def _manifest(config: PreparationConfig, data: DataConfig, facts: DataFacts, trace: NetworkTrace) -> Manifest:

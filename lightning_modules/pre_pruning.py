@@ -63,4 +63,4 @@ class PrePruningClassifier(Classifier):
 
     def on_train_epoch_end(self) -> None:
         """Log the density."""
-        self.log("density", self.density, rank_zero_only=True)
+        self.log("density", self.density, prog_bar=True, rank_zero_only=True)

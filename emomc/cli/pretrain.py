@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 from jsonargparse import ArgumentParser, Namespace
-from pytorch_lightning.callbacks import RichProgressBar
 
 from emomc.callbacks.epoch_lines import EpochLines
+from emomc.callbacks.stage_progress_bar import StageProgressBar
 from emomc.cli.command import fields_of, make_parser, run_command, stdout_is_terminal
 from emomc.lightning_modules.data import DataConfig
 from emomc.preparation import Devices, prepare_library
@@ -51,7 +51,7 @@ def _run(arguments: Namespace) -> None:
         data,
         folder,
         devices=Devices(**fields_of(arguments, Devices)),
-        callbacks=_progress,
+        callbacks=_progress(config),
         overwrite=arguments.overwrite,
     )
     for record in library.manifest.levels:
@@ -59,8 +59,17 @@ def _run(arguments: Namespace) -> None:
     print(f"Next: emomc-search --library {library.path}")
 
 
-def _progress(stage: str) -> list[pl.Callback]:
-    return [RichProgressBar(leave=True)] if stdout_is_terminal() else [EpochLines(stage)]
+def _progress(config: PreparationConfig) -> Callable[[str], list[pl.Callback]]:
+    """Return what makes the progress of each stage, which knows how many epochs follow it."""
+    stages = ["dense", *(f"level {percent:03d}" for percent in config.levels)]
+
+    def make(stage: str) -> list[pl.Callback]:
+        number = stages.index(stage)
+        epochs_after = (len(stages) - 1 - number) * config.pre_prune_epochs
+        name = f"{stage} ({number + 1} of {len(stages)})"
+        return [(StageProgressBar if stdout_is_terminal() else EpochLines)(name, epochs_after)]
+
+    return make
 
 
 def default_folder(network: str, dataset: str) -> Path:

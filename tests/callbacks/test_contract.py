@@ -48,6 +48,7 @@ CALLBACKS = discover()
 ARGUMENTS = {
     "EarlyRejection": lambda: {"batches": Loader(), "affordable_misses": 5},
     "EpochLines": lambda: {"stage": "dense"},
+    "StageProgressBar": lambda: {"stage": "dense"},
     "EpochSeed": lambda: {},
     "ParetoCheckpoint": lambda: {"monitor": {"val/accuracy": "max", "val/loss": "min"}},
     "PruningSchedule": lambda: {"percents": [80, 50]},

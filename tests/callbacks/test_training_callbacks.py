@@ -103,12 +103,14 @@ class TestEpochSeed:
 
 
 def test_epoch_lines(tiny_trainer, capsys):
-    tiny_trainer(max_epochs=2, callbacks=[EpochLines("level 050")]).fit(pruned(), data(), data(16))
+    tiny_trainer(max_epochs=2, callbacks=[EpochLines("level 050", epochs_after=600)]).fit(pruned(), data(), data(16))
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("level 050")]
     assert len(lines) == 2
     for epoch, line in enumerate(lines, 1):
         assert re.fullmatch(
-            rf"level 050: epoch {epoch}/2, loss \d\.\d{{4}}, validation accuracy \d+\.\d\d %, \d+\.\d s.*", line
+            rf"level 050: epoch {epoch}/2, loss \d\.\d{{4}}, validation accuracy \d+\.\d\d %, density \d\.\d{{3}}, "
+            r"\d+\.\d s, \d+ min left",
+            line,
         )
 
 

@@ -1,0 +1,49 @@
+"""Progress of a training in a terminal."""
+
+from __future__ import annotations
+
+import time
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import RichProgressBar
+
+
+class StageProgressBar(RichProgressBar):
+    """Lightning's bar, which also says what is being trained and how many minutes are left of all of it."""
+
+    def __init__(self, stage: str, epochs_after: int = 0) -> None:
+        """Take what the bar says besides the epoch.
+
+        Args:
+            stage: what its description begins with.
+            epochs_after: epochs of training that follow this stage, for the time left.
+        """
+        super().__init__()
+        self.stage = stage
+        self.epochs_after = epochs_after
+        self._epoch_started = 0.0
+        self._epoch_seconds: float | None = None
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Note the time, and draw the epoch's bar."""
+        self._epoch_started = time.monotonic()
+        super().on_train_epoch_start(trainer, pl_module)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Note how long the epoch took."""
+        self._epoch_seconds = time.monotonic() - self._epoch_started
+        super().on_train_epoch_end(trainer, pl_module)
+
+    def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, int | str | float]:
+        """Return the metrics that stand beside the bar: not the version of the log."""
+        metrics: dict[str, int | str | float] = dict(super().get_metrics(trainer, pl_module))
+        metrics.pop("v_num", None)
+        return metrics
+
+    def _get_train_description(self, current_epoch: int) -> str:
+        epochs = self.trainer.max_epochs or 0
+        description = f"{self.stage}: epoch {current_epoch + 1}/{epochs}"
+        if self._epoch_seconds is not None:
+            minutes = (epochs - current_epoch + self.epochs_after) * self._epoch_seconds / 60
+            description += f", {minutes:.0f} min left"
+        return description
