@@ -11,12 +11,16 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from emomc.errors import UserError
 from emomc.front_file import Front
 from emomc.picks import COST_NAMES, COST_UNITS, cost_keys, pick_point
+from emomc.statistics import wilson_interval
 
 _BLUE, _ORANGE, _GREY = "#0072b2", "#d55e00", "#5f6770"
 
 
 def front_figure(front: Front, *, cost: str | None = None) -> Figure:
-    """Draw a front: accuracy against a cost, with the uncompressed network and the knee marked.
+    """Draw a front: accuracy with its 95 % confidence interval against a cost, uncompressed network and knee marked.
+
+    A tail of networks that lost more than 40 percentage points is left out, and a note says so, where at least half of
+    the networks lie within 5 points of the uncompressed one.
 
     Save it with ``figure.savefig("front.png", dpi=200)``. No display is needed.
 
@@ -34,6 +38,7 @@ def front_figure(front: Front, *, cost: str | None = None) -> Figure:
     key = cost or next(iter(cost_keys(front)), "energy_mj")
     if key not in COST_UNITS or any(point.get(key) is None for point in points):
         raise UserError(f"expected a cost that every point of the front has, found {key!r}")
+    shown, hidden = _in_range(front)
     costs = [float(point[key]) for point in points]
     validation = [100 * point["validation_accuracy"] for point in points]
     base_cost, base_accuracy = baseline.get(key), 100 * baseline["validation_accuracy"]
@@ -51,6 +56,7 @@ def front_figure(front: Front, *, cost: str | None = None) -> Figure:
     if all(value is not None for value in test):
         on_test = [100 * value for value in test]
         axes.plot(costs, on_test, "x", color=_ORANGE, markersize=4.5, markeredgewidth=1.1, label="test")
+    _intervals(axes, front, costs)
     axes.plot(costs, validation, "o", color=_BLUE, markersize=4.8, markeredgecolor="white", markeredgewidth=0.6)
     knee = pick_point("knee", front).position
     axes.plot(
@@ -66,6 +72,12 @@ def front_figure(front: Front, *, cost: str | None = None) -> Figure:
     if base_cost:
         axes.plot(base_cost, base_accuracy, "s", color="white", markeredgecolor=_GREY, label="uncompressed")
     _scale_costs(axes, [*costs, float(base_cost)] if base_cost else costs)
+    if hidden:
+        lowest, highest = min(validation[i] for i in shown), max(base_accuracy, *validation)
+        margin = 0.08 * (highest - lowest)
+        axes.set_ylim(lowest - margin, highest + margin)
+        axes.set_xlim(0.97 * min(costs[i] for i in shown), None)
+        axes.plot([], [], " ", label=f"{hidden} less accurate not shown")
     unit = front["energy_unit"] if key == "energy_mj" else COST_UNITS[key]
     name = COST_NAMES[key]
     axes.set_xlabel(name.capitalize() if name == unit else f"{name.capitalize()} ({unit})")
@@ -75,6 +87,29 @@ def front_figure(front: Front, *, cost: str | None = None) -> Figure:
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     return figure
+
+
+def _in_range(front: Front) -> tuple[list[int], int]:
+    """Return the positions to show, and how many are not: a tail that nobody would ship squeezes the others together.
+
+    Shown are the points within 5 percentage points of the uncompressed network, if these are half of the front and
+    the others reach down to more than 40 below it; otherwise all.
+    """
+    base = front["baseline"]["validation_accuracy"]
+    lost = [100 * (base - point["validation_accuracy"]) for point in front["points"]]
+    near = [position for position, points in enumerate(lost) if points <= 5]
+    if max(lost) > 40 and 2 * len(near) >= len(lost):
+        return near, len(lost) - len(near)
+    return list(range(len(lost))), 0
+
+
+def _intervals(axes: Axes, front: Front, costs: list[float]) -> None:
+    """Draw the 95 % confidence interval of each validation accuracy that was counted."""
+    for point, cost in zip(front["points"], costs, strict=True):
+        correct, images = point.get("validation_correct"), point.get("validation_images")
+        if correct is not None and images:
+            low, high = wilson_interval(correct, images)
+            axes.vlines(cost, 100 * low, 100 * high, color=_BLUE, alpha=0.35, linewidth=1)
 
 
 def _scale_costs(axes: Axes, costs: list[float]) -> None:

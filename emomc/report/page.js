@@ -28,11 +28,19 @@
   const label = (key) => (measures[key].unit ? `${measures[key].name} (${measures[key].unit})` : measures[key].name);
   const kneePick = picks.find((pick) => pick.rule === "knee");
   const flow = (name) => ({ xy: "X|Y", icoc: "IC|OC", fxfy: "Fx|Fy", xfx: "X|Fx" })[name] || name;
-  const state = { selected: 0, hovered: null, x: costs[0] || costKeys[0], y: "validation_accuracy", log: false, below: null, sort: null };
+  // Networks that nobody would ship must not squeeze the others together: with such a tail the chart starts close up.
+  const above = (floor) => points.filter((point) => point.validation_accuracy >= baseline.validation_accuracy - floor / 100).length;
+  const closeUp = above(40) < points.length && 2 * above(5) >= points.length ? 5 : null;
+  const state = { selected: 0, hovered: null, x: costs[0] || costKeys[0], y: "validation_accuracy", log: false, below: closeUp, sort: null };
 
   function within(kind, position) {
     const ends = position === null ? intervals.baseline[kind] : intervals.points[position][kind];
     return ends ? `${(100 * ends[0]).toFixed(1)} to ${percent(ends[1], 1)}` : "";
+  }
+
+  function interval95(column, i) {
+    const kind = (measures[column] || {}).accuracy;
+    return kind && intervals.points[i][kind] ? `95 % confidence interval: ${within(kind, i)}` : null;
   }
 
   // ---- head -----------------------------------------------------------------------------------------------------
@@ -57,8 +65,7 @@
     const svg = byId("chart");
     svg.replaceChildren();
     marks = [];
-    const floor = state.below === null ? -Infinity : baseline.validation_accuracy - state.below / 100;
-    const shown = points.map((_, i) => i).filter((i) => points[i][state.y] >= floor);
+    const shown = points.map((_, i) => i).filter(inRange);
     const visible = shown.length ? shown : points.map((_, i) => i);
     const baseX = state.x === "level" ? 100 : baseline[state.x];
     const baseY = baseline[state.y];
@@ -118,6 +125,10 @@
     mark();
   }
 
+  function inRange(i) {
+    return state.below === null || points[i][state.y] >= baseline.validation_accuracy - state.below / 100;
+  }
+
   function drawAttained(svg, visible, x, y) {
     const order = visible.slice().sort((a, b) => points[a][state.x] - points[b][state.x] || points[b][state.y] - points[a][state.y]);
     let best = -Infinity;
@@ -157,7 +168,7 @@
     if (i === null) return;
     const point = points[i];
     const rows = [...accuracyKeys, ...costKeys].flatMap((key) => {
-      const relation = costKeys.includes(key) ? times(baseline[key], point[key]) : "";
+      const relation = costKeys.includes(key) ? times(baseline[key], point[key]) : within(measures[key].accuracy, i);
       return [build("dt", {}, measures[key].name), build("dd", {}, amount(key, point[key]), relation ? ` (${relation})` : "")];
     });
     tip.replaceChildren(
@@ -192,7 +203,7 @@
   function drawPicks() {
     for (const pick of picks) {
       byId("picks").append(build("button", { type: "button", "data-rule": pick.rule, on: { click: () => select(pick.position) } },
-        build("b", {}, pick.name, build("span", {}, `point ${pick.index}`)), joined(pick.reason)));
+        build("b", {}, pick.name, build("span", {}, `point ${pick.index}`)), joined(pick.reason), build("small", {}, joined(inShort(points[pick.position])))));
     }
     byId("picks").append(build("p", { class: "note" }, "Chosen by validation accuracy; the test accuracy only reports."));
     for (const key of costKeys) {
@@ -201,6 +212,20 @@
         build("input", { type: "text", "data-key": key, placeholder: tenth, on: { input: applyBudget } }), build("span", {}, measures[key].unit)));
     }
     byId("budget-answer").textContent = "A number, or a percentage of the uncompressed network.";
+  }
+
+  // What a network costs in accuracy, and where its energy goes.
+  function inShort(point) {
+    const key = accuracyKeys.includes("test_accuracy") && isNumber(baseline.test_accuracy) ? "test_accuracy" : "validation_accuracy";
+    const text = `${measures[key].name}: ${change(point, key)} against uncompressed (${percent(baseline[key])}).`;
+    const hungriest = eater(point);
+    return hungriest ? `${text} Most energy: ${hungriest.name}, ${percent(hungriest.share, 0)}.` : text;
+  }
+
+  function change(point, key) {
+    const points_ = 100 * (point[key] - baseline[key]);
+    const size = Math.abs(points_).toFixed(2);
+    return Number(size) === 0 ? "the same" : `${points_ < 0 ? "−" : "+"}${size} points`;
   }
 
   function applyBudget() {
@@ -237,6 +262,11 @@
   function select(i) {
     state.selected = i;
     const point = points[i];
+    if (!inRange(i)) {
+      state.below = null;
+      byId("y-range").value = "";
+      drawChart();
+    }
     byId("selected-title").textContent = `Point ${point.index}`;
     byId("selected-level").textContent = `library level ${short(point.level)} %${point.dataflow ? `, dataflow ${flow(point.dataflow)}` : ""}`;
     for (const button of document.querySelectorAll("#picks button")) {
@@ -263,11 +293,8 @@
   function drawComparison(point, i) {
     const rows = accuracyKeys.map((key) => {
       const kind = measures[key].accuracy;
-      const change = isNumber(baseline[key]) ? 100 * (point[key] - baseline[key]) : null;
-      const sign = change !== null && change < 0 ? "−" : "+";
-      const size = change === null ? "" : Math.abs(change).toFixed(2);
       return [measures[key].name, percent(point[key]), within(kind, i), percent(baseline[key]), within(kind, null),
-        change === null ? "" : Number(size) === 0 ? "the same" : `${sign}${size} points`];
+        isNumber(baseline[key]) ? change(point, key) : ""];
     }).concat(costKeys.map((key) => [measures[key].name, amount(key, point[key]), "", amount(key, baseline[key]), "", times(baseline[key], point[key])]));
     byId("comparison").replaceChildren(
       build("thead", {}, build("tr", {}, ["", "this network", "uncompressed", "change"].map((text) => build("th", {}, text)))),
@@ -280,11 +307,26 @@
       + (accuracyKeys.includes("test_accuracy") ? "" : " Not evaluated on the test set yet.");
   }
 
+  function total(values) {
+    return Object.values(values || {}).reduce((sum, value) => sum + value, 0);
+  }
+
+  function spentBy(point) {
+    return layers.map((name) => (point.energy_by_layer ? total(point.energy_by_layer[name]) : 0));
+  }
+
+  // The layer that takes the most energy, null where that is not known.
+  function eater(point) {
+    const spent = spentBy(point);
+    const all = spent.reduce((sum, value) => sum + value, 0);
+    const top = spent.indexOf(Math.max(...spent));
+    return all > 0 ? { name: layers[top], share: spent[top] / all } : null;
+  }
+
   function drawLayers(point) {
     const energy = point.energy_by_layer || null;
     const bytes = point.bytes_by_layer || null;
-    const total = (values) => Object.values(values || {}).reduce((sum, value) => sum + value, 0);
-    const spent = layers.map((name) => (energy ? total(energy[name]) : 0));
+    const spent = spentBy(point);
     const all = spent.reduce((sum, value) => sum + value, 0);
     const used = Object.keys(parts).filter((part) => energy && layers.some((name) => energy[name] && energy[name][part] > 0));
     const most = Math.max(...spent, 0);
@@ -325,29 +367,7 @@
       + `${percent(values[part] / spent[top], 0)} of it for ${parts[part]}.`;
   }
 
-  // ---- history, table, settings ---------------------------------------------------------------------------------
-  function drawHistory() {
-    const entries = front.history;
-    if (!entries.length) { byId("history-note").textContent = "No generation was recorded."; return; }
-    const frame = { left: 66, right: 548, top: 30, bottom: 200 };
-    const whole = Math.max(...entries.map((entry) => entry.hypervolume)) || 1;
-    const x = makeScale(entries.map((entry) => entry.generation), frame.left, frame.right, { count: 7 });
-    const y = makeScale(entries.map((entry) => (100 * entry.hypervolume) / whole), frame.bottom, frame.top, { count: 4, most: 100 });
-    const svg = byId("history");
-    x.ticks = x.ticks.filter((tick) => Number.isInteger(tick));
-    drawAxes(svg, frame, x, y, { xText: short, yText: (tick) => `${short(tick)} %`, xTitle: "Generation", yTitle: "Hypervolume, share of the largest" });
-    const d = entries.map((entry, i) => `${i ? "L" : "M"}${x.at(entry.generation).toFixed(1)} ${y.at((100 * entry.hypervolume) / whole).toFixed(1)}`).join("");
-    svg.append(build("path", { class: "curve", d }));
-    for (const entry of entries) {
-      svg.append(build("circle", { class: "point", cx: x.at(entry.generation), cy: y.at((100 * entry.hypervolume) / whole), r: entries.length > 60 ? 1.6 : 3 },
-        build("title", {}, `Generation ${entry.generation}: hypervolume ${entry.hypervolume.toPrecision(4)}, ${entry.front_size} on the front`)));
-    }
-    const [first, last] = [entries[0], entries[entries.length - 1]];
-    const gone = entries.find((entry) => entry.hypervolume >= 0.99 * whole);
-    byId("history-note").textContent = `The front grew from ${first.front_size} to ${last.front_size} networks. `
-      + `99 % of the final hypervolume was reached in generation ${gone.generation} of ${last.generation}.`;
-  }
-
+  // ---- table, settings ----------------------------------------------------------------------------------------------
   function drawPoints() {
     const columns = ["index", "level", ...accuracyKeys, ...costKeys];
     const names = { index: "Point", level: "Level (%)" };
@@ -357,7 +377,7 @@
       build("button", { type: "button", on: { click: () => { state.sort = { column, up: key.column === column ? !key.up : true }; drawPoints(); } } },
         (names[column] || label(column)) + (key.column === column ? (key.up ? " ↑" : " ↓") : ""))));
     const body = order.map((i) => build("tr", { "data-position": i, class: i === state.selected ? "current" : null, on: { click: () => select(i) } },
-      columns.map((column) => build("td", { class: "number" }, column === "index" ? String(points[i].index) : measures[column].text(points[i][column])))));
+      columns.map((column) => build("td", { class: "number", title: interval95(column, i) }, column === "index" ? String(points[i].index) : measures[column].text(points[i][column])))));
     byId("points").replaceChildren(build("thead", {}, build("tr", {}, head)), build("tbody", {}, body));
   }
 
@@ -382,7 +402,7 @@
     };
     choose("x-axis", [...costKeys, "level"].map((key) => [key, label(key)]), state.x, (value) => { state.x = value; automatic(); });
     choose("y-axis", accuracyKeys.map((key) => [key, measures[key].name]), state.y, (value) => { state.y = value; });
-    choose("y-range", [["", "all points"], ["20", "within 20 points"], ["5", "within 5 points"], ["2", "within 2 points"]], "",
+    choose("y-range", [["", "all points"], ["20", "within 20 points"], ["5", "within 5 points"], ["2", "within 2 points"]], String(state.below ?? ""),
       (value) => { state.below = value ? Number(value) : null; });
     byId("x-log").addEventListener("change", (event) => { state.log = event.target.checked; drawChart(); });
     automatic();
@@ -396,7 +416,7 @@
   drawControls();
   drawChart();
   drawPicks();
-  drawHistory();
+  drawHistory(front.history);
   drawPoints();
   drawMade();
   const asked = /^#point=(-?\d+)$/.exec(location.hash);

@@ -10,7 +10,9 @@ import shutil
 
 import pytest
 
+from emomc.picks import pick_point
 from emomc.report import write_report
+from emomc.statistics import wilson_interval
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -87,6 +89,8 @@ def test_hovering_shows_level_bits_and_costs(front, show):
         assert re.search(rf"{layer}\s*{bits}\b", shown)
     assert f"{100 * entry['validation_accuracy']:.2f} %" in shown
     assert f"{100 * entry['test_accuracy']:.2f} %" in shown
+    low, high = wilson_interval(entry["test_correct"], entry["test_images"])
+    assert f"({100 * low:.1f} to {100 * high:.1f} %)" in shown
     assert f"{entry['energy_mj']:.3g} mJ" in shown
     assert "KiB" in shown
     assert text(page, "#selected-title") != "Point 20"
@@ -190,6 +194,30 @@ def test_table_sorts_and_selects(front, show):
     assert page.locator("#points tbody tr").first.get_attribute("data-position") == "0"
     page.locator("#points tbody tr").nth(2).click()
     assert text(page, "#selected-title") == "Point 2"
+
+
+def test_a_tail_that_nobody_ships_is_out_of_range_until_asked_for(front, show):
+    tail = front["points"][-1]
+    tail["validation_accuracy"], tail["validation_correct"] = 0.1, 36
+    page = show(front, address="#point=3")
+    shown = [entry for entry in front["points"] if entry["validation_accuracy"] >= 356 / 360 - 0.05]
+    assert page.locator("#chart .point").count() == len(shown) < 24
+    assert page.locator("#y-range").input_value() == "5"
+    assert f"{24 - len(shown)} less accurate points are out of range" in text(page, "#chart-note")
+    # Whoever selects one of them elsewhere sees it.
+    page.locator('#points tbody tr[data-position="23"]').click()
+    assert text(page, "#selected-title") == "Point 23"
+    assert page.locator("#chart .point").count() == 24
+    assert page.locator("#y-range").input_value() == ""
+
+
+def test_a_pick_says_what_it_costs_and_which_layer_eats_the_energy(front, show):
+    said = text(show(front), "#picks button:has-text('A tenth of the energy')")
+    picked = front["points"][pick_point("budget:energy_mj=10%", front).position]
+    lost = 100 * (front["baseline"]["test_accuracy"] - picked["test_accuracy"])
+    assert f"Test accuracy: −{lost:.2f} points against uncompressed" in said
+    energies = {name: sum(parts.values()) for name, parts in picked["energy_by_layer"].items()}
+    assert f"Most energy: {max(energies, key=energies.get)}, " in said
 
 
 def test_a_linked_point_opens_selected(front, show):

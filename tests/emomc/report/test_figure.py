@@ -9,6 +9,7 @@ import pytest
 from emomc.errors import UserError
 from emomc.picks import pick_point
 from emomc.report import front_figure
+from emomc.statistics import wilson_interval
 
 
 def lines(figure):
@@ -41,6 +42,25 @@ def test_without_test_accuracy(front):
     for point in front["points"]:
         point["test_accuracy"] = None
     assert "test" not in lines(front_figure(front))
+
+
+def test_intervals_are_those_of_wilson(front):
+    bars = [bar for bar in front_figure(front).axes[0].collections if hasattr(bar, "get_segments")]
+    found = sorted(tuple(segment[:, 1]) for bar in bars for segment in bar.get_segments())
+    counts = [(point["validation_correct"], point["validation_images"]) for point in front["points"]]
+    expected = sorted(tuple(100 * end for end in wilson_interval(*count)) for count in counts)
+    assert [low for low, _ in found] == pytest.approx([low for low, _ in expected])
+    assert [high for _, high in found] == pytest.approx([high for _, high in expected])
+
+
+def test_a_tail_that_nobody_ships_is_named_and_left_out(front):
+    assert front_figure(front).axes[0].get_ylim()[0] < 100 * front["points"][-1]["validation_accuracy"]
+    front["points"][-1]["validation_accuracy"] = 0.1
+    axes = front_figure(front).axes[0]
+    floor = 100 * front["baseline"]["validation_accuracy"] - 5
+    hidden = [point for point in front["points"] if 100 * point["validation_accuracy"] < floor]
+    assert axes.get_ylim()[0] > 85
+    assert f"{len(hidden)} less accurate not shown" in [text.get_text() for text in axes.get_legend().get_texts()]
 
 
 def test_cycles_need_no_unit(front):

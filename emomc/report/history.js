@@ -1,0 +1,22 @@
+"use strict";
+// How the hypervolume grew with the generations.
+function drawHistory(entries) {
+  if (!entries.length) { byId("history-note").textContent = "No generation was recorded."; return; }
+  const frame = { left: 66, right: 548, top: 30, bottom: 200 };
+  const whole = Math.max(...entries.map((entry) => entry.hypervolume)) || 1;
+  const x = makeScale(entries.map((entry) => entry.generation), frame.left, frame.right, { count: 7 });
+  const y = makeScale(entries.map((entry) => (100 * entry.hypervolume) / whole), frame.bottom, frame.top, { count: 4, most: 100 });
+  const svg = byId("history");
+  x.ticks = x.ticks.filter((tick) => Number.isInteger(tick));
+  drawAxes(svg, frame, x, y, { xText: short, yText: (tick) => `${short(tick)} %`, xTitle: "Generation", yTitle: "Hypervolume, share of the largest" });
+  const d = entries.map((entry, i) => `${i ? "L" : "M"}${x.at(entry.generation).toFixed(1)} ${y.at((100 * entry.hypervolume) / whole).toFixed(1)}`).join("");
+  svg.append(build("path", { class: "curve", d }));
+  for (const entry of entries) {
+    svg.append(build("circle", { class: "point", cx: x.at(entry.generation), cy: y.at((100 * entry.hypervolume) / whole), r: entries.length > 60 ? 1.6 : 3 },
+      build("title", {}, `Generation ${entry.generation}: hypervolume ${entry.hypervolume.toPrecision(4)}, ${entry.front_size} on the front`)));
+  }
+  const [first, last] = [entries[0], entries[entries.length - 1]];
+  const gone = entries.find((entry) => entry.hypervolume >= 0.99 * whole);
+  byId("history-note").textContent = `The front grew from ${first.front_size} to ${last.front_size} networks. `
+    + `99 % of the final hypervolume was reached in generation ${gone.generation} of ${last.generation}.`;
+}
