@@ -61,6 +61,6 @@ class PrePruningClassifier(Classifier):
         for name, weight in self.weights.items():
             weight.mul_(masks[name])
 
-    def on_train_epoch_end(self) -> None:
-        """Log the density."""
+    def on_validation_epoch_end(self) -> None:
+        """Log the density, beside the accuracy that it allows."""
         self.log("density", self.density, prog_bar=True, rank_zero_only=True)
