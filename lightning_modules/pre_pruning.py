@@ -14,7 +14,7 @@ class PrePruningClassifier(Classifier):
     """A classifier that carries the masks of its pruned weights.
 
     The masks are buffers, so a checkpoint holds them; ``emomc.callbacks.PruningSchedule`` sets them and keeps the
-    removed weights at zero. Logs ``density`` (fraction of the compressible weights that remain) per epoch.
+    removed weights at zero. Logs ``density`` (fraction of the compressible weights that remain).
     """
 
     def __init__(self, network: nn.Module, num_classes: int, recipe: Recipe, masks: Mapping[str, Tensor]) -> None:
@@ -28,6 +28,7 @@ class PrePruningClassifier(Classifier):
         """
         super().__init__(network, num_classes, recipe)
         self._layers = tuple(masks)
+        self._epoch_density = 1.0
         # Names of modules hold dots, which names of buffers must not.
         for index, mask in enumerate(masks.values()):
             self.register_buffer(f"mask_{index}", mask.clone())
@@ -61,6 +62,10 @@ class PrePruningClassifier(Classifier):
         for name, weight in self.weights.items():
             weight.mul_(masks[name])
 
-    def on_validation_epoch_end(self) -> None:
-        """Log the density, beside the accuracy that it allows."""
-        self.log("density", self.density, prog_bar=True, rank_zero_only=True)
+    def on_train_epoch_start(self) -> None:
+        """Count what remains; masks change only before this, at the start of an epoch."""
+        self._epoch_density = self.density
+
+    def on_train_batch_start(self, batch: object, batch_idx: int) -> None:
+        """Log the density."""
+        self.log("density", self._epoch_density, prog_bar=True, rank_zero_only=True)
