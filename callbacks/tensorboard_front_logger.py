@@ -53,7 +53,8 @@ class TensorBoardFrontLogger(FrontTracker):
         writer = self._open_writer
         self._log_front(search, search.generation)
         if self.history:
-            writer.add_hparams(_settings(search), self._final_metrics(search), run_name=".")
+            metrics = self._final_metrics(search)
+            writer.add_hparams(_settings(search), metrics, run_name=".", global_step=search.generation)
         writer.close()
 
     @property
@@ -80,14 +81,14 @@ class TensorBoardFrontLogger(FrontTracker):
         """Return what tells searches apart at their end; what a front has no answer to is not among it."""
         last, front = self.history[-1], search.front
         metrics = {
-            "final/hypervolume": last.hypervolume,
-            "final/front_size": last.front_size,
-            "final/best_accuracy": last.best_accuracy,
+            "result/hypervolume": last.hypervolume,
+            "result/front_size": last.front_size,
+            "result/best_accuracy": last.best_accuracy,
         }
         if not front:
             return metrics
         if (test := front[0].test) is not None:
-            metrics["final/test_accuracy_of_best"] = test.accuracy
+            metrics["result/test_accuracy_of_best"] = test.accuracy
         dense = search.library.dense_accuracy
         for objective, name in search.cost_model.columns.items():
             if objective not in search.config.objectives:
@@ -95,10 +96,10 @@ class TensorBoardFrontLogger(FrontTracker):
             base = search.uncompressed[name]
             near = [candidate.costs[name] for candidate in front if 100 * (dense - candidate.accuracy) <= 1 + 1e-9]
             if near:
-                metrics[f"final/{objective}_improvement_within_1_point"] = base / min(near)
+                metrics[f"result/{objective}_improvement_within_1_point"] = base / min(near)
             tenth = [candidate.accuracy for candidate in front if candidate.costs[name] <= base / 10]
             if tenth:
-                metrics[f"final/accuracy_for_a_tenth_of_{objective}"] = max(tenth)
+                metrics[f"result/accuracy_for_a_tenth_of_{objective}"] = max(tenth)
         return metrics
 
 

@@ -59,14 +59,14 @@ def test_settings_are_hyperparameters_with_the_final_metrics(finished, replay, l
     assert settings["dataflow"].string_value == "xy"
     assert settings["seed"].number_value == 0
     last = logger.history[-1]
-    assert events.Scalars("final/hypervolume")[-1].value == pytest.approx(last.hypervolume)
-    assert events.Scalars("final/front_size")[-1].value == last.front_size
+    assert events.Scalars("result/hypervolume")[-1].value == pytest.approx(last.hypervolume)
+    assert events.Scalars("result/front_size")[-1].value == last.front_size
     assert settings["objectives"].string_value == "accuracy, energy"
     assert settings["network"].string_value == "lenet5"
     best = finished.front[0]
-    assert events.Scalars("final/test_accuracy_of_best")[-1].value == pytest.approx(best.test.accuracy)
+    assert events.Scalars("result/test_accuracy_of_best")[-1].value == pytest.approx(best.test.accuracy)
     picked = pick_point("budget:energy_mj=10%", front_document(finished))
-    tenth = events.Scalars("final/accuracy_for_a_tenth_of_energy")[-1].value
+    tenth = events.Scalars("result/accuracy_for_a_tenth_of_energy")[-1].value
     assert tenth == pytest.approx(finished.front[picked.position].accuracy)
 
 
@@ -90,7 +90,7 @@ def test_searches_can_be_compared(finished, replay):
         assert parts["session_start_info"].session_start_info.hparams["seed"].number_value == seed
     assert found[0] == found[1]
     assert {"seed", "objectives", "hardware"} <= set(found[0][0])
-    assert {"final/hypervolume", "final/best_accuracy"} <= set(found[0][1])
+    assert {"result/hypervolume", "result/best_accuracy"} <= set(found[0][1])
 
 
 def test_the_log_stays_small(finished, replay):
