@@ -1,0 +1,54 @@
+"""A pretraining that is killed anywhere and started again ends with the library of one that was left alone."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+COMMAND = ["--config", "lenet5_digits", "--pre_train_epochs", "4", "--pre_prune_step", "20", "--pre_prune_epochs", "3"]
+KILLS = 5
+
+
+def start(folder: Path) -> subprocess.Popen[bytes]:
+    code = "import sys, torch; torch.set_num_threads(1); from emomc.cli.pretrain import main; sys.exit(main())"
+    arguments = [*COMMAND, "--accelerator", "cpu", "--devices", "1", "--output", str(folder)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *arguments], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    )
+
+
+def library_bytes(folder: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in sorted((folder / "library").iterdir())}
+
+
+@pytest.mark.slow
+def test_same_bytes_after_kills(tmp_path):
+    began = time.monotonic()
+    undisturbed = start(tmp_path / "whole")
+    assert undisturbed.wait() == 0, undisturbed.stderr.read()
+    seconds = time.monotonic() - began
+    moments = random.Random(0)
+    killed = 0
+    while True:
+        process = start(tmp_path / "killed")
+        try:
+            # Anywhere from the first import to the end; a run that gets further each time ends some time.
+            process.wait(moments.uniform(0.1, 0.9) * seconds if killed < KILLS else None)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+            killed += 1
+            continue
+        assert process.returncode == 0, process.stderr.read()
+        if killed >= KILLS:
+            break
+        # It came to its end before it was killed often enough: the rest of the kills find a finished library.
+        killed += 1
+    assert library_bytes(tmp_path / "killed") == library_bytes(tmp_path / "whole")
+    assert not list((tmp_path / "killed").rglob("*.partial"))
