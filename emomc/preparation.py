@@ -78,7 +78,8 @@ class Devices:
             "enable_model_summary": False,
             "enable_progress_bar": enable_progress_bar,
             "num_sanity_val_steps": 0,
-            "log_every_n_steps": 20,
+            # A level of a small network is over after a dozen steps.
+            "log_every_n_steps": 5,
         }
         with lightning_refusals():
             return pl.Trainer(**{**options, **self.trainer}, **more)
