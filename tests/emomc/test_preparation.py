@@ -9,6 +9,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from safetensors.torch import save_file
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
 
 from emomc.errors import UserError
@@ -95,7 +96,21 @@ class TestLevels:
     def test_no_checkpoint_is_left_and_every_stage_is_logged(self, shared_run):
         assert not list((shared_run / "checkpoints").rglob("*.ckpt"))
         logs = {path.parent.name for path in (shared_run / "logs").rglob("events.out.tfevents.*")}
-        assert logs == {"dense", "level_080", "level_050", "level_020"}
+        assert logs == {"dense", "level_080", "level_050", "level_020", "library"}
+
+    def test_tensorboard_shows_each_stage_and_accuracy_over_density(self, shared_run, shared_library):
+        def read(stage):
+            return EventAccumulator(str(shared_run / "logs" / stage)).Reload()
+
+        for percent in (80, 50, 20):
+            events = read(f"level_{percent:03d}")
+            assert {"train/loss", "val/accuracy", "density"} <= set(events.Tags()["scalars"])
+            assert any(tag.startswith("lr-") for tag in events.Tags()["scalars"])
+            assert events.Scalars("density")[-1].value == pytest.approx(percent / 100, abs=1e-3)
+        whole = read("library")
+        assert whole.Tags()["images"]
+        scalars = {scalar.step: scalar.value for scalar in whole.Scalars("library/validation_accuracy")}
+        assert scalars == pytest.approx({r.percent: r.validation_accuracy for r in shared_library.manifest.levels})
 
     @pytest.mark.parametrize("criterion", ["global", "lamp", "macs"])
     def test_of_the_other_criteria_keep_the_share_of_all_weights(self, prepare, tmp_path, criterion):

@@ -26,8 +26,8 @@ def test_from_nothing_to_a_front(run, tmp_path):
     assert library.percents == (100, 80, 50, 20)
     lines = ran.out.splitlines()
     assert lines[0] == "Library: runs/lenet5-digits/library"
-    assert sum(line.startswith("dense: epoch") for line in lines) == 2
-    assert sum(line.startswith("level 0") for line in lines) == 3
+    assert sum(bool(re.match(r"dense \(1 of 4\): epoch \d/2, ", line)) for line in lines) == 2
+    assert sum(bool(re.match(r"level 0\d0 \(\d of 4\): epoch 1/1, .* density 0\.\d00, ", line)) for line in lines) == 3
     assert lines[-1].startswith("Next: emomc-search --library runs/lenet5-digits/library")
 
     # The command that the first one names, as it names it.
