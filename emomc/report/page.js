@@ -205,7 +205,9 @@
       byId("picks").append(build("button", { type: "button", "data-rule": pick.rule, on: { click: () => select(pick.position) } },
         build("b", {}, pick.name, build("span", {}, `point ${pick.index}`)), joined(pick.reason), build("small", {}, joined(inShort(points[pick.position])))));
     }
-    byId("picks").append(build("p", { class: "note" }, "Chosen by validation accuracy; the test accuracy only reports."));
+    byId("picks").append(build("p", { class: "note" }, accuracyKeys.includes("test_accuracy")
+      ? "Chosen by validation accuracy. The test accuracy, here its change against the uncompressed network, only reports."
+      : "Chosen by validation accuracy, here with its change against the uncompressed network."));
     for (const key of costKeys) {
       const tenth = baseline[key] > 0 ? `${short(baseline[key] / 10)} or 10%` : "";
       byId("budget").append(build("label", {}, build("span", {}, `${measures[key].name} at most`),
@@ -217,7 +219,7 @@
   // What a network costs in accuracy, and where its energy goes.
   function inShort(point) {
     const key = accuracyKeys.includes("test_accuracy") && isNumber(baseline.test_accuracy) ? "test_accuracy" : "validation_accuracy";
-    const text = `${measures[key].name}: ${change(point, key)} against uncompressed (${percent(baseline[key])}).`;
+    const text = `${measures[key].name}: ${change(point, key)}.`;
     const hungriest = eater(point);
     return hungriest ? `${text} Most energy: ${hungriest.name}, ${percent(hungriest.share, 0)}.` : text;
   }

@@ -16,7 +16,7 @@ from emomc.statistics import wilson_interval
 
 DENSE = "dense"
 """What the row of the uncompressed network is called."""
-_GAP = 2
+_GAPS = (2, 1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,10 +60,10 @@ class FrontTable:
             title += f", {len(self._shown)} shown"
         yield Text(title, style="italic")
         if self._shown:
-            yield self._table(_fitting(self._columns(), options.max_width))
+            yield self._table(*_fitting(self._columns(), options.max_width))
 
-    def _table(self, columns: Sequence[_Column]) -> Table:
-        table = Table(box=None, padding=(0, _GAP, 0, 0), pad_edge=False, header_style="bold underline")
+    def _table(self, columns: Sequence[_Column], gap: int) -> Table:
+        table = Table(box=None, padding=(0, gap, 0, 0), pad_edge=False, header_style="bold underline")
         for column in columns:
             justify = "left" if column.left else "right"
             table.add_column(column.header, justify=justify, no_wrap=True, overflow="ellipsis")
@@ -77,9 +77,9 @@ class FrontTable:
         images = next((candidate.evaluation.images for candidate in shown if candidate.evaluation), None)
         dense = search.library.dense_accuracy
         known = None if images is None else Evaluation(round(dense * images), images, images)
-        columns += _accuracy("val. %", [known, *(candidate.evaluation for candidate in shown)], drop=3)
+        columns += _accuracy("val. %", [known, *(candidate.evaluation for candidate in shown)], drop=4)
         if any(candidate.test for candidate in shown):
-            columns += _accuracy("test %", [search.baseline_test, *(candidate.test for candidate in shown)], drop=4)
+            columns += _accuracy("test %", [search.baseline_test, *(candidate.test for candidate in shown)], drop=3)
         for name in _cost_columns(search):
             base = search.uncompressed[name]
             values = [base, *(candidate.costs[name] for candidate in shown)]
@@ -129,19 +129,25 @@ def _clip(text: str, width: int) -> str:
     return text if len(text) <= width else text[:2]
 
 
-def _fitting(columns: list[_Column], width: int) -> list[_Column]:
-    """Drop columns until the rest fits: the bits of each layer if even the columns that stay have no room for them."""
+def _fitting(columns: list[_Column], width: int) -> tuple[list[_Column], int]:
+    """Return the columns for a width and the gap between them.
+
+    All of them with wide gaps, or as many as fit with narrow ones; the bits of each layer give way to their range where
+    there is no room for them beside the columns that always stay.
+    """
     *others, listed, short = columns
 
-    def room(some: Sequence[_Column]) -> int:
-        return width - sum(column.width + _GAP for column in some) + _GAP
+    def room(some: Sequence[_Column], gap: int) -> int:
+        return width - sum(column.width + gap for column in some) + gap
 
-    staying = [column for column in others if not column.drop]
-    bits = listed if room([*staying, listed]) >= 0 else short
+    wide, narrow = _GAPS
+    bits = listed if room([*(column for column in others if not column.drop), listed], narrow) >= 0 else short
     kept = [*others, bits]
-    while room(kept) < 0 and (last := max(kept, key=lambda column: column.drop)).drop:
+    if room(kept, wide) >= 0:
+        return kept, wide
+    while room(kept, narrow) < 0 and (last := max(kept, key=lambda column: column.drop)).drop:
         kept = [column for column in kept if column is not last]
-    return kept
+    return kept, wide if room(kept, wide) >= 0 else narrow
 
 
 def _thin(front: list[Candidate], rows: int | None) -> list[Candidate]:

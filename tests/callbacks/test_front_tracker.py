@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 
 import pytest
@@ -31,6 +32,36 @@ def test_history_holds_each_generation_and_grows(library, search):
         area += (1 - cost) * (error_above - error)
         error_above = error
     assert volumes[-1] == pytest.approx(area)
+
+
+def test_time_left_is_that_of_the_generations_left_at_the_latest_pace(finished, monkeypatch):
+    now = [1000.0]
+    monkeypatch.setattr("emomc.callbacks.front_tracker.time.monotonic", lambda: now[0])
+    finished.config = dataclasses.replace(finished.config, number_generations=40)
+    tracker = FrontTracker()
+    tracker.on_search_start(finished)
+    assert tracker.seconds_left(finished) is None
+    # Ten quick generations, as when answered from a log, then ten slow ones: only those count.
+    for generation, seconds in enumerate([1] * 10 + [30] * 10, 1):
+        now[0] += seconds
+        finished.generation = generation
+        tracker.on_generation_end(finished)
+    assert tracker.seconds_left(finished) == pytest.approx(20 * 30)
+    now[0] += 12
+    assert tracker.seconds_left(finished) == pytest.approx(20 * 30 - 12)
+    now[0] += 10_000
+    assert tracker.seconds_left(finished) == 0
+
+
+def test_seconds_per_candidate_are_those_of_the_measured(finished, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr("emomc.callbacks.front_tracker.time.monotonic", lambda: now[0])
+    tracker = FrontTracker()
+    tracker.on_search_start(finished)
+    assert tracker.seconds_per_candidate is None
+    now[0] = 0.5 * finished.tally.measured
+    tracker.on_candidate_end(finished, finished.candidates[0])
+    assert tracker.seconds_per_candidate == pytest.approx(0.5)
 
 
 def test_lines_are_one_a_generation(finished, replay, capsys):

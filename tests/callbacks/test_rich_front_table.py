@@ -5,12 +5,14 @@ from __future__ import annotations
 import copy
 import dataclasses
 import io
+import re
 
 import pytest
 from rich.console import Console
 
 from emomc.callbacks.rich_front_table import RichFrontTable, front_table
 from emomc.genotype import Genotype
+from emomc.statistics import wilson_interval
 
 
 def console(width=80, height=24):
@@ -95,3 +97,59 @@ def test_live_display_ends_and_the_cursor_comes_back(finished, replay):
     written = table.console.file.getvalue()
     assert written.count("\x1b[?25l") == written.count("\x1b[?25h") >= 1
     assert not table.console._live_stack
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 100, 160])
+def test_columns_follow_the_width(finished, width):
+    lines = render(front_table(finished), console(width=width))
+    assert max(map(len, lines)) <= width
+    header = lines[1].split()
+    assert {"point", "val.", "mJ", "test", "bits"} <= set(header) or width < 60
+    # An interval beside each accuracy, and what was not traded, where there is room.
+    assert (header.count("interval") == 2) == (width >= 80)
+    assert ("KiB" in header) == (width >= 100)
+
+
+def test_the_uncompressed_network_stands_first_and_times_less_are_against_it(finished):
+    lines = render(front_table(finished), console(width=160))
+    header, dense, *points = (re.split(r"\s{2,}", line.strip()) for line in lines[1:])
+    assert dense[0] == "dense"
+    assert dense[1] == f"{100 * finished.library.dense_accuracy:.2f}"
+    energy = header.index("mJ")
+    assert float(dense[energy]) == pytest.approx(finished.uncompressed["energy_mj"], rel=1e-3)
+    for row, candidate in zip(points, finished.front, strict=True):
+        times = finished.uncompressed["energy_mj"] / candidate.costs["energy_mj"]
+        assert row[energy + 1] == f"{times:.1f}x"
+        low, high = wilson_interval(candidate.test.correct, candidate.test.images)
+        assert f"{100 * low:.1f}-{100 * high:.1f}" in row
+
+
+def test_28_layers_are_summed_up_in_80_columns_and_listed_where_there_is_room(finished):
+    search = crowded(finished, 4)
+    bits = tuple(2 + layer % 9 for layer in range(28))
+    for candidate in search.candidates:
+        candidate.genotype = dataclasses.replace(candidate.genotype, bits=bits)
+    narrow = render(front_table(search), console(width=80))
+    assert max(map(len, narrow)) <= 80
+    assert f"2-10, mean {sum(bits) / 28:.1f}" in narrow[3]
+    wide = render(front_table(search), console(width=200))
+    assert " ".join(wide[3].split()).endswith(" ".join(map(str, bits)))
+
+
+def test_counts_and_time_move_between_candidates(finished):
+    table = RichFrontTable(console())
+    table.on_search_start(finished)
+    assert "time left known after the first" in "\n".join(render(table.view(unfinished(finished)), table.console))
+    table.on_candidate_end(finished, finished.candidates[0])
+    assert "s per candidate" in "\n".join(render(table.view(finished), table.console))
+    finished.generation = 1
+    table.on_generation_end(finished)
+    assert "0:00 left" in "\n".join(render(table.view(unfinished(finished)), table.console))
+    assert "testing the front" in "\n".join(render(table.view(finished), table.console))
+    table.on_search_end(finished)
+
+
+def unfinished(search):
+    search = copy.copy(search)
+    search.finished = False
+    return search
