@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Literal
 
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
@@ -65,7 +66,7 @@ class FrontTable:
     def _table(self, columns: Sequence[_Column], gap: int) -> Table:
         table = Table(box=None, padding=(0, gap, 0, 0), pad_edge=False, header_style="bold underline")
         for column in columns:
-            justify = "left" if column.left else "right"
+            justify: Literal["left", "right"] = "left" if column.left else "right"
             table.add_column(column.header, justify=justify, no_wrap=True, overflow="ellipsis")
         for row in range(1 + len(self._shown)):
             table.add_row(*(column.cells[row] for column in columns), style=None if row else "dim")
