@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import functools
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +19,7 @@ from emomc.layer_inputs import InputStore
 from emomc.layers import trace_network
 from emomc.library import Library
 from emomc.quantization import UNCOMPRESSED_BITS, QuantizedTensor, QuantizerMethod, dequantize, quantize_symmetric
+from emomc.tuned import TunedNetwork, read_tuned
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,6 +49,7 @@ class CompressedNetworks:
         *,
         device: torch.device | str = "cpu",
         inputs: InputStore | None = None,
+        tuned_folder: Path | None = None,
         max_cache_bytes: int = 4 << 30,
     ) -> None:
         """Prepare the folded network.
@@ -56,6 +60,7 @@ class CompressedNetworks:
             quantizer: how weights are quantized.
             device: where the network runs.
             inputs: what the layers see; bias correction needs it.
+            tuned_folder: of the weights of fine-tuned candidates.
             max_cache_bytes: bound on the levels and on the quantized layers kept, each.
 
         Raises:
@@ -77,6 +82,7 @@ class CompressedNetworks:
         self.layers = tuple(layer.name for layer in manifest.compressed_layers)
         self.excluded = manifest.excluded_layers
         self.inputs = inputs
+        self._tuned_folder = tuned_folder
         folded = fold_structure(network, trace)
         if quantizer.bias_correction:
             add_biases(folded, self.layers)
@@ -89,6 +95,7 @@ class CompressedNetworks:
         self._quantized: BoundedCache[tuple[int, str, int], QuantizedTensor] = BoundedCache(
             max_cache_bytes, lambda tensor: tensor.codes.nbytes + tensor.scale.nbytes
         )
+        self._tuned: BoundedCache[str, TunedNetwork] = BoundedCache(max_cache_bytes, lambda tuned: tuned.nbytes)
         self._biases: BoundedCache[tuple[int, str, int], Tensor] = BoundedCache(
             max_cache_bytes, lambda tensor: tensor.nbytes
         )
@@ -97,8 +104,17 @@ class CompressedNetworks:
         """Return a level's folded state, on the device."""
         return self._levels.get(percent, lambda: self._load(percent))
 
-    def quantized(self, percent: int, layer: str, bits: int) -> QuantizedTensor:
+    def tuned(self, name: str) -> TunedNetwork:
+        """Return the weights of a fine-tuned candidate, on the device."""
+        if self._tuned_folder is None or Path(name).name != name:
+            raise UserError(f"expected the name of fine-tuned weights in {self._tuned_folder}, found {name!r}")
+        path = self._tuned_folder / f"{name}.safetensors"
+        return self._tuned.get(name, lambda: read_tuned(path, str(self.device)))
+
+    def quantized(self, percent: int, layer: str, bits: int, tuned: str = "") -> QuantizedTensor:
         """Return a layer's codes and the steps of its trained weights, before any BatchNorm is folded in."""
+        if tuned:
+            return self.tuned(tuned).layers[layer]
         return self._quantized.get(
             (percent, layer, bits),
             lambda: quantize_symmetric(
@@ -109,12 +125,14 @@ class CompressedNetworks:
             ),
         )
 
-    def folded_scale(self, percent: int, layer: str, bits: int) -> Tensor:
+    def folded_scale(self, percent: int, layer: str, bits: int, tuned: str = "") -> Tensor:
         """Return the scale by which a layer's codes are multiplied when the network runs, float32."""
-        return self.level(percent).scale(layer, self.quantized(percent, layer, bits).scale)
+        return self.level(percent).scale(layer, self.quantized(percent, layer, bits, tuned).scale)
 
     def rest(self, genotype: Genotype) -> dict[str, Tensor]:
         """Return what a genotype's network holds besides weights: its level's, with corrected biases if asked for."""
+        if genotype.tuned:
+            return self.tuned(genotype.tuned).rest
         rest = self.level(genotype.level).rest
         if not self.quantizer.bias_correction:
             return rest
@@ -138,11 +156,30 @@ class CompressedNetworks:
             if bits == UNCOMPRESSED_BITS:
                 weight = folded.full_precision(layer)
             else:
-                weight = dequantize(
-                    self.quantized(genotype.level, layer, bits).codes, self.folded_scale(genotype.level, layer, bits)
-                )
+                which = genotype.level, layer, bits, genotype.tuned
+                weight = dequantize(self.quantized(*which).codes, self.folded_scale(*which))
             self.network.get_parameter(f"{layer}.weight").copy_(weight)
         return self.network
+
+    @torch.no_grad()
+    def trainable(self, genotype: Genotype) -> tuple[nn.Module, dict[str, tuple[Tensor, QuantizedTensor]]]:
+        """Return a copy of a genotype's network to be fine-tuned, and where its quantized layers stand.
+
+        Returns:
+            The folded network, biases and norms trainable, and trainable weights of the compressed layers as they are
+            before rounding and before their BatchNorm is folded in; and layer name -> mask (true where the weight
+            remains) and the codes and steps that the genotype has.
+        """
+        folded = self.level(genotype.level)
+        network = copy.deepcopy(self.load(genotype))
+        masks = self.library.load_masks(genotype.level, self.library.load_state(genotype.level))
+        layers = {}
+        for layer, bits in zip(self.layers, genotype.bits, strict=True):
+            network.get_parameter(f"{layer}.weight").copy_(folded.weights[layer])
+            layers[layer] = (masks[layer].to(self.device), self.quantized(genotype.level, layer, bits))
+        for name, parameter in network.named_parameters():
+            parameter.requires_grad_(name not in {f"{layer}.weight" for layer in self.excluded})
+        return network, layers
 
     def _load(self, percent: int) -> FoldedState:
         folded = fold_state(self.library.load_state(percent), self._original, self._trace)

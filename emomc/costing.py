@@ -80,8 +80,8 @@ class CostModel:
         self._weights = np.array([layer.weights for layer in self.layers])
         self._scales = scale_counts(networks)
         self._fixed_bytes = library_fixed_bytes(networks)
-        # (level, layer, bits) -> nonzero weights, bits of the coded stream.
-        self._counts: dict[tuple[int, int, int], tuple[int, int]] = {}
+        # (level, layer, bits, name of fine-tuned weights) -> nonzero weights, bits of the coded stream.
+        self._counts: dict[tuple[int, int, int, str], tuple[int, int]] = {}
 
     @property
     def columns(self) -> dict[str, str]:
@@ -178,30 +178,29 @@ class CostModel:
         """Return bits, density and coded bits of each genotype's layers, each of shape (n, layers)."""
         bits = np.full((len(genotypes), len(self.layers)), UNCOMPRESSED_BITS)
         bits[:, self._searched] = [genotype.bits for genotype in genotypes]
-        levels = [genotype.level for genotype in genotypes]
         if self.accounting == PAPER:
-            density = np.array([paper_density(self._networks.library, level) for level in levels])
+            density = np.array([paper_density(self._networks.library, genotype.level) for genotype in genotypes])
             return bits, density, np.zeros(bits.shape, np.int64)
         counts = np.array(
             [
-                [self._count(level, layer, int(width)) for layer, width in enumerate(row)]
-                for level, row in zip(levels, bits, strict=True)
+                [self._count(genotype.level, layer, int(width), genotype.tuned) for layer, width in enumerate(row)]
+                for genotype, row in zip(genotypes, bits, strict=True)
             ]
         )
         return bits, counts[:, :, 0] / self._weights, counts[:, :, 1]
 
-    def _count(self, level: int, layer: int, bits: int) -> tuple[int, int]:
+    def _count(self, level: int, layer: int, bits: int, tuned: str) -> tuple[int, int]:
         """Return the nonzero weights of a layer and the bits of its coded stream."""
-        key = (level, layer, bits)
+        key = (level, layer, bits, tuned)
         if key not in self._counts:
-            self._counts[key] = self._count_now(level, self.layers[layer].name, bits)
+            self._counts[key] = self._count_now(level, self.layers[layer].name, bits, tuned)
         return self._counts[key]
 
-    def _count_now(self, level: int, name: str, bits: int) -> tuple[int, int]:
+    def _count_now(self, level: int, name: str, bits: int, tuned: str) -> tuple[int, int]:
         if bits == UNCOMPRESSED_BITS:
             weights = self._networks.level(level).weights[name]
             return int(weights.count_nonzero()), weights.numel() * UNCOMPRESSED_BITS
-        runs = count_zero_runs(self._networks.quantized(level, name, bits).codes.cpu().numpy())
+        runs = count_zero_runs(self._networks.quantized(level, name, bits, tuned).codes.cpu().numpy())
         return runs.nonzeros, stream_bits(runs, bits, self.coding)
 
 

@@ -69,6 +69,10 @@ def front_document(search: Search, history: Sequence[Mapping[str, Any]] = ()) ->
             "bits": UNCOMPRESSED_BITS,
         },
         "points": points,
+        "tuned": [
+            {"kept": pair.kept, "before": _point(search, pair.before), "after": _point(search, pair.after)}
+            for pair in search.tuned
+        ],
         "history": [dict(entry) for entry in history],
         "versions": versions(),
         "finished": search.finished,
@@ -82,6 +86,7 @@ def _point(search: Search, candidate: Candidate) -> dict[str, Any]:
     return {
         "index": candidate.index,
         "level": candidate.genotype.level,
+        "tuned": candidate.genotype.tuned or None,
         "bits": {name: searched.get(name, UNCOMPRESSED_BITS) for name in names},
         "density": search.cost_model.density(candidate.genotype),
         "validation_accuracy": candidate.accuracy,

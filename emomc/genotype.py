@@ -19,6 +19,8 @@ class Genotype:
     """Weights remaining, percent."""
     bits: tuple[int, ...]
     """Bits of each layer's weights, in the order of the layer table."""
+    tuned: str = ""
+    """Name of the fine-tuned weights that it has instead of the checkpoint's; none if empty."""
 
 
 @dataclasses.dataclass(frozen=True)

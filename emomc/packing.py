@@ -45,8 +45,8 @@ def pack_candidate(networks: CompressedNetworks, genotype: Genotype) -> PackedNe
         if bits == UNCOMPRESSED_BITS:
             weights, scale = _array(level.full_precision(layer.name)), np.zeros(0, np.float32)
         else:
-            weights = _array(networks.quantized(genotype.level, layer.name, bits).codes)
-            scale = _array(networks.folded_scale(genotype.level, layer.name, bits))
+            which = genotype.level, layer.name, bits, genotype.tuned
+            weights, scale = _array(networks.quantized(*which).codes), _array(networks.folded_scale(*which))
         layers.append(PackedLayer(layer.name, bits, weights, scale))
     return PackedNetwork(
         describe(networks.library.manifest),

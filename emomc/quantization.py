@@ -61,8 +61,23 @@ def quantize_symmetric(
         clip = clip * _best_clip(rows, bits)
     # A row of zeros has no step of its own; any positive one represents it.
     scale = torch.where(clip > 0, clip / top, torch.ones_like(clip))
-    codes = (rows / scale[:, None]).round_().clamp_(-top, top).to(torch.int8 if bits <= 8 else torch.int16)
-    return QuantizedTensor(codes.reshape(weight.shape), scale, bits)
+    return QuantizedTensor(round_to_codes(rows, scale, bits).reshape(weight.shape), scale, bits)
+
+
+def round_to_codes(weight: Tensor, scale: Tensor, bits: int) -> Tensor:
+    """Return the code of the nearest value of the grid for each weight.
+
+    Args:
+        weight: float32, output channels first.
+        scale: float32, shape (1,) or (output channels,); positive.
+        bits: 2..12.
+
+    Returns:
+        int8 up to 8 bits, else int16; the weight's shape.
+    """
+    top = 2 ** (bits - 1) - 1
+    codes = (weight / scale.view(-1, *[1] * (weight.ndim - 1))).round_().clamp_(-top, top)
+    return codes.to(torch.int8 if bits <= 8 else torch.int16)
 
 
 def dequantize(codes: Tensor, scale: Tensor) -> Tensor:

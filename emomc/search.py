@@ -25,6 +25,7 @@ from emomc.evaluation import CandidateEvaluator, Evaluation, tensor_digest
 from emomc.evaluation_log import LOG, EvaluationLog
 from emomc.evolution import Evolution
 from emomc.files import folder_lock, read_json, write_json
+from emomc.finetuning import Finetuning, finetune_front
 from emomc.genotype import Genotype, SearchSpace
 from emomc.hardware import load_hardware
 from emomc.image_order import load_image_order
@@ -36,6 +37,7 @@ from emomc.quiet import quiet_lightning
 from emomc.search_callback import SearchCallback
 from emomc.search_config import SearchConfig
 from emomc.search_state import Candidate, Search
+from emomc.tuned import FOLDER as TUNED
 from emomc.versions import versions
 
 SETTINGS = "config.json"
@@ -52,6 +54,7 @@ def run_search(
     fabric: Fabric | None = None,
     early_rejection: bool = True,
     max_minutes: float | None = None,
+    finetuning: Finetuning | None = None,
     overwrite: bool = False,
 ) -> Search:
     """Search a library for the networks that trade accuracy against cost best.
@@ -70,6 +73,7 @@ def run_search(
             how many there are.
         early_rejection: stop evaluating candidates that can no longer matter; the front is the same without.
         max_minutes: stop after so much time, as Ctrl-C does; the first process's clock decides for all.
+        finetuning: how to tune the points of the final front, if at all; those that pay join it.
         overwrite: begin anew where another search of that name was.
 
     Returns:
@@ -85,7 +89,10 @@ def run_search(
     data = data or build_data(DataConfig(**library.manifest.data))
     space = _space(library, config)
     inputs = calibrate(library, network, data, fabric, space.levels) if config.bias_correction else None
-    networks = CompressedNetworks(library, network, quantizer, device=fabric.device, inputs=inputs)
+    folder = library.path.parent / "search" / name
+    networks = CompressedNetworks(
+        library, network, quantizer, device=fabric.device, inputs=inputs, tuned_folder=folder / TUNED
+    )
     cost_model = CostModel(
         networks,
         load_hardware(config.hardware),
@@ -93,17 +100,18 @@ def run_search(
         coding=config.coding,
         accounting=config.accounting,
     )
-    search = Search(library, config, library.path.parent / "search" / name, space, cost_model)
+    search = Search(library, config, folder, space, cost_model)
     search.calibration = inputs.digest if inputs else None
     observers = callbacks if fabric.is_global_zero else ()
     images, labels = load_split(data, "validation")
     with quiet_lightning(), _search_folder(search, fabric, overwrite=overwrite):
         order = load_image_order(library, network, images, labels, fabric)
         evaluator = _evaluator(networks, images[order], labels[order], config)
+        conditions = _conditions(evaluator, quantizer, images[order], labels[order])
         log = EvaluationLog(
             search.folder / LOG,
             library,
-            _conditions(evaluator, quantizer, images[order], labels[order]),
+            conditions,
             versions(),
             others=sorted(search.folder.parent.glob(f"*/{LOG}")),
             write=fabric.is_global_zero,
@@ -117,6 +125,8 @@ def run_search(
             loop = _Loop(search, evaluator, log, observers, fabric, stopped, early_rejection=early_rejection)
             _tell(observers, "on_search_start", search)
             search.finished = loop.run()
+            if finetuning and search.finished:
+                search.finished = finetune_front(search, evaluator, data, finetuning, conditions, fabric, loop.stop)
             loop.test(_evaluator(networks, *load_split(data, "test"), config))
             _tell(observers, "on_search_end", search)
         fabric.barrier()
@@ -272,7 +282,7 @@ class _Loop:
                 _tell(self.observers, "on_candidate_end", self.search, candidate)
         world = self.fabric.world_size
         for first in range(0, len(todo), world):
-            if self._stop():
+            if self.stop():
                 return False
             some = todo[first : first + world]
             results = self._share([job for _, job in some], self.evaluator)
@@ -304,7 +314,7 @@ class _Loop:
             raise UserError(failure or "expected finite class scores, found others on another device")
         return [Evaluation(*row) for row in gathered[: len(jobs)]]
 
-    def _stop(self) -> bool:
+    def stop(self) -> bool:
         """Say whether any process saw Ctrl-C, or the first one that time is up; all of them say the same."""
         flag = torch.tensor(int(self.stopped()), device=self.fabric.device)
         return bool(cast(Tensor, self.fabric.all_gather(flag)).any())

@@ -53,6 +53,16 @@ class Candidate:
         return evaluation is None or (not evaluation.complete and evaluation.most_correct >= needed)
 
 
+@dataclasses.dataclass(frozen=True)
+class TunedPoint:
+    """A point of the front and what fine-tuning made of it."""
+
+    before: Candidate
+    after: Candidate
+    kept: bool
+    """Whether what it was does not dominate it; equal counts as dominated."""
+
+
 @dataclasses.dataclass
 class Tally:
     """What a search did so far."""
@@ -88,6 +98,8 @@ class Search:
         """Whether the search came to its end: the last generation, or a plateau of the hypervolume."""
         self.tally = Tally()
         self.candidates: list[Candidate] = []
+        self.tuned: list[TunedPoint] = []
+        """Points of the front that were fine-tuned, in the order of the front then."""
         self._by_genotype: dict[Genotype, Candidate] = {}
         self.bounds = {
             column: resolve_bound(bound, self.uncompressed[column])
@@ -165,9 +177,31 @@ class Search:
         if new:
             costs = self.cost_model.costs(new)
             for row, genotype in enumerate(new):
-                values = {name: float(column[row]) for name, column in costs.items()}
-                over = [max(0.0, values[name] / bound - 1) for name, bound in self.bounds.items()]
-                candidate = Candidate(len(self.candidates), self.generation, genotype, values, sum(over))
-                self.candidates.append(candidate)
-                self._by_genotype[genotype] = candidate
+                self._enter(self._candidate(genotype, {name: float(column[row]) for name, column in costs.items()}))
         return [self._by_genotype[genotype] for genotype in genotypes]
+
+    def add_tuned(self, before: Candidate, genotype: Genotype, evaluation: Evaluation) -> TunedPoint:
+        """Cost a fine-tuned point anew, and make it a candidate unless what it was dominates it.
+
+        Args:
+            before: the point.
+            genotype: the same with the name of its tuned weights.
+            evaluation: of the tuned weights on the validation images.
+        """
+        costs = {name: float(column[0]) for name, column in self.cost_model.costs([genotype]).items()}
+        after = self._candidate(genotype, costs)
+        after.evaluation = evaluation
+        no_better = [after.costs[name] >= before.costs[name] for name in self.cost_columns]
+        point = TunedPoint(before, after, not (after.accuracy <= before.accuracy and all(no_better)))
+        self.tuned.append(point)
+        if point.kept and genotype not in self._by_genotype:
+            self._enter(after)
+        return point
+
+    def _candidate(self, genotype: Genotype, costs: dict[str, float]) -> Candidate:
+        over = [max(0.0, costs[name] / bound - 1) for name, bound in self.bounds.items()]
+        return Candidate(len(self.candidates), self.generation, genotype, costs, sum(over))
+
+    def _enter(self, candidate: Candidate) -> None:
+        self.candidates.append(candidate)
+        self._by_genotype[candidate.genotype] = candidate

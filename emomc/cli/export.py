@@ -24,6 +24,7 @@ from emomc.networks import build_network
 from emomc.packed import PackedNetwork
 from emomc.packing import pack_candidate
 from emomc.picks import parse_pick, pick_point
+from emomc.tuned import FOLDER as TUNED
 from emomc.verification import Verification, verify_export
 
 FRONT = "front.json"
@@ -101,7 +102,7 @@ def _run(arguments: Namespace) -> None:
     point = front["points"][picked.position]
     library = Library.open(search.parent.parent / "library")
     network = network_of(library, arguments.network)
-    packed = pack_point(library, network, front, point)
+    packed = pack_point(library, network, front, point, search)
     coding = arguments.coding or front["coding"]
     written = export_network(output, packed, arguments.format, coding=coding, network=network)
     print(picked.reason)
@@ -145,7 +146,11 @@ def find_search(folder: Path, name: str | None) -> Path:
 
 
 def pack_point(
-    library: Library, network: nn.Module | None, front: Mapping[str, Any], point: Mapping[str, Any]
+    library: Library,
+    network: nn.Module | None,
+    front: Mapping[str, Any],
+    point: Mapping[str, Any],
+    search: Path | None = None,
 ) -> PackedNetwork:
     """Return the network of a point of a front.
 
@@ -154,6 +159,7 @@ def pack_point(
         network: a user's network, None for one of the project's own.
         front: the content of front.json.
         point: one of its points.
+        search: folder of the search, which holds the weights of points that were fine-tuned.
 
     Raises:
         UserError: the front names layers or settings that the library does not have.
@@ -176,8 +182,9 @@ def pack_point(
     if quantizer.bias_correction and not isinstance(calibration, str):
         raise UserError(f"expected the name of a calibration in the front, found {calibration!r}")
     inputs = open_calibration(library, Path(calibration).name) if isinstance(calibration, str) else None
-    networks = CompressedNetworks(library, network, quantizer, inputs=inputs)
-    return pack_candidate(networks, Genotype(int(point["level"]), bits))
+    tuned_folder = search / TUNED if search else None
+    networks = CompressedNetworks(library, network, quantizer, inputs=inputs, tuned_folder=tuned_folder)
+    return pack_candidate(networks, Genotype(int(point["level"]), bits, str(point.get("tuned") or "")))
 
 
 def _promise(front: Mapping[str, Any], point: Mapping[str, Any], format: str, coding: str, written: int) -> str:

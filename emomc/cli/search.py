@@ -22,6 +22,7 @@ from emomc.cli.command import fields_of, make_parser, run_command, stdout_is_ter
 from emomc.cli.users_code import data_config_of, network_of
 from emomc.errors import UserError
 from emomc.evaluation import make_trainer
+from emomc.finetuning import Finetuning
 from emomc.front_document import front_document
 from emomc.library import Library
 from emomc.lightning_modules.data import build_data
@@ -82,6 +83,15 @@ def build_parser() -> ArgumentParser:
     parser.add_argument(
         "--pick", type=str, default="knee", help="The point to recommend at the end; see docs/fronts.md."
     )
+    parser.add_argument(
+        "--finetune_epochs",
+        type=int,
+        default=0,
+        help="Passes over the training images that tune each point of the final front, masks and bits fixed; 0: none.",
+    )
+    parser.add_argument(
+        "--finetune_learning_rate", type=float, default=1e-3, help="Of AdamW; falls to zero while a point is tuned."
+    )
     parser.add_argument("--quiet", type=bool, default=False, help="Print nothing but errors.")
     parser.add_argument("--overwrite", type=bool, default=False, help="Begin anew where another search was.")
     return parser
@@ -113,6 +123,9 @@ def _run(arguments: Namespace) -> None:
         fabric=fabric,
         early_rejection=arguments.early_rejection,
         max_minutes=arguments.max_time,
+        finetuning=Finetuning(arguments.finetune_epochs, arguments.finetune_learning_rate)
+        if arguments.finetune_epochs
+        else None,
         overwrite=arguments.overwrite,
     )
     if fabric.is_global_zero and not arguments.quiet:
@@ -148,12 +161,24 @@ def _show_result(search: Search, pick: Pick) -> None:
         console.print("No candidate meets the constraints; the points above exceed them least.")
     elif front:
         console.print(pick_point(pick, front_document(search)).reason)
+    if search.tuned:
+        console.print(_tuning_result(search))
     tally = search.tally
     console.print(
         f"{tally.asked} candidates asked for, {len(search.candidates)} distinct: {tally.measured} measured "
         f"({search.rejected} of them stopped early, {tally.images} images), {tally.reused} answered from logs."
     )
     console.print(f"Files: {search.folder}", soft_wrap=True)
+
+
+def _tuning_result(search: Search) -> str:
+    """Say what fine-tuning did: what came before and after is in front.json."""
+    kept = [point for point in search.tuned if point.kept]
+    gains = sorted(100 * (point.after.accuracy - point.before.accuracy) for point in search.tuned)
+    return (
+        f"Fine-tuned {len(search.tuned)} points, {len(kept)} kept; validation accuracy {gains[0]:+.2f} to "
+        f"{gains[-1]:+.2f} points, median {gains[len(gains) // 2]:+.2f}."
+    )
 
 
 def _devices(text: str) -> int | str:
