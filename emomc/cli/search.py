@@ -90,7 +90,10 @@ def build_parser() -> ArgumentParser:
         help="Passes over the training images that tune each point of the final front, masks and bits fixed; 0: none.",
     )
     parser.add_argument(
-        "--finetune_learning_rate", type=float, default=1e-3, help="Of AdamW; falls to zero while a point is tuned."
+        "--finetune_learning_rate",
+        type=float,
+        default=1e-3,
+        help="Largest learning rate of AdamW, above 0 and below 1; falls to zero while a point is tuned.",
     )
     parser.add_argument("--quiet", type=bool, default=False, help="Print nothing but errors.")
     parser.add_argument("--overwrite", type=bool, default=False, help="Begin anew where another search was.")
