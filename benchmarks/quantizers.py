@@ -37,9 +37,9 @@ from emomc.search_config import SearchConfig
 
 OPTIONS = tuple(
     Quantizer(method, per_channel, bias_correction)
-    for method in ("mse", "absmax")
     for bias_correction in (False, True)
     for per_channel in (False, True)
+    for method in ("mse", "absmax")
 )
 BITS = (2, 3, 4, 6, 8)
 LEVELS = (100, 50, 20)
@@ -51,15 +51,18 @@ def main() -> None:
     parser.add_argument("--data_dir", default="data")
     parser.add_argument("--searches", type=Path, default=Path("runs/quantizers"), help="folder of the searches")
     parser.add_argument("--generations", type=int, default=40, help="of each search; 0 leaves the searches out")
+    parser.add_argument("--options", nargs="+", default=[label(option) for option in OPTIONS], help="that search")
     parser.add_argument("--images", type=int, default=2000, help="validation images that a search evaluates on")
     parser.add_argument("--output", type=Path, default=Path("docs/results/quantizers.md"))
     arguments = parser.parse_args()
     began = time.monotonic()
     with quiet_lightning():
         runs = [Run(path, arguments.data_dir, arguments.searches, arguments.images) for path in arguments.libraries]
-        sections = [accuracy_tables(runs), targets(runs)]
+        sections = []
         if arguments.generations:
-            sections.append(hypervolume_table(runs, arguments.generations))
+            options = [option for option in OPTIONS if label(option) in arguments.options]
+            sections.append(hypervolume_table(runs, options, arguments.generations))
+        sections += [accuracy_tables(runs), targets(runs)]
     write_text(arguments.output, page(runs, sections, time.monotonic() - began))
     print(arguments.output.read_text(encoding="utf-8"))
 
@@ -121,7 +124,7 @@ class Run:
             bias_correction=option.bias_correction,
             seed=self.seed,
         )
-        name = f"{label(option).replace(', ', '-').replace(' ', '_')}-{generations}x{len(self.fewer.load_split('validation')[1])}"
+        name = label(option).replace(", ", "-").replace(" ", "_") + f"-{generations}x{self.fewer.most}"
         found = run_search(self.library, config, name=name, data=self.fewer, fabric=self.fabric).hypervolume
         print(f"seed {self.seed}, {label(option)}: {found:.5f}", flush=True)
         return found
@@ -160,10 +163,10 @@ def targets(runs: list[Run]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def hypervolume_table(runs: list[Run], generations: int) -> str:
-    by_run = [[run.hypervolume(option, generations) for option in OPTIONS] for run in runs]
-    volumes = dict(zip(OPTIONS, zip(*by_run, strict=True), strict=True))
-    best = max(OPTIONS, key=lambda option: statistics.mean(volumes[option]))
+def hypervolume_table(runs: list[Run], options: list[Quantizer], generations: int) -> str:
+    by_run = [[run.hypervolume(option, generations) for option in options] for run in runs]
+    volumes = dict(zip(options, zip(*by_run, strict=True), strict=True))
+    best = max(options, key=lambda option: statistics.mean(volumes[option]))
     reference = volumes[Quantizer("absmax")]
     lines = [
         "## Whole searches",
@@ -177,7 +180,7 @@ def hypervolume_table(runs: list[Run], generations: int) -> str:
         f"| quantizer | mean | {' | '.join(f'seed {run.seed}' for run in runs)} | better than absmax in | left |",
         "|---|---|" + "---|" * (len(runs) + 2),
     ]
-    for option in OPTIONS:
+    for option in options:
         mean = statistics.mean(volumes[option])
         wins = sum(own > other for own, other in zip(volumes[option], reference, strict=True))
         left = (1 - mean) / (1 - statistics.mean(reference))

@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from emomc.activations import FULL_BITS, ActivationRounding
 from emomc.bias_correction import add_biases, mean_output_error
 from emomc.cache import BoundedCache
 from emomc.errors import UserError
@@ -50,6 +51,7 @@ class CompressedNetworks:
         device: torch.device | str = "cpu",
         inputs: InputStore | None = None,
         tuned_folder: Path | None = None,
+        activation_bits: int = FULL_BITS,
         max_cache_bytes: int = 4 << 30,
     ) -> None:
         """Prepare the folded network.
@@ -59,16 +61,17 @@ class CompressedNetworks:
             network: the library's network, values of any kind.
             quantizer: how weights are quantized.
             device: where the network runs.
-            inputs: what the layers see; bias correction needs it.
+            inputs: what the layers see; bias correction and narrow activations need it.
             tuned_folder: of the weights of fine-tuned candidates.
+            activation_bits: of the layers' inputs; 16 and more are not simulated.
             max_cache_bytes: bound on the levels and on the quantized layers kept, each.
 
         Raises:
             UserError: the network's layers are not those of the library.
-            ValueError: bias correction without ``inputs``.
+            ValueError: bias correction or narrow activations without ``inputs``.
         """
-        if quantizer.bias_correction and inputs is None:
-            raise ValueError("expected inputs= for bias correction, found none")
+        if inputs is None and (quantizer.bias_correction or activation_bits < FULL_BITS):
+            raise ValueError("expected inputs= for bias correction or narrow activations, found none")
         manifest = library.manifest
         trace = trace_network(network, manifest.input_shape)
         if trace.layers != manifest.layers:
@@ -89,6 +92,10 @@ class CompressedNetworks:
         self.network = folded.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         for parameter in self.network.parameters():
             parameter.requires_grad_(False)
+        every = tuple(layer.name for layer in manifest.layers)
+        self._rounding = (
+            ActivationRounding(self.network, every, activation_bits) if activation_bits < FULL_BITS else None
+        )
         self._original = network
         self._trace = trace
         self._levels: BoundedCache[int, FoldedState] = BoundedCache(max_cache_bytes, _folded_bytes)
@@ -129,6 +136,12 @@ class CompressedNetworks:
         """Return the scale by which a layer's codes are multiplied when the network runs, float32."""
         return self.level(percent).scale(layer, self.quantized(percent, layer, bits, tuned).scale)
 
+    def ranges(self, percent: int) -> dict[str, tuple[float, float]]:
+        """Return layer name -> least and largest input that calibration saw at a level."""
+        if self.inputs is None:
+            raise ValueError("expected inputs= for ranges of activations, found none")
+        return {name: inputs.range for name, inputs in self.inputs.level(percent).items()}
+
     def rest(self, genotype: Genotype) -> dict[str, Tensor]:
         """Return what a genotype's network holds besides weights: its level's, with corrected biases if asked for."""
         if genotype.tuned:
@@ -147,9 +160,15 @@ class CompressedNetworks:
 
     @torch.no_grad()
     def load(self, genotype: Genotype) -> nn.Module:
-        """Copy a genotype's weights into the one folded network, in place, and return it."""
+        """Copy a genotype's weights into the one folded network, in place, and return it.
+
+        Narrow activations are simulated unless every layer is uncompressed.
+        """
         folded = self.level(genotype.level)
         self.network.load_state_dict(self.rest(genotype), strict=False)
+        if self._rounding is not None:
+            whole = all(bits == UNCOMPRESSED_BITS for bits in genotype.bits)
+            self._rounding.use(None if whole else self.ranges(genotype.level))
         bits_of = dict(zip(self.layers, genotype.bits, strict=True))
         for layer in (*self.layers, *self.excluded):
             bits = bits_of.get(layer, UNCOMPRESSED_BITS)

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from emomc.activations import FULL_BITS
 from emomc.cost import PARTS
 from emomc.evaluation import Evaluation
 from emomc.front_file import FRONT_FORMAT_VERSION
@@ -41,6 +42,9 @@ def front_document(search: Search, history: Sequence[Mapping[str, Any]] = ()) ->
                 for column, name in enumerate(names)
             }
             point["bytes_by_layer"] = {name: round(float(stored[row, column])) for column, name in enumerate(names)}
+        if config.activation_bits < FULL_BITS and search.inputs:
+            seen = search.inputs.level(candidate.genotype.level)
+            point["input_ranges"] = {name: list(seen[name].range) for name in names}
         points.append(point)
     dense = search.library.dense_accuracy
     images = front[0].evaluation.images if front and front[0].evaluation else None
@@ -56,7 +60,7 @@ def front_document(search: Search, history: Sequence[Mapping[str, Any]] = ()) ->
         "dataflow": config.dataflow,
         "coding": config.coding,
         "accounting": config.accounting,
-        "calibration": search.calibration,
+        "calibration": search.inputs.digest if search.inputs else None,
         "energy_unit": model.hardware.energy_label,
         "layers": [layer.to_dict() for layer in manifest.layers],
         "baseline": {

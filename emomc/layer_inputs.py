@@ -28,6 +28,11 @@ class LayerInputs:
     high: float
     """Largest input."""
 
+    @property
+    def range(self) -> tuple[float, float]:
+        """Least and largest input."""
+        return self.low, self.high
+
 
 class InputStore:
     """The inputs of the layers of each level, one file a level, measured with one set of images.

@@ -17,6 +17,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
+from emomc.activations import FULL_BITS
 from emomc.calibration import calibrate
 from emomc.compressed import CompressedNetworks, Quantizer
 from emomc.costing import CostModel, uncompressed_genotype
@@ -88,10 +89,18 @@ def run_search(
     quantizer = Quantizer(config.quantizer, config.per_channel, config.bias_correction)
     data = data or build_data(DataConfig(**library.manifest.data))
     space = _space(library, config)
-    inputs = calibrate(library, network, data, fabric, space.levels) if config.bias_correction else None
+    narrow = config.activation_bits < FULL_BITS
+    calibrated = narrow or config.bias_correction
+    inputs = calibrate(library, network, data, fabric, space.levels) if calibrated else None
     folder = library.path.parent / "search" / name
     networks = CompressedNetworks(
-        library, network, quantizer, device=fabric.device, inputs=inputs, tuned_folder=folder / TUNED
+        library,
+        network,
+        quantizer,
+        device=fabric.device,
+        inputs=inputs,
+        tuned_folder=folder / TUNED,
+        activation_bits=config.activation_bits,
     )
     cost_model = CostModel(
         networks,
@@ -99,15 +108,16 @@ def run_search(
         dataflow=config.dataflow,
         coding=config.coding,
         accounting=config.accounting,
+        activation_bits=config.activation_bits if narrow else None,
     )
     search = Search(library, config, folder, space, cost_model)
-    search.calibration = inputs.digest if inputs else None
+    search.inputs = inputs
     observers = callbacks if fabric.is_global_zero else ()
     images, labels = load_split(data, "validation")
     with quiet_lightning(), _search_folder(search, fabric, overwrite=overwrite):
         order = load_image_order(library, network, images, labels, fabric)
         evaluator = _evaluator(networks, images[order], labels[order], config)
-        conditions = _conditions(evaluator, quantizer, images[order], labels[order])
+        conditions = _conditions(evaluator, config, images[order], labels[order])
         log = EvaluationLog(
             search.folder / LOG,
             library,
@@ -338,13 +348,13 @@ def _evaluator(
     return CandidateEvaluator(networks, images, labels, batch_size=batch_size, precision=config.precision)
 
 
-def _conditions(evaluator: CandidateEvaluator, quantizer: Quantizer, images: Tensor, labels: Tensor) -> dict[str, Any]:
+def _conditions(evaluator: CandidateEvaluator, config: SearchConfig, images: Tensor, labels: Tensor) -> dict[str, Any]:
     """Return what an evaluation depends on besides the level's weights and the bits."""
     return {
         "images": tensor_digest(images, labels),
-        "quantizer": dataclasses.asdict(quantizer),
+        "quantizer": dataclasses.asdict(evaluator.networks.quantizer),
         "calibration": evaluator.networks.inputs.digest if evaluator.networks.inputs else None,
-        "activation_bits": 16,
+        "activation_bits": config.activation_bits,
         "precision": evaluator.precision,
         "memory_format": "channels_last",
         "batch_size": evaluator.batch_size,

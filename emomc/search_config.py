@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Literal
 
+from emomc.activations import FULL_BITS, MIN_ACTIVATION_BITS
 from emomc.errors import UserError
 from emomc.evolution import AlgorithmName, EvolutionSettings, VariationName
 from emomc.quantization import MAX_BITS, MIN_BITS, QuantizerMethod
@@ -64,6 +65,9 @@ class SearchConfig:
     """One quantization step per output channel instead of one per layer."""
     bias_correction: bool = False
     """Subtract from each bias the mean error that the quantized weights cause on training images."""
+    activation_bits: int = FULL_BITS
+    """Bits of the layers' inputs, 2..16. Below 16 they are rounded in evaluation, to ranges calibrated on training
+    images, and counted by the cost model; at 16 the cost model takes the hardware's."""
     precision: str = "32-true"
     """Arithmetic of the evaluation, in Lightning's terms."""
     seed: int = 0
@@ -83,6 +87,11 @@ class SearchConfig:
             MIN_BITS <= self.min_bits <= self.max_bits <= MAX_BITS,
             f"{MIN_BITS} <= min_bits <= max_bits <= {MAX_BITS}",
             f"{self.min_bits} and {self.max_bits}",
+        )
+        _require(
+            MIN_ACTIVATION_BITS <= self.activation_bits <= FULL_BITS,
+            f"activation_bits of {MIN_ACTIVATION_BITS}..{FULL_BITS}",
+            self.activation_bits,
         )
         names = self.objectives
         _require(

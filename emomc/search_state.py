@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from emomc.costing import CostModel
 from emomc.evaluation import Evaluation
 from emomc.genotype import Genotype, SearchSpace
+from emomc.layer_inputs import InputStore
 from emomc.library import Library
 from emomc.pareto import ParetoFront, hypervolume
 from emomc.search_config import SearchConfig, resolve_bound
@@ -91,8 +92,8 @@ class Search:
         self.cost_model = cost_model
         self.uncompressed = cost_model.uncompressed()
         self.baseline_test: Evaluation | None = None
-        self.calibration: str | None = None
-        """Names the training images that biases were corrected with, as ``emomc.calibration`` does."""
+        self.inputs: InputStore | None = None
+        """What the layers see of training images, where biases are corrected or activations narrow."""
         self.generation = 0
         self.finished = False
         """Whether the search came to its end: the last generation, or a plateau of the hypervolume."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from emomc.activations import FULL_BITS, ActivationRounding, Range
 from emomc.errors import UserError
 from emomc.evaluation import ResidentBatches, make_trainer
 from emomc.export import ExportFormat
@@ -43,6 +45,8 @@ def verify_export(
     batch_size: int,
     network: nn.Module | None = None,
     precision: str = "32-true",
+    activation_bits: int = FULL_BITS,
+    input_ranges: Mapping[str, Range] | None = None,
 ) -> Verification:
     """Read an exported file back and count the images that it classifies rightly.
 
@@ -58,6 +62,8 @@ def verify_export(
         batch_size: images per forward pass.
         network: a user's network before folding.
         precision: Lightning's name of the arithmetic of the evaluation.
+        activation_bits: of the layers' inputs, as they were simulated; ONNX runs without.
+        input_ranges: layer name -> least and largest input, where they were.
 
     Raises:
         UserError: the file cannot be read, or the format cannot be run.
@@ -72,6 +78,8 @@ def verify_export(
         loaded = unpack_network(packed, network)
         loaded.load_state_dict(load_file(path))
     loaded = loaded.to(memory_format=torch.channels_last)
+    if input_ranges:
+        ActivationRounding(loaded, tuple(input_ranges), activation_bits).use(input_ranges)
     module = CandidateClassifier(loaded, len(packed.description.class_names))
     batches = ResidentBatches(images, labels, batch_size)
     make_trainer(torch.device("cpu"), precision).validate(module, batches, verbose=False)

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from jsonargparse import ArgumentParser, Namespace
 from torch import nn
 
+from emomc.activations import FULL_BITS
 from emomc.calibration import open_calibration
 from emomc.cli.command import make_parser, run_command
 from emomc.cli.users_code import data_config_of, network_of
@@ -119,8 +120,16 @@ def _run(arguments: Namespace) -> None:
             batch_size=library.manifest.evaluation_batch_size,
             network=network,
             precision=front["settings"].get("precision", "32-true"),
+            activation_bits=front["settings"].get("activation_bits", FULL_BITS),
+            input_ranges=point.get("input_ranges"),
         )
-        print(_verdict(found, point, exact=arguments.format != "onnx"))
+        if arguments.format == "onnx" and point.get("input_ranges"):
+            print(
+                f"Read back: test accuracy {100 * found.accuracy:.2f} % with activations in float32; "
+                f"the front's figure is with {front['settings']['activation_bits']} bits"
+            )
+        else:
+            print(_verdict(found, point, exact=arguments.format != "onnx"))
 
 
 def find_search(folder: Path, name: str | None) -> Path:
