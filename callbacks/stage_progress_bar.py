@@ -34,9 +34,11 @@ class StageProgressBar(RichProgressBar):
         self._epoch_seconds = time.monotonic() - self._epoch_started
         super().on_train_epoch_end(trainer, pl_module)
 
-    def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, int | str | float]:
+    def get_metrics(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule
+    ) -> dict[str, int | str | float | dict[str, float]]:
         """Return the metrics that stand beside the bar: not the version of the log."""
-        metrics: dict[str, int | str | float] = dict(super().get_metrics(trainer, pl_module))
+        metrics = super().get_metrics(trainer, pl_module)
         metrics.pop("v_num", None)
         return metrics
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from pymoo.core.mutation import Mutation
 
 
-class StepMutation(Mutation):  # type: ignore[misc]  # pymoo has no types
+class StepMutation(Mutation):
     """Moves genes by whole steps: mostly to a neighbour, sometimes anywhere.
 
     A polynomial mutation of a few integer values mostly rounds back to where it was. Here each mutated gene moves by a

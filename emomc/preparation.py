@@ -133,7 +133,7 @@ def prepare_library(
     for note in trace.notes():
         warnings.warn(note, NetworkWarning, stacklevel=2)
     # Of several processes that train together the first keeps the folder; Lightning starts the others.
-    first = rank_zero_only.rank == 0
+    first = getattr(rank_zero_only, "rank", 0) == 0
     with folder_lock(folder) if first else contextlib.nullcontext():
         if overwrite and first:
             for part in ("library", "checkpoints", "logs"):
