@@ -176,7 +176,11 @@ def _make_algorithm(space: SearchSpace, settings: EvolutionSettings, losses: int
             "mutation": PM(eta=20),
         }
     if settings.algorithm == "nsga3":
-        directions = get_reference_directions("energy", losses, survivors, seed=settings.seed)
+        directions = (
+            get_reference_directions("das-dennis", losses, n_partitions=survivors - 1)
+            if losses == 2
+            else get_reference_directions("energy", losses, survivors, seed=settings.seed)
+        )
         return NSGA3(directions, **options)
     if settings.algorithm == "sms-emoa":
         return SMSEMOA(**options)

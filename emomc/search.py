@@ -83,6 +83,10 @@ def run_search(
     Raises:
         UserError: the library, the data or a setting does not fit.
     """
+    if name in ("", ".", "..") or Path(name).name != name:
+        raise UserError(f"expected a name for a folder, found {name!r}")
+    if max_minutes is not None and not 0 < max_minutes < math.inf:
+        raise UserError(f"expected a max_time above 0 minutes, found {max_minutes}")
     library = library if isinstance(library, Library) else Library.open(library)
     fabric = fabric or Fabric(accelerator="auto", devices=1)
     network = network or build_own_network(library)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
@@ -103,10 +101,6 @@ def build_parser() -> ArgumentParser:
 def _run(arguments: Namespace) -> None:
     if arguments.library is None:
         raise UserError("expected --library with the folder that emomc-pretrain made, found none")
-    if arguments.max_time is not None and not 0 < arguments.max_time < math.inf:
-        raise UserError(f"expected a max_time above 0 minutes, found {arguments.max_time}")
-    if arguments.name is not None and (arguments.name in (".", "..") or Path(arguments.name).name != arguments.name):
-        raise UserError(f"expected a name for a folder, found {arguments.name!r}")
     pick = parse_pick(arguments.pick)
     config = SearchConfig(**_tuples(fields_of(arguments, SearchConfig)))
     library = Library.open(arguments.library)
@@ -120,7 +114,7 @@ def _run(arguments: Namespace) -> None:
         library,
         config,
         _callbacks(quiet=arguments.quiet),
-        name=arguments.name or default_name(config),
+        name=default_name(config) if arguments.name is None else arguments.name,
         network=network_of(library, arguments.network),
         data=build_data(data_config_of(library, arguments.dataset, arguments.data_dir)),
         fabric=fabric,
