@@ -53,6 +53,7 @@ def _row(search: Search, candidate: Candidate) -> dict[str, Any]:
         "index": candidate.index,
         "generation": candidate.generation,
         "level_percent": candidate.genotype.level,
+        "tuned": candidate.genotype.tuned,
         "validation_accuracy": candidate.accuracy if candidate.measured else None,
         **interval("validation", evaluation),
         "test_accuracy": test.accuracy if test else None,
