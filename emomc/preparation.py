@@ -22,9 +22,10 @@ from torch.optim.swa_utils import update_bn
 from torch.utils.tensorboard.writer import SummaryWriter
 
 from emomc.callbacks.epoch_seed import EpochSeed, derive_seed
+from emomc.callbacks.pareto_checkpoint import ParetoCheckpoint
 from emomc.callbacks.pruning_schedule import PruningSchedule
 from emomc.errors import UserError
-from emomc.files import existing_file, folder_lock, sha256_of_file
+from emomc.files import existing_file, folder_lock, read_json, sha256_of_file, write_json
 from emomc.layers import LayerShape, NetworkTrace, NetworkWarning, trace_network
 from emomc.library import DENSE, MANIFEST, Library, Manifest
 from emomc.library_figure import library_figure
@@ -37,6 +38,7 @@ from emomc.preparation_config import PreparationConfig
 from emomc.weights import load_weights
 
 CHECKPOINT = "last.ckpt"
+FRONT_STATE = "checkpoints/front.json"
 
 # Fields of a DataConfig that do not change which images there are.
 _WHERE_DATA_LIES = ("data_dir", "cache", "num_workers")
@@ -172,6 +174,7 @@ class _StageOne:
         self.folder = folder
         self.devices = devices
         self.callbacks = callbacks
+        self.front = _front_of_checkpoints(folder) if config.keep_front else None
 
     def make_dense(self) -> None:
         """Train the network, or take the user's weights, and put it into the library."""
@@ -204,7 +207,7 @@ class _StageOne:
         macs = {layer.name: layer.macs for layer in self.layers}
         schedule = PruningSchedule(self._percents(percent), config.criterion, macs)
         stage = f"level {percent:03d}"
-        trainer = self._trainer(stage, epochs, [schedule])
+        trainer = self._trainer(stage, epochs, [schedule, *([self.front] if self.front else [])])
         if not epochs:
             schedule.prune(module, percent)
         self._fit(trainer, module, stage)
@@ -258,6 +261,8 @@ class _StageOne:
             self.library.add_level(percent, state, masks, validation_accuracy=accuracy, epochs=epochs)
             stage = "dense" if percent == DENSE else f"level_{percent:03d}"
             shutil.rmtree(self.folder / "checkpoints" / stage, ignore_errors=True)
+            if self.front is not None:
+                write_json(self.folder / FRONT_STATE, self.front.state_dict())
         trainer.strategy.barrier()
         self.library.reread()
 
@@ -273,6 +278,18 @@ def _reestimate_norms(module: pl.LightningModule, data: pl.LightningDataModule, 
     device = module.device
     batches = ((images.to(device), labels) for images, labels in data.train_dataloader())
     update_bn((data.on_after_batch_transfer(batch, 0) for batch in batches), module, device=device)
+
+
+def _front_of_checkpoints(folder: Path) -> ParetoCheckpoint:
+    """Return the callback that keeps checkpoints on the front, with what it kept at the levels before."""
+    front = ParetoCheckpoint(
+        {"val/accuracy": "max", "density": "min"},
+        dirpath=folder / "checkpoints" / "front",
+        filename="{density:.3f}-{val/accuracy:.4f}",
+    )
+    if (folder / FRONT_STATE).exists():
+        front.load_state_dict(read_json(folder / FRONT_STATE, "the front of checkpoints"))
+    return front
 
 
 def _log_library(library: Library, folder: Path) -> None:
@@ -291,7 +308,8 @@ def _manifest(config: PreparationConfig, data: DataConfig, facts: DataFacts, tra
         )
     settings = dataclasses.asdict(config)
     # The levels say for themselves which bounds they were made with, so levels can be added to a library.
-    for name in ("pre_prune_upper_bound", "pre_prune_lower_bound", "pre_prune_step", "network", "network_args"):
+    bounds = ("pre_prune_upper_bound", "pre_prune_lower_bound", "pre_prune_step")
+    for name in (*bounds, "network", "network_args", "keep_front"):
         del settings[name]
     if config.weights is not None:
         settings["weights"] = sha256_of_file(existing_file(Path(config.weights), "trained weights"))

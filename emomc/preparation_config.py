@@ -55,6 +55,8 @@ class PreparationConfig:
     """Which weights remain: the largest of each layer, or of all layers by magnitude, LAMP score or energy."""
     evaluation_batch_size: int = 500
     """Images per batch of every later evaluation; results are bit-identical for one batch size only."""
+    keep_front: bool = False
+    """Keep Lightning's checkpoints of those epochs, over all levels, that are on the front of accuracy and density."""
     channels_last: bool = True
     """Keep weights and images channels last while training."""
     seed: int = 0

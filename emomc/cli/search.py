@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from itertools import takewhile
 from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
@@ -34,7 +35,18 @@ from emomc.search_state import Search
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status."""
-    return run_command(build_parser(), "search", argv, _run)
+    return run_command(build_parser(), "search", _listed_objectives(sys.argv[1:] if argv is None else argv), _run)
+
+
+def _listed_objectives(argv: Sequence[str]) -> list[str]:
+    """Let ``--objectives accuracy energy`` stand for ``--objectives [accuracy,energy]``."""
+    arguments = list(argv)
+    if "--objectives" not in arguments:
+        return arguments
+    first = arguments.index("--objectives") + 1
+    words = list(takewhile(lambda word: not word.startswith(("-", "[")), arguments[first:]))
+    listed = [f"[{','.join(words)}]"] if words else []
+    return [*arguments[:first], *listed, *arguments[first + len(words) :]]
 
 
 def build_parser() -> ArgumentParser:

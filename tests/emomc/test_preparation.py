@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
 import shutil
+from pathlib import Path
 
 import pytest
 import pytorch_lightning as pl
@@ -16,6 +18,7 @@ from emomc.errors import UserError
 from emomc.library import DENSE, MANIFEST
 from emomc.lightning_modules.data import DataConfig, build_data, load_split
 from emomc.networks import build_network
+from emomc.pareto import non_dominated
 from emomc.preparation_config import PreparationConfig
 from emomc.pruning import remaining_count
 
@@ -111,6 +114,18 @@ class TestLevels:
         assert whole.Tags()["images"]
         scalars = {scalar.step: scalar.value for scalar in whole.Scalars("library/validation_accuracy")}
         assert scalars == pytest.approx({r.percent: r.validation_accuracy for r in shared_library.manifest.levels})
+
+    def test_keep_front_keeps_checkpoints_of_accuracy_and_density_over_all_levels(self, prepare, tmp_path):
+        settings = {"keep_front": True, "pre_train_epochs": 1, "pre_prune_step": 30}
+        prepare(tmp_path, pre_prune_lower_bound=50, **settings)
+        # A later run knows what the earlier one kept.
+        prepare(tmp_path, pre_prune_lower_bound=20, **settings)
+        kept = json.loads((tmp_path / "checkpoints" / "front.json").read_text())["kept"]
+        assert sorted(Path(one["path"]) for one in kept) == sorted((tmp_path / "checkpoints" / "front").iterdir())
+        points = [(-one["metrics"]["val/accuracy"], one["metrics"]["density"]) for one in kept]
+        assert non_dominated(points).all()
+        # The lowest level is always on the front: nothing is as sparse.
+        assert min(density for _, density in points) == pytest.approx(0.2, abs=1e-3)
 
     @pytest.mark.parametrize("criterion", ["global", "lamp", "macs"])
     def test_of_the_other_criteria_keep_the_share_of_all_weights(self, prepare, tmp_path, criterion):
