@@ -37,7 +37,9 @@ def build_parser() -> ArgumentParser:
     parser.add_argument(
         "--output", type=str | None, default=None, help="Folder of the run; runs/NETWORK-DATASET if not given."
     )
-    parser.add_argument("--overwrite", type=bool, default=False, help="Begin anew where another library was.")
+    parser.add_argument(
+        "--overwrite", type=bool, nargs="?", const=True, default=False, help="Begin anew where another library was."
+    )
     return parser
 
 

@@ -105,8 +105,10 @@ def build_parser() -> ArgumentParser:
         default=1e-3,
         help="Largest learning rate of AdamW, above 0 and below 1; falls to zero while a point is tuned.",
     )
-    parser.add_argument("--quiet", type=bool, default=False, help="Print nothing but errors.")
-    parser.add_argument("--overwrite", type=bool, default=False, help="Begin anew where another search was.")
+    parser.add_argument("--quiet", type=bool, nargs="?", const=True, default=False, help="Print nothing but errors.")
+    parser.add_argument(
+        "--overwrite", type=bool, nargs="?", const=True, default=False, help="Begin anew where another search was."
+    )
     return parser
 
 
