@@ -59,11 +59,12 @@ class SearchConfig:
     """Fewest bits of a weight, 2..12."""
     max_bits: int = MAX_BITS
     """Most bits of a weight, 2..12."""
-    quantizer: QuantizerMethod = "mse"
-    """How a layer's quantization step is chosen: largest weight, or least squared error."""
-    per_channel: bool = False
+    quantizer: QuantizerMethod = "absmax"
+    """How a layer's quantization step is chosen: absmax: largest weight; more weights round to zero, and exact
+    accounting rewards it. mse: least squared error; more accurate at 2 and 3 bits. docs/results/quantizers.md."""
+    per_channel: bool = True
     """One quantization step per output channel instead of one per layer."""
-    bias_correction: bool = False
+    bias_correction: bool = True
     """Subtract from each bias the mean error that the quantized weights cause on training images."""
     activation_bits: int = FULL_BITS
     """Bits of the layers' inputs, 2..16. Below 16 they are rounded in evaluation, to ranges calibrated on training
