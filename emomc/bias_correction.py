@@ -36,4 +36,4 @@ def add_biases(network: nn.Module, layers: Iterable[str]) -> None:
     for name in layers:
         layer = modules.get(name)
         if isinstance(layer, (nn.Conv2d, nn.Linear)) and layer.bias is None:
-            layer.bias = nn.Parameter(torch.zeros_like(layer.weight[(slice(None), *[0] * (layer.weight.ndim - 1))]))
+            layer.bias = nn.Parameter(torch.zeros_like(layer.weight.flatten(1)[:, 0]))
