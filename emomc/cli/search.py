@@ -21,8 +21,10 @@ from emomc.cli.command import fields_of, make_parser, run_command, stdout_is_ter
 from emomc.cli.users_code import data_config_of, network_of
 from emomc.errors import UserError
 from emomc.evaluation import make_trainer
+from emomc.files import write_text
 from emomc.finetuning import Finetuning
 from emomc.front_document import front_document
+from emomc.layer_report import report_csv, report_table
 from emomc.library import Library
 from emomc.lightning_modules.data import build_data
 from emomc.lightning_refusals import lightning_refusals
@@ -105,6 +107,13 @@ def build_parser() -> ArgumentParser:
         default=1e-3,
         help="Largest learning rate of AdamW, above 0 and below 1; falls to zero while a point is tuned.",
     )
+    parser.add_argument(
+        "--layers",
+        type=str | None,
+        default=None,
+        help="Show what each layer costs, and write it as layers_INDEX.csv: of the candidate with this index (0 or "
+        "more), or of the recommended point (pick).",
+    )
     parser.add_argument("--quiet", type=bool, nargs="?", const=True, default=False, help="Print nothing but errors.")
     parser.add_argument(
         "--overwrite", type=bool, nargs="?", const=True, default=False, help="Begin anew where another search was."
@@ -116,6 +125,8 @@ def _run(arguments: Namespace) -> None:
     if arguments.library is None:
         raise UserError("expected --library with the folder that emomc-pretrain made, found none")
     pick = parse_pick(arguments.pick)
+    if arguments.layers is not None and arguments.layers != "pick" and not arguments.layers.isdecimal():
+        raise UserError(f"expected --layers with the index of a candidate or pick, found {arguments.layers!r}")
     config = SearchConfig(**_tuples(fields_of(arguments, SearchConfig)))
     library = Library.open(arguments.library)
     with lightning_refusals():
@@ -139,8 +150,11 @@ def _run(arguments: Namespace) -> None:
         else None,
         overwrite=arguments.overwrite,
     )
-    if fabric.is_global_zero and not arguments.quiet:
-        _show_result(search, pick)
+    if fabric.is_global_zero:
+        if not arguments.quiet:
+            _show_result(search, pick)
+        if arguments.layers is not None:
+            _report_layers(search, arguments.layers, pick, quiet=arguments.quiet)
 
 
 def _callbacks(*, quiet: bool) -> list[SearchCallback]:
@@ -180,6 +194,20 @@ def _show_result(search: Search, pick: Pick) -> None:
         f"({search.rejected} of them stopped early, {tally.images} images), {tally.reused} answered from logs."
     )
     console.print(f"Files: {search.folder}", soft_wrap=True)
+
+
+def _report_layers(search: Search, which: str, pick: Pick, *, quiet: bool) -> None:
+    """Show and write what each layer of one candidate costs."""
+    index = pick_point(pick, front_document(search)).index if which == "pick" else int(which)
+    if index >= len(search.candidates):
+        raise UserError(f"expected the index of one of {len(search.candidates)} candidates, found {index}")
+    report = search.cost_model.report(search.candidates[index].genotype)
+    path = search.folder / f"layers_{index}.csv"
+    write_text(path, report_csv(report))
+    if not quiet:
+        console = Console(width=None if stdout_is_terminal() else 140, highlight=False)
+        console.print(f"Candidate {index}, layer by layer ({path}):", soft_wrap=True)
+        console.print(report_table(report))
 
 
 def _tuning_result(search: Search) -> str:

@@ -131,3 +131,19 @@ class TestHelp:
         assert yaml.safe_load(ran.out)["seed"] == 5
         again = run(command, "--config", file, "--print_config")
         assert (again.status, again.out) == (0, ran.out)
+
+
+def test_layers_shows_and_writes_what_each_layer_of_a_candidate_costs(run, library):
+    options = ("--library", library.path, "--population_size", 6, "--number_generations", 2, "--accelerator", "cpu")
+    ran = run("search", *options, "--objectives", "accuracy", "size", "--layers", 3)
+    assert (ran.status, ran.err) == (0, "")
+    (file,) = library.path.parent.glob("search/accuracy-size-*/layers_3.csv")
+    header, *rows = file.read_text().splitlines()
+    assert header.startswith("layer,kind,macs,bits,density,")
+    assert [row.split(",")[0] for row in rows] == [layer.name for layer in library.manifest.layers]
+    assert str(file) in ran.out
+    # The layers' energies add up to the candidate's.
+    column = header.split(",").index("energy_mj")
+    candidates = (file.parent / "candidates.csv").read_text().splitlines()
+    energy = candidates[4].split(",")[candidates[0].split(",").index("energy_mj")]
+    assert sum(float(row.split(",")[column]) for row in rows) == pytest.approx(float(energy))
