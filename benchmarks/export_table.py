@@ -74,7 +74,7 @@ class Exporter:
 
     def row(self, point: Mapping[str, Any]) -> dict[str, Any]:
         """Export one point in two formats and run it in three ways."""
-        packed = pack_point(self.library, None, self.front, point)
+        packed = pack_point(self.library, None, self.front, point, self.search)
         file, graph = self.folder / "network.emomc", self.folder / "network.onnx"
         size = export_network(file, packed, "emomc", coding=self.front["coding"])
         export_network(graph, packed, "onnx")

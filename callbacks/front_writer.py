@@ -58,7 +58,7 @@ def _row(search: Search, candidate: Candidate) -> dict[str, Any]:
         **interval("validation", evaluation),
         "test_accuracy": test.accuracy if test else None,
         **interval("test", test),
-        **{name: _whole(value) if name in WHOLE_COSTS else value for name, value in candidate.costs.items()},
+        **{name: int(value) if name in WHOLE_COSTS else value for name, value in candidate.costs.items()},
         **{
             f"{objective}_improvement": search.uncompressed[name] / candidate.costs[name]
             for objective, name in search.cost_model.columns.items()
@@ -72,7 +72,3 @@ def _row(search: Search, candidate: Candidate) -> dict[str, Any]:
         **{f"bits_{layer}": bits for layer, bits in zip(search.space.layers, candidate.genotype.bits, strict=True)},
     }
     return {name: "" if value is None else value for name, value in row.items()}
-
-
-def _whole(value: float) -> float | int:
-    return int(value) if value.is_integer() else value

@@ -15,8 +15,8 @@ from emomc.search_state import Candidate, Search
 from emomc.statistics import wilson_interval
 from emomc.versions import versions
 
-WHOLE_COSTS = ("size_bytes", "cycles")
-"""Costs that are counted in whole numbers."""
+WHOLE_COSTS = ("size_bytes",)
+"""Costs that are counted in whole numbers. Cycles are not: a step is skipped with a probability."""
 
 
 def front_document(search: Search, history: Sequence[Mapping[str, Any]] = ()) -> dict[str, Any]:
@@ -128,7 +128,7 @@ def _costs(search: Search, costs: Mapping[str, float]) -> dict[str, float | int]
     """Return the costs under the names of front.json, where ``energy_mj`` holds the document's ``energy_unit``."""
     energy = search.cost_model.columns["energy"]
     named: dict[str, float] = {("energy_mj" if name == energy else name): value for name, value in costs.items()}
-    return {name: int(value) if name in WHOLE_COSTS and value.is_integer() else value for name, value in named.items()}
+    return {name: int(value) if name in WHOLE_COSTS else value for name, value in named.items()}
 
 
 def _plain(value: object) -> object:

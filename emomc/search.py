@@ -89,6 +89,7 @@ def run_search(
         raise UserError(f"expected a max_time above 0 minutes, found {max_minutes}")
     library = library if isinstance(library, Library) else Library.open(library)
     fabric = fabric or Fabric(accelerator="auto", devices=1)
+    hardware = load_hardware(config.hardware)
     network = network or build_own_network(library)
     quantizer = Quantizer(config.quantizer, config.per_channel, config.bias_correction)
     data = data or build_data(DataConfig(**library.manifest.data))
@@ -108,7 +109,7 @@ def run_search(
     )
     cost_model = CostModel(
         networks,
-        load_hardware(config.hardware),
+        hardware,
         dataflow=config.dataflow,
         coding=config.coding,
         accounting=config.accounting,

@@ -6,6 +6,7 @@ import dataclasses
 from typing import Literal
 
 from emomc.activations import FULL_BITS, MIN_ACTIVATION_BITS
+from emomc.cost import CODINGS
 from emomc.errors import UserError
 from emomc.evolution import AlgorithmName, EvolutionSettings, VariationName
 from emomc.quantization import MAX_BITS, MIN_BITS, QuantizerMethod
@@ -100,6 +101,10 @@ class SearchConfig:
             "objectives of accuracy and one or more of energy, size, latency",
             " ".join(names) or "none",
         )
+        if self.accounting == "paper":
+            _require(
+                self.coding in CODINGS, f"a coding of {', '.join(CODINGS)} with paper accounting", repr(self.coding)
+            )
         for cost in ("size", "energy", "latency"):
             bound = getattr(self, f"{cost}_constraint")
             if bound is not None:

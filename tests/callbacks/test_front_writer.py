@@ -63,7 +63,7 @@ def test_intervals_surround_their_accuracies(written):
 
 
 def test_pandas_reads_counts_as_whole_numbers_and_the_rest_as_fractions(written):
-    always = {"index", "generation", "level_percent", "size_bytes", "cycles"}
+    always = {"index", "generation", "level_percent", "size_bytes"}
     always |= {f"bits_{layer}" for layer in written.space.layers}
     seen = {"validation_correct", "validation_images_seen", "validation_images", "test_correct", "test_images"}
     front = pandas.read_csv(written.folder / "front.csv")
