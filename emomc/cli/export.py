@@ -13,7 +13,7 @@ from torch import nn
 from emomc.activations import FULL_BITS
 from emomc.calibration import open_calibration
 from emomc.cli.command import make_parser, run_command
-from emomc.cli.users_code import data_config_of, network_of
+from emomc.cli.users_code import add_users_code, data_config_of, network_of
 from emomc.compressed import CompressedNetworks, Quantizer
 from emomc.errors import UserError
 from emomc.export import ExportFormat, export_network
@@ -72,21 +72,7 @@ def build_parser() -> ArgumentParser:
         action="store_true",
         help="Read the file back, run it over the test set, and compare with the front's figure.",
     )
-    parser.add_argument(
-        "--network", type=str | None, default=None, help="Your own network, as emomc-pretrain had it; its code is run."
-    )
-    parser.add_argument(
-        "--dataset",
-        type=str | None,
-        default=None,
-        help="Your own data module, as emomc-pretrain had it; its code is run.",
-    )
-    parser.add_argument(
-        "--data_dir",
-        type=str | None,
-        default=None,
-        help="Folder of the data, if it is not where emomc-pretrain had it.",
-    )
+    add_users_code(parser)
     return parser
 
 

@@ -18,7 +18,7 @@ from emomc.callbacks.front_writer import FrontWriter
 from emomc.callbacks.rich_front_table import RichFrontTable, front_table
 from emomc.callbacks.tensorboard_front_logger import TensorBoardFrontLogger
 from emomc.cli.command import fields_of, make_parser, run_command, stdout_is_terminal
-from emomc.cli.users_code import data_config_of, network_of
+from emomc.cli.users_code import add_users_code, data_config_of, network_of
 from emomc.errors import UserError
 from emomc.evaluation import make_trainer
 from emomc.files import write_text
@@ -63,21 +63,7 @@ def build_parser() -> ArgumentParser:
         "--name", type=str | None, default=None, help="Name of the search's folder; made of the settings if not given."
     )
     parser.add_class_arguments(SearchConfig)
-    parser.add_argument(
-        "--network", type=str | None, default=None, help="Your own network, as emomc-pretrain had it; its code is run."
-    )
-    parser.add_argument(
-        "--dataset",
-        type=str | None,
-        default=None,
-        help="Your own data module, as emomc-pretrain had it; its code is run.",
-    )
-    parser.add_argument(
-        "--data_dir",
-        type=str | None,
-        default=None,
-        help="Folder of the data, if it is not where emomc-pretrain had it.",
-    )
+    add_users_code(parser)
     parser.add_argument("--accelerator", type=str, default="auto", help="auto, cpu, gpu, ...")
     parser.add_argument(
         "--devices", type=str, default="1", help="Devices that share the candidates: a count or a list such as 0,1."

@@ -4,12 +4,32 @@ from __future__ import annotations
 
 import dataclasses
 
+from jsonargparse import ArgumentParser
 from torch import nn
 
 from emomc.errors import UserError
 from emomc.library import Library
 from emomc.lightning_modules.data import DataConfig, data_source_sha256, names_users_data
 from emomc.networks import build_network, network_source_sha256
+
+
+def add_users_code(parser: ArgumentParser) -> None:
+    """Add the options by which the user names a network and data that are not the project's own."""
+    parser.add_argument(
+        "--network", type=str | None, default=None, help="Your own network, as emomc-pretrain had it; its code is run."
+    )
+    parser.add_argument(
+        "--dataset",
+        type=str | None,
+        default=None,
+        help="Your own data module, as emomc-pretrain had it; its code is run.",
+    )
+    parser.add_argument(
+        "--data_dir",
+        type=str | None,
+        default=None,
+        help="Folder of the data, if it is not where emomc-pretrain had it.",
+    )
 
 
 def network_of(library: Library, named: str | None) -> nn.Module | None:
