@@ -1,12 +1,17 @@
-"""Stage I on LeNet-5 / MNIST: the chain against restarts, and the criteria against each other.
+"""Stage I: the chain against restarts, and the criteria against each other.
 
     python benchmarks/pre_pruning.py --data_dir data --seeds 0 1 2
+    python benchmarks/pre_pruning.py --config vgg16_cifar10 --dataset imagefolder:DIR --seeds 0 --parts chain \\
+        --levels 10 5 --accelerator gpu --precision bf16-mixed --output docs/results/pre_pruning_vgg16.md
+
+The network, data and training are those of a shipped configuration, LeNet-5 on MNIST unless another is named.
 
 Every library is made by ``emomc-pretrain``'s own function in ``--runs``; one that is there already is not made again,
 and its seconds are those of the run that made it. Writes ``docs/results/pre_pruning.md``.
 """
 
 import argparse
+import dataclasses
 import datetime
 import json
 import platform
@@ -15,7 +20,9 @@ import time
 from pathlib import Path
 
 import torch
+import yaml
 
+from emomc.cli.command import shipped_configs
 from emomc.compressed import CompressedNetworks, Quantizer
 from emomc.costing import uncompressed_genotype
 from emomc.evaluation import CandidateEvaluator
@@ -38,6 +45,13 @@ SPARSE_LEVELS = (50, 20, 10, 5, 2)
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--config", default="lenet5_mnist", help="shipped configuration of network, data and training")
+    parser.add_argument("--dataset", help="in place of the configuration's")
+    parser.add_argument("--network_args", type=json.loads, default={}, help="JSON, such as '{\"width\": 0.25}'")
+    parser.add_argument("--pre_train_epochs", type=int, help="in place of the configuration's")
+    parser.add_argument("--levels", type=int, nargs="*", default=[], help="further levels of the chain, percent")
+    parser.add_argument("--accelerator", default="cpu")
+    parser.add_argument("--precision", default="32-true")
     parser.add_argument("--data_dir", default="data")
     parser.add_argument("--runs", type=Path, default=Path("runs/pre_pruning"))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
@@ -50,18 +64,19 @@ def main() -> None:
     sections = []
     with quiet_lightning():
         chains = {seed: _chain(arguments, seed) for seed in arguments.seeds}
-        sections.append(_schedule_table("chain, 2 epochs a level", chains))
+        sections.append(_schedule_table("chain", chains))
         if "restart" in arguments.parts:
             restarts = {seed: _restart(arguments, seed, chains[seed]["library"]) for seed in arguments.seeds[:1]}
             sections.append(_schedule_table(f"restart, {arguments.restart_epochs} epochs a level", restarts))
         if "criteria" in arguments.parts:
             sections.append(_criteria_table(arguments, chains))
-    write_text(arguments.output, _page(sections))
+        library = chains[arguments.seeds[0]]["library"]
+    write_text(arguments.output, _page(sections, library))
     print(arguments.output.read_text(encoding="utf-8"))
 
 
 def _chain(arguments: argparse.Namespace, seed: int) -> dict:
-    return _library(arguments, f"chain-{seed}", seed, pre_train_epochs=20, pre_prune_epochs=2)
+    return _library(arguments, f"chain-{seed}", seed, further_levels=tuple(arguments.levels))
 
 
 def _restart(arguments: argparse.Namespace, seed: int, dense: Library) -> dict:
@@ -75,18 +90,29 @@ def _restart(arguments: argparse.Namespace, seed: int, dense: Library) -> dict:
     )
 
 
-def _library(arguments: argparse.Namespace, name: str, seed: int, levels: tuple = (), **settings) -> dict:
+def _library(
+    arguments: argparse.Namespace,
+    name: str,
+    seed: int,
+    levels: tuple = (),
+    further_levels: tuple = (),
+    **settings,
+) -> dict:
     """Make a library, or take the one that is there; return it with accuracies (percent) and seconds."""
     folder = arguments.runs / name
     timing = folder / "seconds.json"
-    data = DataConfig(dataset="mnist", data_dir=arguments.data_dir, seed=seed)
+    base = yaml.safe_load(shipped_configs()[arguments.config])["pretrain"]
+    given = {"dataset": arguments.dataset, "pre_train_epochs": arguments.pre_train_epochs}
+    base |= {key: value for key, value in given.items() if value is not None}
+    data = DataConfig(**_of(DataConfig, {**base, "data_dir": arguments.data_dir, "seed": seed}))
+    common = {**base, "network_args": arguments.network_args, "seed": seed, **settings}
+    devices = Devices(accelerator=arguments.accelerator, devices=1, precision=arguments.precision)
     began = time.monotonic()
-    bounds = [(level, level) for level in levels] or [(80, 20)]
+    bounds = [(level, level) for level in levels] or [(80, 20), *((level, level) for level in further_levels)]
     for high, low in bounds:
-        config = PreparationConfig(
-            seed=seed, pre_prune_upper_bound=high, pre_prune_lower_bound=low, pre_prune_step=5, **settings
-        )
-        library = prepare_library(config, data, folder, devices=Devices(accelerator="cpu", devices=1))
+        span = {"pre_prune_upper_bound": high, "pre_prune_lower_bound": low, "pre_prune_step": 5}
+        config = PreparationConfig(**_of(PreparationConfig, {**common, **span}))
+        library = prepare_library(config, data, folder, devices=devices)
     if not timing.exists():
         write_json(timing, time.monotonic() - began)
     print(f"{name}: {json.loads(timing.read_text()):.0f} s", flush=True)
@@ -99,6 +125,11 @@ def _library(arguments: argparse.Namespace, name: str, seed: int, levels: tuple 
     }
 
 
+def _of(kind: type, values: dict) -> dict:
+    """Return the values that are fields of a dataclass."""
+    return {field.name: values[field.name] for field in dataclasses.fields(kind) if field.name in values}
+
+
 def _test_accuracies(library: Library, data: DataConfig) -> dict[int, float]:
     networks = CompressedNetworks(library, build_own_network(library), Quantizer())
     images, labels = load_split(build_data(data), "test")
@@ -109,12 +140,13 @@ def _test_accuracies(library: Library, data: DataConfig) -> dict[int, float]:
 
 def _schedule_table(title: str, runs: dict[int, dict]) -> str:
     seeds = list(runs)
+    on_mnist = runs[seeds[0]]["library"].manifest.data["dataset"] == "mnist"
+    reference_of = REFERENCE.get if on_mnist else {}.get
     lines = [
         f"## {title}",
         "",
-        f"Fine-tuning epochs: {runs[seeds[0]]['epochs']} (the reference: 416). Seconds of stage I: "
-        + ", ".join(f"{runs[seed]['seconds']:.0f} (seed {seed})" for seed in seeds)
-        + ".",
+        f"Fine-tuning epochs: {runs[seeds[0]]['epochs']} in all{' (the reference: 416)' if on_mnist else ''}. "
+        "Seconds of stage I: " + ", ".join(f"{runs[seed]['seconds']:.0f} (seed {seed})" for seed in seeds) + ".",
         "",
         "| level, % | validation, % | test, % | test, mean | the reference's test | difference |",
         "|---|---|---|---|---|---|",
@@ -122,7 +154,7 @@ def _schedule_table(title: str, runs: dict[int, dict]) -> str:
     for level in runs[seeds[0]]["test"]:
         tests = [runs[seed]["test"][level] for seed in seeds]
         mean = sum(tests) / len(tests)
-        reference = REFERENCE.get(level)
+        reference = reference_of(level)
         difference = "" if reference is None else f"{mean - reference:+.2f}"
         validation = " ".join(f"{runs[seed]['validation'][level]:.2f}" for seed in seeds)
         lines.append(
@@ -173,13 +205,14 @@ def _search_volume(arguments: argparse.Namespace, library: Library) -> float:
     return run_search(library, config, name="criteria", data=data).hypervolume
 
 
-def _page(sections: list[str]) -> str:
+def _page(sections: list[str], library: Library) -> str:
     command = "python " + " ".join(sys.argv)
     machine = f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}"
-    head = f"""# Stage I on LeNet-5 / MNIST
+    head = f"""# Stage I: {library.manifest.network} on {library.manifest.data["dataset"]}
 
-Made by `{command}` on {datetime.date.today()}; {machine}. 54,000 training, 6,000 validation, 10,000 test images.
-The reference's figures are the test accuracies of its own code (one seed, 300 epochs dense, 32 epochs a level).
+Made by `{command}` on {datetime.date.today()}; {machine}. Libraries that stood there already were not made again; their
+seconds are those of the run that made them, which may have shared the machine. Where a reference's figures stand, they
+are the test accuracies of the paper's own code (one seed, 300 epochs dense, 32 epochs a level).
 """
     return "\n".join([head, *(section + "\n" for section in sections)])
 
