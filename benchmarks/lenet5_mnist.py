@@ -15,6 +15,7 @@ import shutil
 from pathlib import Path
 
 import torch
+from reference_lenet5 import TEST_ACCURACY_PERCENT
 
 from emomc.compressed import CompressedNetworks, Quantizer
 from emomc.costing import uncompressed_genotype
@@ -27,10 +28,6 @@ from emomc.lightning_modules.data import DataConfig, build_data, load_split
 from emomc.quiet import quiet_lightning
 from emomc.search import build_own_network
 from emomc.statistics import wilson_interval
-
-REFERENCE = {100: 99.18, 80: 99.19, 75: 99.14, 70: 99.14, 65: 99.17, 60: 99.16, 55: 99.15, 50: 99.13, 45: 99.02}
-REFERENCE |= {40: 98.81, 35: 91.46, 30: 90.10, 25: 88.10, 20: 64.49}
-"""Test accuracy of the published code (300 epochs dense, 32 per level), percent. Source: its own run, one seed."""
 
 
 def main() -> None:
@@ -93,7 +90,7 @@ def _levels(library: Library, data_dir: str) -> str:
     with quiet_lightning():
         for record in library.manifest.levels:
             accuracy = 100 * evaluator.evaluate(Genotype(record.percent, bits)).accuracy
-            reference = REFERENCE.get(record.percent)
+            reference = TEST_ACCURACY_PERCENT.get(record.percent)
             compared = ["", ""] if reference is None else [f"{reference:.2f}", f"{accuracy - reference:+.2f}"]
             name = "dense" if record.percent == DENSE else str(record.percent)
             cells = [name, str(record.epochs), f"{100 * record.validation_accuracy:.2f}", f"{accuracy:.2f}", *compared]

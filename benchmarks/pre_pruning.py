@@ -21,6 +21,7 @@ from pathlib import Path
 
 import torch
 import yaml
+from reference_lenet5 import TEST_ACCURACY_PERCENT
 
 from emomc.cli.command import shipped_configs
 from emomc.compressed import CompressedNetworks, Quantizer
@@ -36,9 +37,6 @@ from emomc.quiet import quiet_lightning
 from emomc.search import build_own_network, run_search
 from emomc.search_config import SearchConfig
 
-REFERENCE = {80: 99.19, 75: 99.14, 70: 99.14, 65: 99.17, 60: 99.16, 55: 99.15, 50: 99.13, 45: 99.02, 40: 98.81}
-REFERENCE |= {35: 91.46, 30: 90.10, 25: 88.10, 20: 64.49, 100: 99.18}
-"""Test accuracy of the published code, percent; 300 epochs dense and 32 a level. Source: its own run, one seed."""
 CRITERIA = ("layerwise", "global", "lamp", "macs")
 SPARSE_LEVELS = (50, 20, 10, 5, 2)
 
@@ -141,7 +139,7 @@ def _test_accuracies(library: Library, data: DataConfig) -> dict[int, float]:
 def _schedule_table(title: str, runs: dict[int, dict]) -> str:
     seeds = list(runs)
     on_mnist = runs[seeds[0]]["library"].manifest.data["dataset"] == "mnist"
-    reference_of = REFERENCE.get if on_mnist else {}.get
+    reference_of = TEST_ACCURACY_PERCENT.get if on_mnist else {}.get
     lines = [
         f"## {title}",
         "",
