@@ -29,12 +29,13 @@ from torchvision.datasets import MNIST
 from torchvision.transforms import Compose, Resize, ToTensor
 
 from emomc.compressed import CompressedNetworks, Quantizer
-from emomc.evaluation import CandidateEvaluator, ResidentBatches
+from emomc.evaluation import CandidateEvaluator
 from emomc.files import write_text
 from emomc.genotype import Genotype
 from emomc.library import Library
 from emomc.lightning_modules.data import DataConfig, build_data, load_split
 from emomc.quiet import quiet_lightning
+from emomc.resident import ResidentBatches
 from emomc.search import build_own_network, run_search
 from emomc.search_config import SearchConfig
 

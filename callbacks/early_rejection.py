@@ -13,7 +13,7 @@ class Stoppable(Protocol):
     """A loader that can be told to yield no more."""
 
     def stop(self) -> None:
-        """End the iteration under way before its next batch."""
+        """End the iteration under way before what it would yield next."""
 
 
 class EarlyRejection(pl.Callback):
@@ -23,14 +23,14 @@ class EarlyRejection(pl.Callback):
     validation ignores ``should_stop``; its loader stops yielding instead.
     """
 
-    def __init__(self, batches: Stoppable, affordable_misses: int) -> None:
-        """Take the loader that is being validated over.
+    def __init__(self, loader: Stoppable, affordable_misses: int) -> None:
+        """Take what is to be stopped, and when.
 
         Args:
-            batches: the loader.
+            loader: what is validated over.
             affordable_misses: misclassified images up to which the candidate still matters.
         """
-        self._batches = batches
+        self._loader = loader
         self._affordable_misses = affordable_misses
 
     def on_validation_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
@@ -38,4 +38,4 @@ class EarlyRejection(pl.Callback):
         if not isinstance(pl_module, CandidateClassifier):
             raise TypeError(f"expected a CandidateClassifier to reject, found {type(pl_module).__name__}")
         if pl_module.seen - pl_module.correct > self._affordable_misses:
-            self._batches.stop()
+            self._loader.stop()

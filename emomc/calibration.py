@@ -11,12 +11,13 @@ from lightning_fabric import Fabric
 from torch import nn
 
 from emomc.compressed import CompressedNetworks, Quantizer
-from emomc.evaluation import ResidentBatches, tensor_digest
+from emomc.evaluation import tensor_digest
 from emomc.genotype import Genotype
 from emomc.layer_inputs import InputStore, measure_inputs
 from emomc.library import Library
 from emomc.lightning_modules.data import load_some
 from emomc.quantization import UNCOMPRESSED_BITS
+from emomc.resident import ResidentBatches
 
 FOLDER = "calibration"
 IMAGES = 512

@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Iterator, Sequence
 
-import pytorch_lightning as pl
-import torch
-from pytorch_lightning.plugins.environments import LightningEnvironment
 from torch import Tensor
 
 from emomc.callbacks.early_rejection import EarlyRejection
@@ -16,6 +12,8 @@ from emomc.compressed import CompressedNetworks
 from emomc.errors import UserError
 from emomc.genotype import Genotype
 from emomc.lightning_modules.candidate import CandidateClassifier
+from emomc.resident import ResidentBlocks
+from emomc.trainers import ValidationTrainers
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,41 +43,6 @@ class Evaluation:
         return self.most_correct / self.images
 
 
-class ResidentBatches:
-    """Batches of a set of images that lies in memory on the device; a loader that can be told to stop."""
-
-    def __init__(self, images: Tensor, labels: Tensor, batch_size: int) -> None:
-        """Cut the images into batches once.
-
-        Args:
-            images: float, (n, channels, height, width), normalised.
-            labels: int64, (n,).
-            batch_size: images per batch; the last may have fewer.
-        """
-        batches = zip(images.split(batch_size), labels.split(batch_size), strict=True)
-        self._batches = [(part.contiguous(memory_format=torch.channels_last), label) for part, label in batches]
-        self._first = 0
-        self._stopped = False
-
-    def __len__(self) -> int:
-        return len(self._batches) - self._first
-
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        for batch in self._batches[self._first :]:
-            if self._stopped:
-                return
-            yield batch
-
-    def start_at(self, batch: int) -> None:
-        """Let the next iteration begin with this batch, counted from 0."""
-        self._first = batch
-        self._stopped = False
-
-    def stop(self) -> None:
-        """End the iteration under way before its next batch."""
-        self._stopped = True
-
-
 class CandidateEvaluator:
     """Validates candidates on one device over images held in its memory."""
 
@@ -105,8 +68,9 @@ class CandidateEvaluator:
         self.precision = precision
         self.batch_size = batch_size
         self.images = len(labels)
-        self._batches = ResidentBatches(images.to(networks.device), labels.to(networks.device), batch_size)
-        self._module = CandidateClassifier(networks.network, networks.library.manifest.num_classes)
+        self._blocks = ResidentBlocks(images.to(networks.device), labels.to(networks.device), batch_size)
+        self._trainers = ValidationTrainers(networks.device, precision)
+        self._module = CandidateClassifier(networks.network, networks.library.manifest.num_classes, batch_size)
 
     def evaluate(self, genotype: Genotype, *, begun: Evaluation | None = None, needed: int = 0) -> Evaluation:
         """Count the images that the candidate classifies rightly.
@@ -123,31 +87,15 @@ class CandidateEvaluator:
             UserError: the network gives scores that are not finite.
         """
         begun = begun or Evaluation(0, 0, self.images)
-        self._batches.start_at(begun.seen // self.batch_size)
+        self._blocks.begin(begun.seen, stoppable=needed > 0)
         self.networks.load(genotype)
-        callbacks = [EarlyRejection(self._batches, begun.most_correct - needed)] if needed else []
-        trainer = make_trainer(self.networks.device, self.precision, callbacks)
-        trainer.validate(self._module, self._batches, verbose=False)
+        callbacks = [EarlyRejection(self._blocks, begun.most_correct - needed)] if needed else []
+        self._trainers.make(callbacks).validate(self._module, self._blocks, verbose=False)
         if not self._module.finite:
             raise UserError(
                 f"expected finite class scores, found others at level {genotype.level} % with bits {genotype.bits}"
             )
         return Evaluation(begun.correct + self._module.correct, begun.seen + self._module.seen, self.images)
-
-
-def make_trainer(device: torch.device, precision: str, callbacks: Sequence[pl.Callback] = ()) -> pl.Trainer:
-    """Return a Trainer that validates on one device, alone whatever processes run beside it, and writes nothing."""
-    return pl.Trainer(
-        accelerator=device.type,
-        devices=1 if device.type == "cpu" else [device.index or 0],
-        precision=precision,  # type: ignore[arg-type]
-        plugins=[LightningEnvironment()],
-        callbacks=list(callbacks),
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
 
 
 def tensor_digest(*tensors: Tensor) -> str:

@@ -10,11 +10,12 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from emomc.compressed import CompressedNetworks, Quantizer
-from emomc.evaluation import ResidentBatches, tensor_digest
+from emomc.evaluation import tensor_digest
 from emomc.files import read_json, write_json
 from emomc.genotype import Genotype
 from emomc.library import Library
 from emomc.quantization import UNCOMPRESSED_BITS
+from emomc.resident import ResidentBatches
 
 ORDER_FILE = "image_order.json"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import dataclasses
 import json
 import math
@@ -11,7 +12,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
 import pytorch_lightning as pl
 import torch
 from lightning_fabric import Fabric
@@ -221,7 +221,11 @@ class _Loop:
             if self._on_plateau():
                 break
         # Where nothing met the constraints, those that come closest are measured: better than an empty hand.
-        return bool(search.front) or self._evaluate(search.least_violating(), self._need_everything)
+        if search.front:
+            return True
+        closest = search.least_violating()
+        self._recall(closest)
+        return self._evaluate(closest, self._need_everything)
 
     def test(self, evaluator: CandidateEvaluator) -> None:
         """Run the uncompressed network and the front over the test images."""
@@ -247,61 +251,65 @@ class _Loop:
     def _measure(self, candidates: Sequence[Candidate]) -> bool:
         """Find the accuracies that decide who survives; False if interrupted.
 
-        A candidate is dropped as soon as a point of the front, as it stood before this generation, certainly dominates
-        it. That alone could change the selection: among parents and offspring a dropped candidate may still survive.
-        So whoever could, judged by the most its accuracy can be, is finished, until nobody unfinished could.
+        Whoever could survive, judged by the most its accuracy can be, is run until it could not any more or has seen
+        all images; that is repeated until nobody unfinished could. ``Evolution.contenders`` says why the survivors are
+        then those of a search that runs everyone to the end.
         """
-        feasible = [candidate for candidate in candidates if not candidate.violation]
-        needed = self._need_to_matter() if self.early_rejection else self._need_everything
-        if not self._evaluate(feasible, needed):
-            return False
-        while True:
-            rows = self.evolution.contenders(self.search.losses(candidates), self.search.violations(candidates))
-            unfinished = [candidates[row] for row in rows if not candidates[row].measured]
-            if not unfinished:
-                return True
-            if not self._evaluate(unfinished, self._need_everything):
+        feasible = [candidate for candidate in dict.fromkeys(candidates) if not candidate.violation]
+        self._recall(feasible)
+        if not self.early_rejection:
+            return self._evaluate(feasible, self._need_everything)
+        # A few at a time: what is next depends on what is known alone, so an interrupted search goes on the same way.
+        while contenders := self._unfinished_contenders(candidates)[: self.fabric.world_size]:
+            if not self._evaluate(contenders, lambda contender: self._need_to_survive(contender, feasible)):
                 return False
+        return True
 
-    def _need_to_matter(self) -> Callable[[Candidate], int]:
-        """Return the rule that says how many images a candidate must get right not to be dominated by today's front."""
-        front = [candidate for candidate in self.search.front if not candidate.violation]
-        columns = self.search.cost_columns
-        costs = np.array([[candidate.costs[name] for name in columns] for candidate in front])
-        correct = np.array([candidate.evaluation.correct for candidate in front if candidate.evaluation is not None])
+    def _recall(self, candidates: Sequence[Candidate]) -> None:
+        """Give candidates what the log knows of them."""
+        for candidate in candidates:
+            if candidate.evaluation is None and (known := self.log.get(candidate.genotype)) is not None:
+                candidate.evaluation = known
+                self.search.tally.reused += 1
+                _tell(self.observers, "on_candidate_end", self.search, candidate)
 
-        def needed(candidate: Candidate) -> int:
-            own = np.array([candidate.costs[name] for name in columns])
-            if not len(front):
-                return 0
-            # A point that is cheaper dominates at equal accuracy; one that costs the same must be better.
-            cheaper = (costs <= own).all(axis=1)
-            return int(np.max((correct + (costs < own).any(axis=1))[cheaper], initial=0))
+    def _unfinished_contenders(self, candidates: Sequence[Candidate]) -> list[Candidate]:
+        rows = self.evolution.contenders(self.search.losses(candidates), self.search.violations(candidates))
+        return [candidate for candidate in dict.fromkeys(candidates[row] for row in rows) if not candidate.measured]
 
-        return needed
+    def _need_to_survive(self, candidate: Candidate, generation: Sequence[Candidate]) -> int:
+        """Return how many images a contender must get right to be one, as far as its generation is known by now.
+
+        What is not known yet can only make that too many, and then the contender is run again: never wrong, but slower.
+        A contender that falls short already sees a little more.
+        """
+        known = [other for other in generation if other is not candidate and other.evaluation is not None]
+        losses = self.search.losses([*known, candidate])
+        violations = self.search.violations([*known, candidate])
+        images = self.evaluator.images
+
+        def contends(correct: int) -> bool:
+            losses[-1, 0] = 1 - correct / images
+            return len(known) in self.evolution.contenders(losses, violations)
+
+        needed = bisect.bisect_left(range(images), True, key=contends)
+        return needed if candidate.evaluation is None else min(needed, candidate.evaluation.most_correct)
 
     @staticmethod
     def _need_everything(candidate: Candidate) -> int:
         return 0
 
     def _evaluate(self, candidates: Sequence[Candidate], needed: Callable[[Candidate], int]) -> bool:
-        """Run the candidates over the images that their logged evaluations have not seen; False if interrupted."""
-        todo = []
-        for candidate in dict.fromkeys(candidates):
-            if candidate.evaluation is None and (known := self.log.get(candidate.genotype)) is not None:
-                candidate.evaluation = known
-                self.search.tally.reused += 1
-            if candidate.matters(needed(candidate)):
-                todo.append((candidate, _Job(candidate.genotype, candidate.evaluation, needed(candidate))))
-            else:
-                _tell(self.observers, "on_candidate_end", self.search, candidate)
+        """Run the unfinished candidates over images they have not seen; False if interrupted."""
+        unfinished = [candidate for candidate in candidates if not candidate.measured]
         world = self.fabric.world_size
-        for first in range(0, len(todo), world):
+        for first in range(0, len(unfinished), world):
             if self.stop():
                 return False
-            some = todo[first : first + world]
-            results = self._share([job for _, job in some], self.evaluator)
-            for (candidate, job), result in zip(some, results, strict=True):
+            some = unfinished[first : first + world]
+            jobs = [_Job(candidate.genotype, candidate.evaluation, needed(candidate)) for candidate in some]
+            results = self._share(jobs, self.evaluator)
+            for candidate, job, result in zip(some, jobs, results, strict=True):
                 candidate.evaluation = result
                 self.log.append(candidate.genotype, result)
                 self.search.tally.measured += job.begun is None

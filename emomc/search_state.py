@@ -48,11 +48,6 @@ class Candidate:
         """Validation accuracy, 0..1: measured, or the most it can be."""
         return 1.0 if self.evaluation is None else self.evaluation.accuracy
 
-    def matters(self, needed: int) -> bool:
-        """Whether images are left to see, and ``needed`` of all images could still be classified rightly."""
-        evaluation = self.evaluation
-        return evaluation is None or (not evaluation.complete and evaluation.most_correct >= needed)
-
 
 @dataclasses.dataclass(frozen=True)
 class TunedPoint:

@@ -13,11 +13,12 @@ from torch import Tensor, nn
 
 from emomc.activations import FULL_BITS, ActivationRounding, Range
 from emomc.errors import UserError
-from emomc.evaluation import ResidentBatches, make_trainer
 from emomc.export import ExportFormat
 from emomc.lightning_modules.candidate import CandidateClassifier
 from emomc.loading import load_compressed, unpack_network
 from emomc.packed import PackedNetwork
+from emomc.resident import ResidentBlocks
+from emomc.trainers import ValidationTrainers
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,9 +81,9 @@ def verify_export(
     loaded = loaded.to(memory_format=torch.channels_last)
     if input_ranges:
         ActivationRounding(loaded, tuple(input_ranges), activation_bits).use(input_ranges)
-    module = CandidateClassifier(loaded, len(packed.description.class_names))
-    batches = ResidentBatches(images, labels, batch_size)
-    make_trainer(torch.device("cpu"), precision).validate(module, batches, verbose=False)
+    module = CandidateClassifier(loaded, len(packed.description.class_names), batch_size)
+    blocks = ResidentBlocks(images, labels, batch_size)
+    ValidationTrainers(torch.device("cpu"), precision).make().validate(module, blocks, verbose=False)
     return Verification(module.correct, module.seen)
 
 

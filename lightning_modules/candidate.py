@@ -6,6 +6,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 from torchmetrics.classification import MulticlassAccuracy
+from typing_extensions import Self
 
 
 class CandidateClassifier(pl.LightningModule):
@@ -15,18 +16,24 @@ class CandidateClassifier(pl.LightningModule):
     and ``correct``. Logs ``val/accuracy`` (micro, 0..1).
     """
 
-    def __init__(self, network: nn.Module, num_classes: int) -> None:
+    def __init__(self, network: nn.Module, num_classes: int, batch_size: int) -> None:
         """Take the network as it is.
 
         Args:
             network: maps normalised float images (n, channels, height, width) to scores (n, num_classes).
             num_classes: 2 or more.
+            batch_size: images that run through the network at a time, however many come at once.
         """
         super().__init__()
         self.network = network
+        self.batch_size = batch_size
         # Each process of a search validates another candidate: an average over processes would mix them.
         self.accuracy = MulticlassAccuracy(num_classes, average="micro", validate_args=False, sync_on_compute=False)
         self._finite = torch.ones((), dtype=torch.bool)
+
+    def cpu(self) -> Self:
+        """Stay on the device: after each run a strategy sends its module to the host, and the next one back."""
+        return self
 
     @property
     def correct(self) -> int:
@@ -49,11 +56,14 @@ class CandidateClassifier(pl.LightningModule):
         self._finite = torch.ones((), dtype=torch.bool, device=self.device)
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> None:
-        """Count one batch."""
+        """Count one batch, or a block of several."""
         images, labels = batch
-        scores = self.network(images)
-        self._finite &= scores.isfinite().all()
-        self.accuracy.update(scores, labels)
+        answers = []
+        for part in images.split(self.batch_size):
+            scores = self.network(part)
+            self._finite &= scores.isfinite().all()
+            answers.append(scores.argmax(dim=1))
+        self.accuracy.update(torch.cat(answers), labels)
 
     def on_validation_epoch_end(self) -> None:
         """Log the accuracy over the images seen."""

@@ -55,18 +55,6 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-@pytest.fixture(scope="session", autouse=True)
-def no_entry_points() -> Iterator[None]:
-    """Each Trainer looks for callbacks of other packages for some 5 ms; the tests make thousands of Trainers."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            "pytorch_lightning.trainer.connectors.callback_connector._load_external_callbacks",
-            lambda group: [],
-            raising=False,
-        )
-        yield
-
-
 @pytest.fixture(scope="session")
 def prepare() -> Callable[..., Library]:
     """Make a tiny library on digits: ``prepare(folder, callbacks=..., overwrite=..., module=..., **settings)``."""

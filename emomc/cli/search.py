@@ -20,7 +20,6 @@ from emomc.callbacks.tensorboard_front_logger import TensorBoardFrontLogger
 from emomc.cli.command import fields_of, make_parser, run_command, stdout_is_terminal
 from emomc.cli.users_code import add_users_code, data_config_of, network_of
 from emomc.errors import UserError
-from emomc.evaluation import make_trainer
 from emomc.files import write_text
 from emomc.finetuning import Finetuning
 from emomc.front_document import front_document
@@ -33,6 +32,7 @@ from emomc.search import run_search
 from emomc.search_callback import SearchCallback
 from emomc.search_config import SearchConfig
 from emomc.search_state import Search
+from emomc.trainers import ValidationTrainers
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -119,7 +119,7 @@ def _run(arguments: Namespace) -> None:
         fabric = Fabric(
             accelerator=arguments.accelerator, devices=_devices(arguments.devices), num_nodes=arguments.num_nodes
         )
-        make_trainer(fabric.device, config.precision)
+        ValidationTrainers(fabric.device, config.precision).make()
     fabric.launch()
     search = run_search(
         library,

@@ -46,7 +46,7 @@ class Loader:
 
 CALLBACKS = discover()
 ARGUMENTS = {
-    "EarlyRejection": lambda: {"batches": Loader(), "affordable_misses": 5},
+    "EarlyRejection": lambda: {"loader": Loader(), "affordable_misses": 5},
     "EpochLines": lambda: {"stage": "dense"},
     "StageProgressBar": lambda: {"stage": "dense"},
     "EpochSeed": lambda: {},

@@ -15,10 +15,10 @@ from emomc.callbacks.early_rejection import EarlyRejection
 from emomc.callbacks.epoch_lines import EpochLines
 from emomc.callbacks.epoch_seed import EpochSeed, derive_seed
 from emomc.callbacks.pruning_schedule import PruningSchedule
-from emomc.evaluation import ResidentBatches
 from emomc.lightning_modules.candidate import CandidateClassifier
 from emomc.lightning_modules.classifier import Classifier, Recipe
 from emomc.lightning_modules.pre_pruning import PrePruningClassifier
+from emomc.resident import ResidentBlocks
 
 
 def network():
@@ -117,22 +117,22 @@ def test_epoch_lines(tiny_trainer, capsys):
 class TestEarlyRejection:
     def validate(self, tiny_trainer, misses):
         images, labels = torch.zeros(40, 1, 8, 8), torch.tensor([1] * 10 + [0] * 30)
-        batches = ResidentBatches(images, labels, 5)
+        blocks = ResidentBlocks(images, labels, 5)
         net = network()
         nn.init.zeros_(net[3].weight)
         net[3].bias.data = torch.tensor([1.0, 0.0, 0.0])
-        module = CandidateClassifier(net, 3)
-        tiny_trainer(callbacks=[EarlyRejection(batches, misses)]).validate(module, batches, verbose=False)
+        module = CandidateClassifier(net, 3, 5)
+        tiny_trainer(callbacks=[EarlyRejection(blocks, misses)]).validate(module, blocks, verbose=False)
         return module.seen, module.correct
 
     # Class 0 is always answered: the first ten images are missed, all others right.
     @pytest.mark.parametrize(("misses", "seen"), [(0, 5), (4, 5), (5, 10), (9, 10), (10, 40), (40, 40)])
-    def test_stops_after_the_batch_with_one_miss_too_many(self, tiny_trainer, misses, seen):
+    def test_stops_after_the_block_with_one_miss_too_many(self, tiny_trainer, misses, seen):
         assert self.validate(tiny_trainer, misses) == (seen, seen - min(seen, 10))
 
     def test_other_modules_are_refused(self, tiny_trainer):
         trainer = tiny_trainer(
-            callbacks=[EarlyRejection(ResidentBatches(torch.zeros(1, 1, 1, 1), torch.zeros(1), 1), 0)]
+            callbacks=[EarlyRejection(ResidentBlocks(torch.zeros(1, 1, 1, 1), torch.zeros(1), 1), 0)]
         )
         with pytest.raises(TypeError, match="expected a CandidateClassifier to reject, found Classifier"):
             trainer.validate(Classifier(network(), 3, Recipe(0.01)), data(), verbose=False)

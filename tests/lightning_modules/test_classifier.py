@@ -173,7 +173,7 @@ class TestPrePruning:
 
 class TestCandidate:
     def test_counts_are_whole_numbers_and_begin_anew(self, tiny_trainer):
-        module = CandidateClassifier(network().eval(), 3)
+        module = CandidateClassifier(network().eval(), 3, 8)
         data = loader(50, 16)
         images, labels = data.dataset.tensors
         with torch.no_grad():
@@ -184,11 +184,11 @@ class TestCandidate:
             assert result["val/accuracy"] == pytest.approx(expected / 50)
 
     def test_processes_never_average_their_candidates(self):
-        assert CandidateClassifier(network(), 3).accuracy.sync_on_compute is False
+        assert CandidateClassifier(network(), 3, 8).accuracy.sync_on_compute is False
 
     @pytest.mark.parametrize("value", [float("nan"), float("inf")])
     def test_scores_that_are_not_finite_show(self, tiny_trainer, value):
-        module = CandidateClassifier(network().eval(), 3)
+        module = CandidateClassifier(network().eval(), 3, 8)
         module.network.fc.bias.data[1] = value
         tiny_trainer().validate(module, loader(), verbose=False)
         assert not module.finite
