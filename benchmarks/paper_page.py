@@ -1,0 +1,299 @@
+"""The page, the table and the figures of the paper's experiments."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+from experiments import command, table
+from matplotlib.figure import Figure
+from paper_outcomes import ALLOWED_LOSS_POINTS, COLUMNS, UNITS, Images, Outcome, Trade
+from published import CODE_FRONTS, published_result
+
+from emomc.files import whole_file, write_text
+from emomc.library import DENSE
+from emomc.pareto import non_dominated
+
+COLOURS = {"reference": "#d55e00", "emomc": "#0072b2"}
+DATASETS = {"mnist": "MNIST", "cifar10": "CIFAR-10", "digits": "digits"}
+
+Outcomes = Sequence[Outcome]
+
+_HYPERVOLUME = """## Hypervolume
+
+Of (error, cost / uncompressed cost) against (1, 1): by the validation images, which the searches see, and by the test
+images, which only the final fronts are run over. Spread: largest minus smallest over the seeds, of the arm where it is
+larger."""
+
+
+def write(
+    output: Path, experiment: str, budget: str, outcomes: Outcomes, settings: Mapping[str, Mapping[str, Any]]
+) -> None:
+    """Write the page, and beside it the table and a figure for each cost.
+
+    Args:
+        output: the page's path.
+        experiment: a key of ``paper.BUDGETS``.
+        budget: its name.
+        outcomes: every search of every arm and seed.
+        settings: arm -> its settings by name.
+    """
+    figures = {cost: output.with_name(f"{output.stem}_{cost}.png") for cost in COLUMNS}
+    for cost, path in figures.items():
+        figure = _figure(experiment, cost, outcomes)
+        with whole_file(path) as partial:
+            figure.savefig(partial, format="png", dpi=150, bbox_inches="tight")
+        plt.close(figure)
+    write_text(output.with_suffix(".csv"), _csv(experiment, budget, outcomes))
+    sections = [
+        _head(experiment, budget, outcomes),
+        _HYPERVOLUME,
+        "### Validation\n\n" + _hypervolumes(outcomes, "validation"),
+        "### Test\n\n" + _hypervolumes(outcomes, "test"),
+        _best(experiment, outcomes),
+        *(f"![fronts, {cost}]({path.name})" for cost, path in figures.items()),
+        _libraries(outcomes),
+        _work(outcomes),
+        _differences(settings),
+    ]
+    write_text(output, "\n\n".join(sections) + "\n")
+
+
+def title_of(experiment: str, dataset: str) -> str:
+    """Return the experiment for people; a folder of CIFAR-10's images holds them as JPEG files."""
+    network = {"lenet5": "LeNet-5", "vgg16": "VGG-16", "mobilenet": "MobileNet"}[experiment.split("_")[0]]
+    jpeg = "CIFAR-10 (JPEG)" if experiment.endswith("cifar10") else "images of a folder"
+    return f"{network} on {DATASETS.get(dataset, jpeg)}"
+
+
+def _head(experiment: str, budget: str, outcomes: Outcomes) -> str:
+    machines = "; ".join(sorted({outcome.work["machine"] for outcome in outcomes}))
+    dates = sorted({outcome.work["date"] for outcome in outcomes})
+    versions = ", ".join(f"{name} {value}" for name, value in outcomes[0].front["versions"].items())
+    epochs = ", ".join(
+        f"{arm} {one.dense_epochs} dense and {one.fine_tuning_epochs} over all levels"
+        for arm, one in {outcome.arm: outcome for outcome in outcomes}.items()
+    )
+    return f"""# The paper's experiment: {title_of(experiment, outcomes[0].front["dataset"])}, budget {budget}
+
+Made by `{command()}`; seeds {_joined(sorted({str(outcome.seed) for outcome in outcomes}))}; searched
+{" to ".join(sorted({dates[0], dates[-1]}))} on {machines}; {versions}.
+
+`reference` has the settings of the paper's published code (the shipped `{experiment}_reference.yaml`), `emomc` our own
+(`{experiment}.yaml`); the last section lists where they differ. Epochs: {epochs}.
+
+Both search the same 13 levels (80 to 20 % of the weights), are judged by the paper's formulas, and have the same split
+of the images. Uncompressed means 32 bits and all weights, energy under the same dataflow. Both arms stop candidates
+that can no longer matter; the front is the same without."""
+
+
+def _hypervolumes(outcomes: Outcomes, images: Images) -> str:
+    rows = []
+    for trade in _trades(outcomes):
+        values = _by_arm(outcomes, trade, lambda outcome: outcome.hypervolume(images))
+        old, new = values.get("reference", []), values.get("emomc", [])
+        cells = [trade.label, *(_mean_and_all(part, 5) for part in (old, new))]
+        if not old or not new:
+            rows.append([*cells, "-", "-", "-"])
+            continue
+        difference = sum(new) / len(new) - sum(old) / len(old)
+        spread = max(max(part) - min(part) for part in (old, new))
+        one_seed = min(len(old), len(new)) == 1
+        verdict = "one seed" if one_seed else "yes" if abs(difference) > spread else "no"
+        rows.append([*cells, f"{difference:+.5f}", "-" if one_seed else f"{spread:.5f}", verdict])
+    head = ["accuracy and", "reference: mean (by seed)", "emomc: mean (by seed)", "difference", "spread", "beyond it"]
+    return table(head, rows)
+
+
+def _best(experiment: str, outcomes: Outcomes) -> str:
+    rows = []
+    for trade in _trades(outcomes):
+        some = [outcome for outcome in outcomes if outcome.trade == trade]
+        published = published_result(experiment, trade.cost, trade.variant, ALLOWED_LOSS_POINTS)
+        base = f"{some[0].uncompressed_cost:.5g} {UNITS[trade.cost]}"
+        for arm in _arms(outcomes):
+            own = [outcome for outcome in some if outcome.arm == arm]
+            cells = [trade.label, base, arm]
+            for chosen_by in ("validation", "test"):
+                points = [outcome.cheapest(chosen_by) for outcome in own]
+                pairs = [(outcome, point) for outcome, point in zip(own, points, strict=True) if point]
+                cells.append(_mean_and_all([point[COLUMNS[trade.cost]] for _, point in pairs], 5, significant=True))
+                cells.append(_mean_and_all([outcome.improvement(point) for outcome, point in pairs], 2, "x"))
+                if chosen_by == "validation":
+                    cells.append(_joined(f"{outcome.loss_points(point, 'test'):+.2f}" for outcome, point in pairs))
+            rows.append([*cells, published])
+    head = ["accuracy and", "uncompressed", "arm", "chosen by validation: mJ or KiB", "improvement"]
+    head += ["its test loss, points", "chosen by test: mJ or KiB", "improvement", "published"]
+    of_code = experiment == "lenet5_mnist"
+    source = "the published code reached in its own run" if of_code else "the paper reports for the whole network"
+    return f"""## The cheapest network within {ALLOWED_LOSS_POINTS:g} points of the uncompressed accuracy
+
+Uncompressed: the dense network of the arm's own library, 32 bits, all weights, same dataflow. Means, in parentheses by
+seed; `-`: no point of the front is that close. Choosing by the test images, as the paper's code does, flatters. In the
+last column stands what {source}.
+
+{table(head, rows)}"""
+
+
+def _libraries(outcomes: Outcomes) -> str:
+    firsts = {(outcome.arm, outcome.seed): outcome for outcome in outcomes}
+    percents = [level.percent for level in outcomes[0].levels]
+    rows = []
+    for arm in _arms(outcomes):
+        own = [outcome for (its, _), outcome in firsts.items() if its == arm]
+        by_level = zip(*([level.validation_accuracy for level in outcome.levels] for outcome in own), strict=True)
+        rows.append([arm, *(f"{100 * sum(accuracies) / len(accuracies):.2f}" for accuracies in by_level)])
+    head = ["arm", *("dense" if percent == DENSE else f"{percent} %" for percent in percents)]
+    return f"""## The libraries
+
+Validation accuracy of each level before quantization, percent, mean over the seeds.
+
+{table(head, rows)}"""
+
+
+def _work(outcomes: Outcomes) -> str:
+    rows = []
+    for arm, seed in dict.fromkeys((outcome.arm, outcome.seed) for outcome in outcomes):
+        own = [outcome for outcome in outcomes if (outcome.arm, outcome.seed) == (arm, seed)]
+        first, base = own[0], own[0].front["baseline"]
+        total = {key: sum(outcome.work[key] for outcome in own) for key in ("asked", "measured", "images", "seconds")}
+        training = "-" if first.stage_one_seconds is None else f"{first.stage_one_seconds:.0f}"
+        accuracies = [f"{100 * base[f'{images}_accuracy']:.2f}" for images in ("validation", "test")]
+        epochs = [str(first.dense_epochs), str(first.fine_tuning_epochs), training]
+        searched = [f"{total[key]:.0f}" for key in ("asked", "measured", "images", "seconds")]
+        rows.append([arm, str(seed), *accuracies, *epochs, *searched])
+    head = ["arm", "seed", "dense validation, %", "dense test, %", "epochs dense", "epochs of levels", "training, s"]
+    head += ["candidates asked for", "measured", "images seen", "searches, s"]
+    return f"""## The work
+
+Of the {len(_trades(outcomes))} searches of a library together. Seconds are of a machine that may have been shared. What
+one search of a library measured the next ones need not.
+
+{table(head, rows)}"""
+
+
+def _differences(settings: Mapping[str, Mapping[str, Any]]) -> str:
+    names = next(iter(settings.values()))
+    rows = []
+    for name in names:
+        values = [_shown(arm[name]) for arm in settings.values()]
+        if len(set(values)) > 1:
+            rows.append([name, *values])
+    return "## Where the arms differ\n\n" + table(["setting", *settings], rows)
+
+
+def _csv(experiment: str, budget: str, outcomes: Outcomes) -> str:
+    text = io.StringIO()
+    rows = [_row(experiment, budget, outcome) for outcome in outcomes]
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def _row(experiment: str, budget: str, outcome: Outcome) -> dict[str, Any]:
+    """Return one line of the table; costs are in mJ or KiB, accuracies 0..1."""
+    base = outcome.front["baseline"]
+    row = {
+        "experiment": experiment,
+        "dataset": DATASETS.get(outcome.front["dataset"], "folder"),
+        "budget": budget,
+        "arm": outcome.arm,
+        "seed": outcome.seed,
+        "cost": outcome.trade.cost,
+        "variant": outcome.trade.variant,
+        "hypervolume_validation": outcome.hypervolume("validation"),
+        "hypervolume_test": outcome.hypervolume("test"),
+        "uncompressed_cost": outcome.uncompressed_cost,
+        "dense_validation_accuracy": base["validation_accuracy"],
+        "dense_test_accuracy": base["test_accuracy"],
+    }
+    for images in ("validation", "test"):
+        point = outcome.cheapest(images)
+        row |= {
+            f"within_by_{images}_cost": point[COLUMNS[outcome.trade.cost]] if point else "",
+            f"within_by_{images}_improvement": outcome.improvement(point) if point else "",
+            f"within_by_{images}_test_accuracy": point["test_accuracy"] if point else "",
+        }
+    return {
+        **row,
+        "epochs_dense": outcome.dense_epochs,
+        "epochs_levels": outcome.fine_tuning_epochs,
+        "training_seconds": "" if outcome.stage_one_seconds is None else round(outcome.stage_one_seconds),
+        "candidates_asked": outcome.work["asked"],
+        "candidates_measured": outcome.work["measured"],
+        "images_seen": outcome.work["images"],
+        "search_seconds": round(outcome.work["seconds"], 1),
+        "machine": outcome.work["machine"],
+        "date": outcome.work["date"],
+        "command": command(),
+    }
+
+
+def _figure(experiment: str, cost: str, outcomes: Outcomes) -> Figure:
+    """Draw error over cost, on the test images, one panel a dataflow or coding; the error on a logarithmic scale."""
+    trades = [trade for trade in _trades(outcomes) if trade.cost == cost]
+    columns = 2 if cost == "energy" else len(trades)
+    lines = -(-len(trades) // columns)
+    figure, panels = plt.subplots(lines, columns, figsize=(4.2 * columns, 3.4 * lines), squeeze=False, sharey=True)
+    for axes, trade in zip(panels.flat, trades, strict=False):
+        for outcome in (outcome for outcome in outcomes if outcome.trade == trade):
+            points = [(point[COLUMNS[cost]], 100 * (1 - point["test_accuracy"])) for point in outcome.front["points"]]
+            _draw(axes, points, COLOURS[outcome.arm], outcome.arm)
+        if published := CODE_FRONTS.get((experiment, cost, trade.variant)):
+            points = [(amount, 100 - percent) for percent, amount in published]
+            _draw(axes, points, "#009e73", "the published code's run")
+        axes.set(yscale="log", title=trade.label)
+        axes.grid(alpha=0.3, which="both")
+        axes.set_xlabel(f"{cost}, {UNITS[cost]}")
+    for axes in panels[:, 0]:
+        axes.set_ylabel("test error, %")
+    # One entry for all seeds of an arm.
+    entries = {
+        label: line for axes in panels.flat for line, label in zip(*axes.get_legend_handles_labels(), strict=True)
+    }
+    panels[0, 0].legend(entries.values(), entries.keys())
+    figure.tight_layout()
+    return figure
+
+
+def _draw(axes: Any, points: list[tuple[float, float]], colour: str, label: str) -> None:
+    """Draw the points as the staircase of those that no other dominates."""
+    kept = sorted(point for point, keep in zip(points, non_dominated(points, first_only=True), strict=True) if keep)
+    axes.step(*zip(*kept, strict=True), where="post", color=colour, alpha=0.7, marker=".", markersize=4, label=label)
+
+
+def _trades(outcomes: Outcomes) -> list[Trade]:
+    return list(dict.fromkeys(outcome.trade for outcome in outcomes))
+
+
+def _arms(outcomes: Outcomes) -> list[str]:
+    return list(dict.fromkeys(outcome.arm for outcome in outcomes))
+
+
+def _by_arm(outcomes: Outcomes, trade: Trade, value: Callable[[Outcome], float]) -> dict[str, list[float]]:
+    values: dict[str, list[float]] = {}
+    for outcome in outcomes:
+        if outcome.trade == trade:
+            values.setdefault(outcome.arm, []).append(value(outcome))
+    return values
+
+
+def _mean_and_all(values: Sequence[float], digits: int, unit: str = "", *, significant: bool = False) -> str:
+    if not values:
+        return "-"
+    kind = "g" if significant else "f"
+    shown = [f"{value:.{digits}{kind}}{unit}" for value in (sum(values) / len(values), *values)]
+    return shown[0] if len(values) == 1 else f"{shown[0]} ({_joined(shown[1:])})"
+
+
+def _joined(words: Any) -> str:
+    return " ".join(words) or "-"
+
+
+def _shown(value: Any) -> str:
+    return " ".join(map(str, value)) if isinstance(value, (tuple, list)) else str(value)
