@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 import datetime
+import io
 import platform
 import shlex
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +67,13 @@ def stage_one_seconds(run: Path) -> float | None:
 
 
 def recorded_search(
-    library: Library, config: SearchConfig, name: str, *, data_dir: str, accelerator: str
+    library: Library,
+    config: SearchConfig,
+    name: str,
+    *,
+    data_dir: str,
+    accelerator: str,
+    early_rejection: bool = True,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Run a search, or take the one that was finished with these settings on this library.
 
@@ -90,6 +98,7 @@ def recorded_search(
         name=name,
         data=build_data(DataConfig(**{**library.manifest.data, "data_dir": data_dir})),
         fabric=Fabric(accelerator=accelerator, devices=1),
+        early_rejection=early_rejection,
     )
     if not search.finished:
         raise KeyboardInterrupt
@@ -144,6 +153,15 @@ def _without_path(word: str) -> str:
     if word == sys.argv[0] or not Path(path).is_absolute():
         return word
     return f"{head}{colon}DIR"
+
+
+def csv_text(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return rows of the same columns as CSV."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
 
 
 def table(head: list[str], rows: list[list[str]]) -> str:

@@ -72,6 +72,21 @@ class Outcome:
         """Epochs of all levels."""
         return sum(level.epochs for level in self.levels if level.percent != DENSE)
 
+    @property
+    def work_columns(self) -> dict[str, Any]:
+        """What both stages took, as columns of a table."""
+        return {
+            "epochs_dense": self.dense_epochs,
+            "epochs_levels": self.fine_tuning_epochs,
+            "training_seconds": "" if self.stage_one_seconds is None else round(self.stage_one_seconds, 1),
+            "candidates_asked": self.work["asked"],
+            "candidates_measured": self.work["measured"],
+            "images_seen": self.work["images"],
+            "search_seconds": round(self.work["seconds"], 1),
+            "machine": self.work["machine"],
+            "date": self.work["date"],
+        }
+
     def hypervolume(self, images: Images) -> float:
         """Share of the space of (error, cost / uncompressed) below (1, 1) that the final front dominates, 0..1."""
         losses = [

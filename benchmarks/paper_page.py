@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
-from experiments import command, table
+from experiments import command, csv_text, table
 from matplotlib.figure import Figure
 from paper_outcomes import ALLOWED_LOSS_POINTS, COLUMNS, UNITS, Images, Outcome, Trade
 from published import CODE_FRONTS, published_result
@@ -48,7 +46,7 @@ def write(
         with whole_file(path) as partial:
             figure.savefig(partial, format="png", dpi=150, bbox_inches="tight")
         plt.close(figure)
-    write_text(output.with_suffix(".csv"), _csv(experiment, budget, outcomes))
+    write_text(output.with_suffix(".csv"), csv_text([_row(experiment, budget, outcome) for outcome in outcomes]))
     sections = [
         _head(experiment, budget, outcomes),
         _HYPERVOLUME,
@@ -186,15 +184,6 @@ def _differences(settings: Mapping[str, Mapping[str, Any]]) -> str:
     return "## Where the arms differ\n\n" + table(["setting", *settings], rows)
 
 
-def _csv(experiment: str, budget: str, outcomes: Outcomes) -> str:
-    text = io.StringIO()
-    rows = [_row(experiment, budget, outcome) for outcome in outcomes]
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
-
-
 def _row(experiment: str, budget: str, outcome: Outcome) -> dict[str, Any]:
     """Return one line of the table; costs are in mJ or KiB, accuracies 0..1."""
     base = outcome.front["baseline"]
@@ -219,19 +208,7 @@ def _row(experiment: str, budget: str, outcome: Outcome) -> dict[str, Any]:
             f"within_by_{images}_improvement": outcome.improvement(point) if point else "",
             f"within_by_{images}_test_accuracy": point["test_accuracy"] if point else "",
         }
-    return {
-        **row,
-        "epochs_dense": outcome.dense_epochs,
-        "epochs_levels": outcome.fine_tuning_epochs,
-        "training_seconds": "" if outcome.stage_one_seconds is None else round(outcome.stage_one_seconds),
-        "candidates_asked": outcome.work["asked"],
-        "candidates_measured": outcome.work["measured"],
-        "images_seen": outcome.work["images"],
-        "search_seconds": round(outcome.work["seconds"], 1),
-        "machine": outcome.work["machine"],
-        "date": outcome.work["date"],
-        "command": command(),
-    }
+    return {**row, **outcome.work_columns, "command": command()}
 
 
 def _figure(experiment: str, cost: str, outcomes: Outcomes) -> Figure:
