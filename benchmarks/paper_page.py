@@ -40,15 +40,17 @@ def write(
         outcomes: every search of every arm and seed.
         settings: arm -> its settings by name.
     """
+    arm = next(iter(settings.values()))
+    title = title_of(experiment, outcomes[0].front["dataset"], arm["stage I: network_args"])
     figures = {cost: output.with_name(f"{output.stem}_{cost}.png") for cost in COLUMNS}
     for cost, path in figures.items():
         figure = _figure(experiment, cost, outcomes)
         with whole_file(path) as partial:
             figure.savefig(partial, format="png", dpi=150, bbox_inches="tight")
         plt.close(figure)
-    write_text(output.with_suffix(".csv"), csv_text([_row(experiment, budget, outcome) for outcome in outcomes]))
+    write_text(output.with_suffix(".csv"), csv_text([_row(experiment, title, budget, outcome) for outcome in outcomes]))
     sections = [
-        _head(experiment, budget, outcomes),
+        _head(experiment, title, budget, outcomes, arm["stage I: images_per_epoch"]),
         _HYPERVOLUME,
         "### Validation\n\n" + _hypervolumes(outcomes, "validation"),
         "### Test\n\n" + _hypervolumes(outcomes, "test"),
@@ -61,14 +63,16 @@ def write(
     write_text(output, "\n\n".join(sections) + "\n")
 
 
-def title_of(experiment: str, dataset: str) -> str:
+def title_of(experiment: str, dataset: str, network_args: Mapping[str, Any]) -> str:
     """Return the experiment for people; a folder of CIFAR-10's images holds them as JPEG files."""
     network = {"lenet5": "LeNet-5", "vgg16": "VGG-16", "mobilenet": "MobileNet"}[experiment.split("_")[0]]
     jpeg = "CIFAR-10 (JPEG)" if experiment.endswith("cifar10") else "images of a folder"
-    return f"{network} on {DATASETS.get(dataset, jpeg)}"
+    width = f" of {network_args['width']:g} of its width" if "width" in network_args else ""
+    return f"{network}{width} on {DATASETS.get(dataset, jpeg)}"
 
 
-def _head(experiment: str, budget: str, outcomes: Outcomes) -> str:
+def _head(experiment: str, title: str, budget: str, outcomes: Outcomes, images_per_epoch: float) -> str:
+    share = "" if images_per_epoch == 1 else f", each of {100 * images_per_epoch:g} % of the training images"
     machines = "; ".join(sorted({outcome.work["machine"] for outcome in outcomes}))
     dates = sorted({outcome.work["date"] for outcome in outcomes})
     versions = ", ".join(f"{name} {value}" for name, value in outcomes[0].front["versions"].items())
@@ -76,13 +80,13 @@ def _head(experiment: str, budget: str, outcomes: Outcomes) -> str:
         f"{arm} {one.dense_epochs} dense and {one.fine_tuning_epochs} over all levels"
         for arm, one in {outcome.arm: outcome for outcome in outcomes}.items()
     )
-    return f"""# The paper's experiment: {title_of(experiment, outcomes[0].front["dataset"])}, budget {budget}
+    return f"""# The paper's experiment: {title}, budget {budget}
 
 Made by `{command()}`; seeds {_joined(sorted({str(outcome.seed) for outcome in outcomes}))}; searched
 {" to ".join(sorted({dates[0], dates[-1]}))} on {machines}; {versions}.
 
 `reference` has the settings of the paper's published code (the shipped `{experiment}_reference.yaml`), `emomc` our own
-(`{experiment}.yaml`); the last section lists where they differ. Epochs: {epochs}.
+(`{experiment}.yaml`); the last section lists where they differ. Epochs: {epochs}{share}.
 
 Both search the same 13 levels (80 to 20 % of the weights), are judged by the paper's formulas, and have the same split
 of the images. Uncompressed means 32 bits and all weights, energy under the same dataflow. Both arms stop candidates
@@ -131,8 +135,8 @@ def _best(experiment: str, outcomes: Outcomes) -> str:
     return f"""## The cheapest network within {ALLOWED_LOSS_POINTS:g} points of the uncompressed accuracy
 
 Uncompressed: the dense network of the arm's own library, 32 bits, all weights, same dataflow. Means, in parentheses by
-seed; `-`: no point of the front is that close. Choosing by the test images, as the paper's code does, flatters. In the
-last column stands what {source}.
+seed; `-`: no point of the front is that close. A user chooses by the validation images; choosing by the test images, as
+the paper's code does, flatters. In the last column stands what {source}.
 
 {table(head, rows)}"""
 
@@ -184,12 +188,12 @@ def _differences(settings: Mapping[str, Mapping[str, Any]]) -> str:
     return "## Where the arms differ\n\n" + table(["setting", *settings], rows)
 
 
-def _row(experiment: str, budget: str, outcome: Outcome) -> dict[str, Any]:
+def _row(experiment: str, title: str, budget: str, outcome: Outcome) -> dict[str, Any]:
     """Return one line of the table; costs are in mJ or KiB, accuracies 0..1."""
     base = outcome.front["baseline"]
     row = {
         "experiment": experiment,
-        "dataset": DATASETS.get(outcome.front["dataset"], "folder"),
+        "title": title,
         "budget": budget,
         "arm": outcome.arm,
         "seed": outcome.seed,
