@@ -11,19 +11,15 @@ and its seconds are those of the run that made it. Writes ``docs/results/pre_pru
 """
 
 import argparse
-import dataclasses
 import datetime
 import json
-import platform
-import sys
 import time
 from pathlib import Path
 
 import torch
-import yaml
+from experiments import command, machine, shipped_settings, stage_one_configs
 from reference_lenet5 import TEST_ACCURACY_PERCENT
 
-from emomc.cli.command import shipped_configs
 from emomc.compressed import CompressedNetworks, Quantizer
 from emomc.costing import uncompressed_genotype
 from emomc.evaluation import CandidateEvaluator
@@ -32,7 +28,6 @@ from emomc.genotype import Genotype
 from emomc.library import DENSE, Library
 from emomc.lightning_modules.data import DataConfig, build_data, load_split
 from emomc.preparation import Devices, prepare_library
-from emomc.preparation_config import PreparationConfig
 from emomc.quiet import quiet_lightning
 from emomc.search import build_own_network, run_search
 from emomc.search_config import SearchConfig
@@ -99,17 +94,16 @@ def _library(
     """Make a library, or take the one that is there; return it with accuracies (percent) and seconds."""
     folder = arguments.runs / name
     timing = folder / "seconds.json"
-    base = yaml.safe_load(shipped_configs()[arguments.config])["pretrain"]
+    base = shipped_settings(arguments.config, "pretrain")
     given = {"dataset": arguments.dataset, "pre_train_epochs": arguments.pre_train_epochs}
     base |= {key: value for key, value in given.items() if value is not None}
-    data = DataConfig(**_of(DataConfig, {**base, "data_dir": arguments.data_dir, "seed": seed}))
-    common = {**base, "network_args": arguments.network_args, "seed": seed, **settings}
+    common = {**base, "network_args": arguments.network_args, "data_dir": arguments.data_dir, "seed": seed, **settings}
     devices = Devices(accelerator=arguments.accelerator, devices=1, precision=arguments.precision)
     began = time.monotonic()
     bounds = [(level, level) for level in levels] or [(80, 20), *((level, level) for level in further_levels)]
     for high, low in bounds:
         span = {"pre_prune_upper_bound": high, "pre_prune_lower_bound": low, "pre_prune_step": 5}
-        config = PreparationConfig(**_of(PreparationConfig, {**common, **span}))
+        config, data = stage_one_configs({**common, **span})
         library = prepare_library(config, data, folder, devices=devices)
     if not timing.exists():
         write_json(timing, time.monotonic() - began)
@@ -121,11 +115,6 @@ def _library(
         "test": _test_accuracies(library, data),
         "epochs": sum(record.epochs for record in library.manifest.levels if record.percent != DENSE),
     }
-
-
-def _of(kind: type, values: dict) -> dict:
-    """Return the values that are fields of a dataclass."""
-    return {field.name: values[field.name] for field in dataclasses.fields(kind) if field.name in values}
 
 
 def _test_accuracies(library: Library, data: DataConfig) -> dict[int, float]:
@@ -204,13 +193,12 @@ def _search_volume(arguments: argparse.Namespace, library: Library) -> float:
 
 
 def _page(sections: list[str], library: Library) -> str:
-    command = "python " + " ".join(sys.argv)
-    machine = f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}"
     head = f"""# Stage I: {library.manifest.network} on {library.manifest.data["dataset"]}
 
-Made by `{command}` on {datetime.date.today()}; {machine}. Libraries that stood there already were not made again; their
-seconds are those of the run that made them, which may have shared the machine. Where a reference's figures stand, they
-are the test accuracies of the paper's own code (one seed, 300 epochs dense, 32 epochs a level).
+Made by `{command()}` on {datetime.date.today()}; {machine()}, torch {torch.__version__}. Libraries that stood there
+already were not made again; their seconds are those of the run that made them, which may have shared the machine.
+Where a reference's figures stand, they are the test accuracies of the paper's own code (one seed, 300 epochs dense,
+32 epochs a level).
 """
     return "\n".join([head, *(section + "\n" for section in sections)])
 
