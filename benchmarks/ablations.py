@@ -92,7 +92,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--epochs", type=int, default=2, help="per level, in every row")
     parser.add_argument("--dense_epochs", type=int, default=20, help="of the dense network that all rows share")
-    parser.add_argument("--generations", type=int, default=30)
+    parser.add_argument("--generations", type=int, default=20)
     parser.add_argument("--accelerator", default="cpu")
     parser.add_argument("--runs", type=Path, default=Path("runs/ablations"))
     parser.add_argument("--output", type=Path, default=Path("docs/results/ablations.md"))

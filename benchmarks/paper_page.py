@@ -229,6 +229,7 @@ def _figure(experiment: str, cost: str, outcomes: Outcomes) -> Figure:
             points = [(amount, 100 - percent) for percent, amount in published]
             _draw(axes, points, "#009e73", "the published code's run")
         axes.set(yscale="log", title=trade.label)
+        axes.locator_params(axis="x", nbins=5)
         axes.grid(alpha=0.3, which="both")
         axes.set_xlabel(f"{cost}, {UNITS[cost]}")
     for axes in panels[:, 0]:
