@@ -58,7 +58,7 @@ def main() -> None:
     batch_size = library.manifest.evaluation_batch_size
     evaluator = CandidateEvaluator(networks, images, labels, batch_size=batch_size)
     batches = ResidentBatches(images, labels, batch_size)
-    candidates = _random_candidates(library, arguments.candidates)
+    candidates = random_candidates(library, arguments.candidates)
     with quiet_lightning(), tempfile.TemporaryDirectory() as folder:
         reference = _ReferenceWay(library, Path(arguments.data_dir), len(labels), Path(folder))
         reference_times = _times(reference.evaluate, candidates[: max(2, len(candidates) // 5)])
@@ -67,7 +67,7 @@ def main() -> None:
         # Taken in turn, so that a busy machine weighs on both alike.
         bare_times, ours_times = [], []
         for genotype in candidates:
-            bare_times += _times(lambda g: _bare_loop(networks, batches, g), [genotype])
+            bare_times += _times(lambda g: bare_loop(networks, batches, g), [genotype])
             ours_times += _times(lambda g: evaluator.evaluate(g).correct, [genotype])
         began = time.perf_counter()
         search = run_search(
@@ -103,7 +103,8 @@ c over b: {rows[2][1] / rows[1][1]:.3f}. The search of d asked for {search.tally
     print(page)
 
 
-def _random_candidates(library: Library, count: int) -> list[Genotype]:
+def random_candidates(library: Library, count: int) -> list[Genotype]:
+    """Return genotypes drawn evenly from the levels below dense and 2 to 12 bits, with seed 0."""
     generator = np.random.default_rng(0)
     layers = len(library.manifest.compressed_layers)
     return [
@@ -122,7 +123,8 @@ def _times(evaluate: Callable[[Genotype], int], candidates: list[Genotype]) -> l
 
 
 @torch.inference_mode()
-def _bare_loop(networks: CompressedNetworks, batches: ResidentBatches, genotype: Genotype) -> int:
+def bare_loop(networks: CompressedNetworks, batches: ResidentBatches, genotype: Genotype) -> int:
+    """Return how many images a candidate classifies rightly, found by nothing but its forward passes."""
     network = networks.load(genotype)
     return int(sum((network(images).argmax(1) == labels).sum() for images, labels in batches))
 

@@ -274,14 +274,20 @@ class _Loop:
                 _tell(self.observers, "on_candidate_end", self.search, candidate)
 
     def _unfinished_contenders(self, candidates: Sequence[Candidate]) -> list[Candidate]:
+        """Return who could survive but has images left to see, those that have seen none first.
+
+        The more of a generation is known, the sooner another of it shows that it does not survive.
+        """
         rows = self.evolution.contenders(self.search.losses(candidates), self.search.violations(candidates))
-        return [candidate for candidate in dict.fromkeys(candidates[row] for row in rows) if not candidate.measured]
+        contenders = dict.fromkeys(candidates[row] for row in rows)
+        unfinished = [candidate for candidate in contenders if not candidate.measured]
+        return sorted(unfinished, key=lambda candidate: candidate.evaluation is not None)
 
     def _need_to_survive(self, candidate: Candidate, generation: Sequence[Candidate]) -> int:
         """Return how many images a contender must get right to be one, as far as its generation is known by now.
 
-        What is not known yet can only make that too many, and then the contender is run again: never wrong, but slower.
-        A contender that falls short already sees a little more.
+        That only decides when the next look is due. One that falls short by what is known, but is a contender by what
+        is not, sees one more block.
         """
         known = [other for other in generation if other is not candidate and other.evaluation is not None]
         losses = self.search.losses([*known, candidate])
