@@ -21,6 +21,7 @@ from emomc.layers import trace_network
 from emomc.library import Library
 from emomc.quantization import UNCOMPRESSED_BITS, QuantizedTensor, QuantizerMethod, dequantize, quantize_symmetric
 from emomc.tuned import TunedNetwork, read_tuned
+from emomc.weights import check_fit
 
 
 @dataclasses.dataclass(frozen=True)
@@ -201,9 +202,10 @@ class CompressedNetworks:
         return network, layers
 
     def _load(self, percent: int) -> FoldedState:
-        folded = fold_state(self.library.load_state(percent), self._original, self._trace)
-        if not all(bool(weight.isfinite().all()) for weight in folded.weights.values()):
-            raise UserError(f"expected finite weights in level {percent} % of {self.library.path}, found others")
+        state = self.library.load_state(percent)
+        file = self.library.path / self.library.record(percent).file
+        check_fit(state, self._original.state_dict(), type(self._original).__name__, file)
+        folded = fold_state(state, self._original, self._trace)
         if self.quantizer.bias_correction:
             for layer in self.layers:
                 folded.rest.setdefault(f"{layer}.bias", torch.zeros(len(folded.weights[layer])))

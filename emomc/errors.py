@@ -8,3 +8,14 @@ class UserError(ValueError):
 
     The command line prints it without a traceback and exits with status 2.
     """
+
+
+def require(holds: bool, expected: str, found: object) -> None:
+    """Raise a UserError that says what was expected and what was found, unless the condition holds."""
+    if not holds:
+        raise UserError(f"expected {expected}, found {found!r}")
+
+
+def is_whole(value: object, least: int = 1) -> bool:
+    """Return whether a value from a file is an integer of at least ``least``; true and false are none."""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from emomc.callbacks.early_rejection import EarlyRejection
 from emomc.compressed import CompressedNetworks
-from emomc.errors import UserError
+from emomc.errors import UserError, is_whole, require
 from emomc.genotype import Genotype
 from emomc.lightning_modules.candidate import CandidateClassifier
 from emomc.resident import ResidentBlocks
@@ -26,6 +26,16 @@ class Evaluation:
     """Images seen."""
     images: int
     """Images in the set."""
+
+    def __post_init__(self) -> None:
+        """Check the counts, which may come from a log.
+
+        Raises:
+            UserError: they are no whole numbers with correct <= seen <= images.
+        """
+        counts = (self.correct, self.seen, self.images)
+        whole = all(is_whole(count, 0) for count in counts)
+        require(whole and self.correct <= self.seen <= self.images, "correct <= seen <= images", counts)
 
     @property
     def complete(self) -> bool:

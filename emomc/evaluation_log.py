@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Iterable, Mapping
@@ -9,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from emomc.errors import UserError
+from emomc.errors import UserError, is_whole, require
 from emomc.evaluation import Evaluation
 from emomc.genotype import Genotype
 from emomc.library import Library
@@ -54,13 +55,15 @@ class EvaluationLog:
         self._header = {"conditions": dict(conditions), "versions": dict(versions)}
         self._known: dict[Genotype, Evaluation] = {}
         for other in others:
+            # What another search could save this one is not worth an error here: that search will name it.
             if other != path:
-                self._learn(_whole_lines(other))
+                with contextlib.suppress(UserError):
+                    self._learn(other, _whole_lines(other))
         self.foreign = len(self._known)
         lines = _whole_lines(path)
         if lines:
             self._refuse_difference(path, lines[0])
-            self._learn(lines)
+            self._learn(path, lines)
         self._file = None
         if write:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -107,21 +110,32 @@ class EvaluationLog:
         self._file.flush()
         os.fsync(self._file.fileno())
 
-    def _learn(self, lines: list[bytes]) -> None:
-        if not lines or json.loads(lines[0]) != self._header:
+    def _learn(self, path: Path, lines: list[bytes]) -> None:
+        if not lines or _parsed(path, 1, lines[0]) != self._header:
             return
-        for line in lines[1:]:
-            entry = json.loads(line)
-            known = self._digests.get(entry["level"]) == entry["weights"] and set(entry["bits"]) == set(self._layers)
-            if known:
-                genotype = Genotype(entry["level"], tuple(entry["bits"][name] for name in self._layers))
-                evaluation = Evaluation(entry["correct"], entry["seen"], entry["images"])
+        for number, line in enumerate(lines[1:], 2):
+            entry = _parsed(path, number, line)
+            try:
+                found = self._entry(entry)
+            except (AttributeError, KeyError, TypeError, UserError) as error:
+                raise _damaged(path, number, error) from None
+            if found is not None:
+                genotype, evaluation = found
                 # Of two searches, one may have stopped where the other went on.
                 if genotype not in self._known or evaluation.seen >= self._known[genotype].seen:
                     self._known[genotype] = evaluation
 
+    def _entry(self, entry: Mapping[str, Any]) -> tuple[Genotype, Evaluation] | None:
+        """Return what a line says; None if it is about other weights or other layers."""
+        level, bits = entry["level"], dict(entry["bits"])
+        require(all(is_whole(value) for value in bits.values()), "bits by layer", bits)
+        evaluation = Evaluation(entry["correct"], entry["seen"], entry["images"])
+        if self._digests.get(level) != entry["weights"] or bits.keys() != {*self._layers}:
+            return None
+        return Genotype(level, tuple(bits[name] for name in self._layers)), evaluation
+
     def _refuse_difference(self, path: Path, line: bytes) -> None:
-        found = json.loads(line)
+        found = _parsed(path, 1, line)
         for part in ("conditions", "versions"):
             for key in sorted({*found.get(part, {}), *self._header[part]}):
                 was, now = found.get(part, {}).get(key), self._header[part].get(key)
@@ -130,6 +144,24 @@ class EvaluationLog:
                         f"expected evaluations made with {key} {now!r} in {path}, found {was!r}: "
                         f"take another --name, or --overwrite"
                     )
+
+
+def _parsed(path: Path, number: int, line: bytes) -> dict[str, Any]:
+    """Return the object in a line of a log, counted from 1."""
+    try:
+        value = json.loads(line)
+        require(isinstance(value, dict), "values by name", value)
+    except (ValueError, RecursionError) as error:
+        raise _damaged(path, number, error) from None
+    found: dict[str, Any] = value
+    return found
+
+
+def _damaged(path: Path, number: int, error: Exception) -> UserError:
+    return UserError(
+        f"expected evaluations in {path}, found that line {number} is damaged ({type(error).__name__}: {error}): "
+        f"take another --name, or --overwrite"
+    )
 
 
 def _whole_lines(path: Path) -> list[bytes]:

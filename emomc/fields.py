@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Hashable, Mapping
+from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
@@ -28,8 +29,40 @@ class FieldError(UserError):
         return FieldError(parent + dot + self.path, self.problem)
 
 
-class StrictLoader(yaml.SafeLoader):
-    """Refuses a key that stands twice, of which plain YAML silently keeps the last."""
+def read_yaml(path: Path, what: str) -> Any:
+    """Read a YAML file of plain values.
+
+    Args:
+        path: the file.
+        what: what the file should be, for the error ("a hardware file").
+
+    Raises:
+        UserError: the file cannot be read, is no YAML, has a key twice, or refers to a part of itself.
+    """
+    try:
+        return parse_yaml(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"expected {what} at {path}, found one that cannot be read: {error}") from None
+    except (yaml.YAMLError, RecursionError) as error:
+        problem = " ".join(str(error).split())
+        raise UserError(f"expected {what} in YAML at {path}, found: {problem}") from None
+
+
+def parse_yaml(text: str) -> Any:
+    """Return the plain values of a YAML text; raise a yaml.YAMLError or a RecursionError if there are none."""
+    return yaml.load(text, Loader=_StrictLoader)
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """Refuses what plain YAML lets pass: a key that stands twice, and aliases, by which a line becomes gigabytes."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        """Make the node that comes next."""
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.composer.ComposerError(
+                None, None, f"the alias *{self.peek_event().anchor}", self.peek_event().start_mark
+            )
+        return super().compose_node(parent, index)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         """Make the mapping of a YAML node."""

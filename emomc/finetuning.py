@@ -86,8 +86,7 @@ def finetune_front(
             _tune(points[mine].genotype, names[mine], folder, evaluator, data, settings, search.config.seed)
         fabric.barrier()
         for point, name in zip(points[first:], names[first : first + fabric.world_size], strict=False):
-            found = read_json(folder / f"{name}.json", "a fine-tuned point")
-            evaluation = Evaluation(found["correct"], found["seen"], found["images"])
+            evaluation = _read_record(folder / f"{name}.json")
             search.add_tuned(point, dataclasses.replace(point.genotype, tuned=name), evaluation)
     return True
 
@@ -97,6 +96,14 @@ def _name(search: Search, genotype: Genotype, key: list[Any]) -> str:
     weights = search.library.record(genotype.level).sha256
     text = json.dumps([weights, genotype.bits, *key], sort_keys=True)
     return f"{genotype.level:03d}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+
+
+def _read_record(path: Path) -> Evaluation:
+    found = read_json(path, "a fine-tuned point")
+    try:
+        return Evaluation(found["correct"], found["seen"], found["images"])
+    except (KeyError, TypeError, UserError) as error:
+        raise UserError(f"expected what a fine-tuned point does in {path}, found a wrong entry: {error}") from None
 
 
 def _tune(

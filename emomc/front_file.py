@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from emomc.errors import UserError
+from emomc.errors import UserError, is_whole
 from emomc.files import read_json
 
 FRONT_FORMAT_VERSION = 1
@@ -97,9 +97,12 @@ def _check_point(point: Any, layers: list[str], seen: set[int], where: str) -> N
         raise UserError(f"expected a whole number that no other point has as index of {where}, found {index!r}")
     seen.add(index)
     _check_numbers(point, _POINT_NUMBERS, where)
+    _whole(point["level"], f"level of {where}")
     for key in ("bits", "density"):
         values = _expect(_entry(point, key, where), Mapping, "an object", f"{key} of {where}")
         _check_numbers(values, layers, f"{key} of {where}")
+    for layer in layers:
+        _whole(point["bits"][layer], f"bits[{layer!r}] of {where}")
     for layer, parts in _optional_object(point, "energy_by_layer", where).items():
         place = f"energy_by_layer[{layer!r}] of {where}"
         _check_numbers(_expect(parts, Mapping, "an object", place), list(parts), place)
@@ -123,6 +126,11 @@ def _check_numbers(values: Mapping[str, Any], required: tuple[str, ...] | list[s
 def _finite(value: Any, where: str) -> None:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
         raise UserError(f"expected a finite number as {where}, found {value!r}")
+
+
+def _whole(value: Any, where: str) -> None:
+    if not is_whole(value):
+        raise UserError(f"expected a whole number of at least 1 as {where}, found {value!r}")
 
 
 def _entry(values: Mapping[str, Any], key: str, where: str) -> Any:

@@ -8,12 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-import yaml
-
 from emomc.errors import UserError
 from emomc.fields import (
     FieldError,
-    StrictLoader,
     build,
     check_choice,
     check_count,
@@ -21,6 +18,8 @@ from emomc.fields import (
     check_positive,
     check_text,
     is_count,
+    parse_yaml,
+    read_yaml,
     require_mapping,
     require_number,
     show,
@@ -304,20 +303,15 @@ def load_hardware(name_or_path: str | Path) -> Hardware:
     name = str(name_or_path)
     if name in preset_names():
         text = importlib.resources.files("emomc.configs.hardware").joinpath(f"{name}.yaml").read_text(encoding="utf-8")
+        content = parse_yaml(text)
     else:
         path = Path(name_or_path)
         if not path.is_file():
             presets = ", ".join(preset_names())
             raise UserError(f"expected a hardware file or one of {presets}, found neither under {name!r}")
-        try:
-            text = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise UserError(f"expected a hardware file at {name}, found one that cannot be read: {error}") from None
+        content = read_yaml(path, "a hardware file")
     try:
-        return Hardware.from_dict(yaml.load(text, Loader=StrictLoader))
-    except yaml.YAMLError as error:
-        problem = " ".join(str(error).split())
-        raise UserError(f"expected a hardware file in YAML at {name}, found: {problem}") from None
+        return Hardware.from_dict(content)
     except FieldError as error:
         raise UserError(f"{name}: {error}") from None
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from itertools import repeat
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,6 +12,7 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from emomc.compressed import CompressedNetworks, Quantizer
+from emomc.errors import UserError, is_whole
 from emomc.evaluation import tensor_digest
 from emomc.files import read_json, write_json
 from emomc.genotype import Genotype
@@ -57,8 +60,14 @@ def _read_order(path: Path, digest: str) -> list[int] | None:
     if not path.exists():
         return None
     content = read_json(path, "the order of images")
-    found: list[int] = content["order"]
-    return found if content["images"] == digest else None
+    found: Any = content.get("order") if isinstance(content, dict) else None
+    if (
+        not isinstance(found, list)
+        or not all(map(is_whole, found, repeat(0)))
+        or sorted(found) != list(range(len(found)))
+    ):
+        raise UserError(f"expected the order of the validation images in {path}, found another content: delete it")
+    return found if content.get("images") == digest else None
 
 
 @torch.inference_mode()

@@ -10,7 +10,7 @@ from typing import Any
 
 import safetensors
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from emomc.errors import UserError
@@ -81,7 +81,7 @@ class InputStore:
             tensors[f"{name}.mean_patch"] = inputs.mean_patch.cpu().contiguous()
             tensors[f"{name}.range"] = torch.tensor([inputs.low, inputs.high], dtype=torch.float64)
         with whole_file(self._file(percent)) as partial:
-            save_file(tensors, partial, metadata={"weights": self._digests[percent]})
+            partial.write_bytes(save(tensors, metadata={"weights": self._digests[percent]}))
 
     def _file(self, percent: int) -> Path:
         return self.folder / f"level_{percent:03d}.safetensors"
@@ -96,14 +96,15 @@ class InputStore:
                     if (content.metadata() or {}).get("weights") != self._digests.get(percent):
                         return None
                     tensors = {key: content.get_tensor(key) for key in content.keys()}  # noqa: SIM118
-            except safetensors.SafetensorError as error:
+                names = [key.removesuffix(".range") for key in tensors if key.endswith(".range")]
+                self._levels[percent] = {
+                    name: LayerInputs(tensors[f"{name}.mean_patch"], *tensors[f"{name}.range"].tolist())
+                    for name in names
+                }
+            except (safetensors.SafetensorError, KeyError, TypeError) as error:
                 raise UserError(
                     f"expected what layers see in {file}, found a file that cannot be read: {error}"
                 ) from None
-            names = [key.removesuffix(".range") for key in tensors if key.endswith(".range")]
-            self._levels[percent] = {
-                name: LayerInputs(tensors[f"{name}.mean_patch"], *tensors[f"{name}.range"].tolist()) for name in names
-            }
         return self._levels[percent]
 
 

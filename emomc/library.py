@@ -15,9 +15,10 @@ import torch
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from emomc.errors import UserError
+from emomc.errors import UserError, is_whole, require
 from emomc.files import read_json, sha256_of_file, whole_file, write_json
 from emomc.layers import LayerShape
+from emomc.user_code import first_line
 
 FORMAT_VERSION = 1
 MANIFEST = "library.json"
@@ -43,6 +44,23 @@ class LevelRecord:
     """Fraction of the validation images classified rightly, 0..1."""
     epochs: int
     """Epochs of training spent on this level."""
+
+    def __post_init__(self) -> None:
+        """Check the values, which a stranger may have written.
+
+        Raises:
+            UserError: a value is of another kind or out of its range, or the file's name leads out of the folder.
+        """
+        require(is_whole(self.percent) and self.percent <= 100, "a level of 1..100 %", self.percent)
+        plain = isinstance(self.file, str) and Path(self.file).name == self.file
+        require(plain, f"a plain file name for level {self.percent} %", self.file)
+        require(isinstance(self.sha256, str), f"the sha256 of level {self.percent} % as a text", self.sha256)
+        counts = isinstance(self.remaining, dict) and all(is_whole(count, 0) for count in self.remaining.values())
+        require(counts, f"remaining weights by layer in level {self.percent} %", self.remaining)
+        accuracy = self.validation_accuracy
+        share = isinstance(accuracy, (int, float)) and 0 <= accuracy <= 1
+        require(share, f"a validation_accuracy of 0..1 in level {self.percent} %", accuracy)
+        require(is_whole(self.epochs, 0), f"epochs of at least 0 in level {self.percent} %", self.epochs)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,6 +92,33 @@ class Manifest:
     """Digest of the source file of a user's data module; None for the project's own."""
     levels: tuple[LevelRecord, ...] = ()
     """Descending, the dense network (100 %) first."""
+
+    def __post_init__(self) -> None:
+        """Check the values, which a stranger may have written.
+
+        Raises:
+            UserError: a value is of another kind or out of its range.
+        """
+        require(isinstance(self.network, str), "a network's name as network", self.network)
+        for key in ("network_args", "data", "settings"):
+            require(isinstance(getattr(self, key), dict), f"values by name as {key}", getattr(self, key))
+        for key in ("network_source_sha256", "data_source_sha256"):
+            require(isinstance(getattr(self, key), str | None), f"a text or nothing as {key}", getattr(self, key))
+        require(isinstance(self.data.get("dataset"), str), "a dataset's name in data", self.data.get("dataset"))
+        require(min(self.input_shape) >= 1, "an input_shape of at least 1 pixel and channel", self.input_shape)
+        named = len(self.class_names) >= 2 and all(isinstance(name, str) for name in self.class_names)
+        require(named, "at least 2 names of classes as class_names", self.class_names)
+        for key in ("mean", "std"):
+            values = getattr(self, key)
+            numbers = values is None or (len(values), {*map(type, values)} - {int, float}) == (
+                self.input_shape[0],
+                set(),
+            )
+            require(numbers, f"a number for each channel as {key}", values)
+        batch_size = self.evaluation_batch_size
+        require(is_whole(batch_size), "an evaluation_batch_size of at least 1", batch_size)
+        percents = [record.percent for record in self.levels]
+        require(percents == sorted({*percents}, reverse=True), "levels that descend", percents)
 
     @property
     def num_classes(self) -> int:
@@ -122,9 +167,9 @@ class Library:
             raise UserError(f"expected a library of format version {FORMAT_VERSION} at {path}, found {found!r}")
         try:
             manifest = _manifest_from(values)
-        except (KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise UserError(
-                f"expected a complete manifest at {path / MANIFEST}, found a wrong entry: {error}"
+                f"expected a complete manifest at {path / MANIFEST}, found a wrong entry: {first_line(error)}"
             ) from None
         return cls(path, manifest)
 
@@ -189,11 +234,11 @@ class Library:
         self._write_manifest()
         return record
 
-    def load_state(self, percent: int) -> dict[str, Tensor]:
-        """Read a level's state dict, on the CPU.
+    def check_file(self, percent: int) -> Path:
+        """Return the file of a level if it is the one that the manifest names.
 
         Raises:
-            UserError: the level is not in the library, or its file is missing or not the one the manifest names.
+            UserError: the level is not in the library, or its file is missing or another one.
         """
         record = self.record(percent)
         file = self.path / record.file
@@ -205,6 +250,15 @@ class Library:
                 f"expected {file} with the checksum {record.sha256[:12]} of the manifest, found {found[:12]}: "
                 f"the file was changed or swapped"
             )
+        return file
+
+    def load_state(self, percent: int) -> dict[str, Tensor]:
+        """Read a level's state dict, on the CPU.
+
+        Raises:
+            UserError: the level is not in the library, or its file is missing or not the one the manifest names.
+        """
+        file = self.check_file(percent)
         try:
             return _unpack(load_file(file))
         except (safetensors.SafetensorError, KeyError, ValueError) as error:
@@ -252,10 +306,6 @@ def _manifest_from(values: dict[str, Any]) -> Manifest:
     fields["input_shape"] = (int(channels), int(height), int(width))
     fields["layers"] = tuple(LayerShape.from_dict(layer) for layer in fields["layers"])
     fields["levels"] = tuple(LevelRecord(**level) for level in fields["levels"])
-    for record in fields["levels"]:
-        # The name comes from a file that a stranger may have written: it must not lead out of the folder.
-        if Path(record.file).name != record.file:
-            raise ValueError(f"level file {record.file!r} is no plain file name")
     return Manifest(**fields)
 
 
@@ -279,14 +329,17 @@ def _unpack(packed: Mapping[str, Tensor]) -> dict[str, Tensor]:
     for key, value in packed.items():
         if key.endswith(_VALUES):
             name = key.removesuffix(_VALUES)
-            shape = packed[name + ".shape"].tolist()
-            state[name] = value.new_zeros(shape)
-            state[name][_unpack_mask(packed[name + _MASK], torch.Size(shape))] = value
+            mask = _unpack_mask(packed[name + _MASK], torch.Size(packed[name + ".shape"].tolist()))
+            require(int(mask.sum()) == len(value), f"{int(mask.sum())} values of {name}", len(value))
+            state[name] = value.new_zeros(mask.shape)
+            state[name][mask] = value
         elif not key.endswith((_MASK, ".shape")):
             state[key] = value
     return state
 
 
 def _unpack_mask(bits: Tensor, shape: torch.Size) -> Tensor:
+    # Whoever wrote the file says how large the tensor is: it takes no more memory than its bits on disk call for.
+    require(len(bits) == (shape.numel() + 7) // 8, f"a mask of {shape.numel()} bits, in bytes", len(bits))
     flat = np.unpackbits(bits.numpy(), count=shape.numel())
     return torch.from_numpy(flat).bool().reshape(shape)

@@ -8,6 +8,8 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
+from emomc.errors import require
+
 QuantizerMethod = Literal["absmax", "mse"]
 
 MIN_BITS, MAX_BITS = 2, 12
@@ -48,12 +50,10 @@ def quantize_symmetric(
         per_channel: one step per output channel instead of one for the tensor.
 
     Raises:
-        ValueError: ``bits`` or ``method`` is out of range.
+        UserError: ``bits`` or ``method`` is out of range.
     """
-    if not MIN_BITS <= bits <= MAX_BITS:
-        raise ValueError(f"expected {MIN_BITS}..{MAX_BITS} bits, found {bits}")
-    if method not in get_args(QuantizerMethod):
-        raise ValueError(f"expected a quantizer of {', '.join(get_args(QuantizerMethod))}, found {method!r}")
+    require(MIN_BITS <= bits <= MAX_BITS, f"{MIN_BITS}..{MAX_BITS} bits", bits)
+    require(method in get_args(QuantizerMethod), f"a quantizer of {', '.join(get_args(QuantizerMethod))}", method)
     top = 2 ** (bits - 1) - 1
     rows = weight.detach().float().reshape(weight.shape[0] if per_channel else 1, -1)
     clip = rows.abs().amax(dim=1)

@@ -32,13 +32,14 @@ from emomc.hardware import load_hardware
 from emomc.image_order import load_image_order
 from emomc.interrupt import deferred_interrupt
 from emomc.library import Library
-from emomc.lightning_modules.data import DataConfig, build_data, load_split
+from emomc.lightning_modules.data import DataConfig, build_data, load_split, names_users_data
 from emomc.networks import build_network
 from emomc.quiet import quiet_lightning
 from emomc.search_callback import SearchCallback
 from emomc.search_config import SearchConfig
 from emomc.search_state import Candidate, Search
 from emomc.tuned import FOLDER as TUNED
+from emomc.user_code import names_user_code
 from emomc.versions import versions
 
 SETTINGS = "config.json"
@@ -92,8 +93,11 @@ def run_search(
     hardware = load_hardware(config.hardware)
     network = network or build_own_network(library)
     quantizer = Quantizer(config.quantizer, config.per_channel, config.bias_correction)
-    data = data or build_data(DataConfig(**library.manifest.data))
+    data = data or build_own_data(library)
     space = _space(library, config)
+    # A damaged level is found now, not when the search comes to it.
+    for percent in space.levels:
+        library.check_file(percent)
     narrow = config.activation_bits < FULL_BITS
     calibrated = narrow or config.bias_correction
     inputs = calibrate(library, network, data, fabric, space.levels) if calibrated else None
@@ -155,7 +159,7 @@ def build_own_network(library: Library) -> nn.Module:
         UserError: it is a user's, whose code runs only when the user names it.
     """
     manifest = library.manifest
-    if manifest.network_source_sha256 is not None:
+    if names_user_code(manifest.network):
         raise UserError(f"expected --network {manifest.network}, whose code made this library, found no --network")
     return build_network(
         manifest.network,
@@ -163,6 +167,18 @@ def build_own_network(library: Library) -> nn.Module:
         num_classes=manifest.num_classes,
         network_args=manifest.network_args,
     )
+
+
+def build_own_data(library: Library) -> pl.LightningDataModule:
+    """Return the data of a library, if it is one of the project's own datasets.
+
+    Raises:
+        UserError: it is a user's, whose code runs only when the user names it.
+    """
+    config = DataConfig.from_dict(library.manifest.data)
+    if names_users_data(config.dataset):
+        raise UserError(f"expected --dataset {config.dataset}, whose code gives the images, found no --dataset")
+    return build_data(config)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -405,6 +421,8 @@ def _search_folder(search: Search, fabric: Fabric, *, overwrite: bool) -> Iterat
 
 def _refuse_other_settings(path: Path, settings: dict[str, Any]) -> None:
     found = read_json(path, "the settings of a search")
+    if not isinstance(found, dict):
+        raise UserError(f"expected the settings of a search at {path}, found a {type(found).__name__}")
     for key in sorted({*found, *settings}):
         if found.get(key) != settings.get(key):
             raise UserError(

@@ -6,7 +6,7 @@ import dataclasses
 from pathlib import Path
 
 import safetensors
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from emomc.errors import UserError
@@ -40,7 +40,7 @@ def write_tuned(path: Path, tuned: TunedNetwork) -> None:
         tensors |= {_CODES + name: layer.codes, _SCALE + name: layer.scale}
     bits = {name: str(layer.bits) for name, layer in tuned.layers.items()}
     with whole_file(path) as partial:
-        save_file({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, partial, metadata=bits)
+        partial.write_bytes(save({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, metadata=bits))
 
 
 def read_tuned(path: Path, device: str = "cpu") -> TunedNetwork:

@@ -41,7 +41,7 @@ def load_weights(network: nn.Module, path: Path) -> None:
     prefix = _prefix(found, wanted)
     if prefix:
         found = {name.removeprefix(prefix): value for name, value in found.items() if name.startswith(prefix)}
-    _check_fit(found, wanted, type(network).__name__, path)
+    check_fit(found, wanted, type(network).__name__, path)
     network.load_state_dict(found)
 
 
@@ -78,7 +78,18 @@ def _prefix(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> str:
     return next((prefix for prefix in prefixes if all(prefix + name in found for name in wanted)), "")
 
 
-def _check_fit(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor], network: str, path: Path) -> None:
+def check_fit(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor], network: str, path: Path) -> None:
+    """Check that a state dict has the names and shapes of another, and finite values.
+
+    Args:
+        found: what a file held.
+        wanted: the network's own.
+        network: its name, for the error.
+        path: the file, for the error.
+
+    Raises:
+        UserError: it does not fit; the first few differences are named.
+    """
     missing = [name for name in wanted if name not in found]
     surplus = [name for name in found if name not in wanted]
     unlike = [

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
-from emomc.errors import UserError
+from emomc.errors import UserError, is_whole
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,7 +40,23 @@ class DataConfig:
     seed: int = 0
     """Decides the validation split and the order of training images, 0 or more."""
 
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> DataConfig:
+        """Make the configuration that a library's manifest holds.
+
+        Raises:
+            UserError: a name is unknown, or a value is of another kind or out of its range.
+        """
+        try:
+            return cls(**values)
+        except (AttributeError, TypeError) as error:
+            raise UserError(f"expected the data of a library, found a wrong entry: {error}") from None
+
     def __post_init__(self) -> None:
+        for key in ("dataset", "data_dir"):
+            _check(isinstance(getattr(self, key), str), f"a text as {key}", getattr(self, key))
+        for key in ("batch_size", "num_workers", "seed"):
+            _check(is_whole(getattr(self, key), 0), f"a whole number as {key}", getattr(self, key))
         _check(self.batch_size >= 1, "a batch_size of at least 1", self.batch_size)
         fraction = self.validation_fraction
         _check(fraction is None or 0 < fraction < 1, "a validation_fraction above 0 and below 1", fraction)

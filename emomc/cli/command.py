@@ -16,6 +16,7 @@ import yaml
 from jsonargparse import ActionConfigFile, ArgumentParser, Namespace, set_parsing_settings
 
 from emomc.errors import UserError
+from emomc.fields import parse_yaml, read_yaml
 from emomc.layers import NetworkWarning
 from emomc.quiet import quiet_lightning
 
@@ -117,15 +118,11 @@ def _section_text(name: str, section: str) -> str:
     path = Path(name)
     shipped = shipped_configs()
     if path.is_file():
-        text = path.read_text(encoding="utf-8")
+        settings = read_yaml(path, "settings")
     elif name in shipped:
-        text = shipped[name]
+        settings = parse_yaml(shipped[name])
     else:
         raise UserError(f"expected --config to be a file or one of {', '.join(sorted(shipped))}, found {name!r}")
-    try:
-        settings = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise UserError(f"expected YAML in {name}, found {_one_line(str(error))}") from None
     if not isinstance(settings, dict):
         raise UserError(f"expected settings by name in {name}, found {type(settings).__name__}")
     # A file for several commands has a section for each; one made by --print_config has none.

@@ -21,10 +21,10 @@ from emomc.front_file import read_front
 from emomc.genotype import Genotype
 from emomc.library import Library
 from emomc.lightning_modules.data import build_data, load_split
-from emomc.networks import build_network
 from emomc.packed import PackedNetwork
 from emomc.packing import pack_candidate
 from emomc.picks import parse_pick, pick_point
+from emomc.search import build_own_network
 from emomc.tuned import FOLDER as TUNED
 from emomc.verification import Verification, verify_export
 
@@ -165,14 +165,7 @@ def pack_point(
         bits = tuple(int(point["bits"][layer.name]) for layer in library.manifest.compressed_layers)
     except KeyError as error:
         raise UserError(f"expected a front of the library {library.path}, found one without {error}") from None
-    if network is None:
-        manifest = library.manifest
-        network = build_network(
-            manifest.network,
-            in_channels=manifest.input_shape[0],
-            num_classes=manifest.num_classes,
-            network_args=manifest.network_args,
-        )
+    network = network or build_own_network(library)
     calibration = front.get("calibration")
     if quantizer.bias_correction and not isinstance(calibration, str):
         raise UserError(f"expected the name of a calibration in the front, found {calibration!r}")

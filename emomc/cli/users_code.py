@@ -11,6 +11,7 @@ from emomc.errors import UserError
 from emomc.library import Library
 from emomc.lightning_modules.data import DataConfig, data_source_sha256, names_users_data
 from emomc.networks import build_network, network_source_sha256
+from emomc.user_code import names_user_code
 
 
 def add_users_code(parser: ArgumentParser) -> None:
@@ -44,7 +45,7 @@ def network_of(library: Library, named: str | None) -> nn.Module | None:
     """
     manifest = library.manifest
     if named is None:
-        if manifest.network_source_sha256 is not None:
+        if names_user_code(manifest.network):
             raise UserError(f"expected --network {manifest.network}, whose code made this library, found no --network")
         return None
     if network_source_sha256(named) != manifest.network_source_sha256:
@@ -71,7 +72,7 @@ def data_config_of(library: Library, dataset: str | None, data_dir: str | None) 
     Raises:
         UserError: the data module is a user's and none is named, or its source is another one by now.
     """
-    config = DataConfig(**library.manifest.data)
+    config = DataConfig.from_dict(library.manifest.data)
     if names_users_data(config.dataset) and dataset is None:
         raise UserError(f"expected --dataset {config.dataset}, whose code gives the images, found no --dataset")
     if dataset is not None and data_source_sha256(dataset) != library.manifest.data_source_sha256:

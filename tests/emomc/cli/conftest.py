@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -50,3 +51,27 @@ def snapshot(tmp_path: Path) -> Callable[[], dict[str, bytes]]:
         }
 
     return take
+
+
+@pytest.fixture
+def refused(run: Callable[..., Ran], snapshot: Callable[[], dict[str, bytes]]) -> Callable[..., None]:
+    """Check that a command is refused in one line and changes nothing: ``refused("search", *arguments, words=...)``."""
+
+    def check(name: str, *arguments: object, words: str) -> None:
+        before = snapshot()
+        ran = run(name, *arguments)
+        assert ran.status == 2, ran
+        lines = ran.err.splitlines()
+        assert len(lines) == 1, ran.err
+        assert lines[0].startswith(f"emomc-{name}: error: ")
+        assert "Traceback" not in ran.err + ran.out
+        assert re.search(words, lines[0]), lines[0]
+        # One sentence, not a wall of text.
+        assert len(lines[0]) < 700
+        after = snapshot()
+        # What holds a folder stays in it, and so does what was measured of the levels that are whole.
+        new = [file for file in after if file not in before]
+        assert all(file.endswith(".lock") or "calibration" in file for file in new), new
+        assert {file: after[file] for file in before} == before
+
+    return check
