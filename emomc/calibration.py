@@ -11,11 +11,12 @@ from lightning_fabric import Fabric
 from torch import nn
 
 from emomc.compressed import CompressedNetworks, Quantizer
-from emomc.evaluation import tensor_digest
+from emomc.evaluation import SMALLER_BATCHES, tensor_digest
 from emomc.genotype import Genotype
 from emomc.layer_inputs import InputStore, measure_inputs
 from emomc.library import Library
 from emomc.lightning_modules.data import load_some
+from emomc.memory import memory_for
 from emomc.quantization import UNCOMPRESSED_BITS
 from emomc.resident import ResidentBatches
 
@@ -46,11 +47,12 @@ def calibrate(
     missing = [percent for percent in percents if not store.has(percent)] if fabric.is_global_zero else []
     if missing:
         networks = CompressedNetworks(library, network, Quantizer(), device=device)
-        batches = ResidentBatches(images.to(device), labels.to(device), library.manifest.evaluation_batch_size)
+        batch_size = library.manifest.evaluation_batch_size
+        batches = ResidentBatches(images.to(device), labels.to(device), batch_size)
         names = [layer.name for layer in library.manifest.layers]
         for percent in missing:
             whole = networks.load(Genotype(percent, (UNCOMPRESSED_BITS,) * len(networks.layers)))
-            with torch.no_grad():
+            with torch.no_grad(), memory_for(f"evaluating batches of {batch_size} images", SMALLER_BATCHES):
                 store.write(percent, measure_inputs(whole, names, (part for part, _ in batches)))
     fabric.barrier()
     return store

@@ -10,6 +10,10 @@ class UserError(ValueError):
     """
 
 
+class UserNote(UserWarning):
+    """Something the user should know of: one line, which the command line prints."""
+
+
 def require(holds: bool, expected: str, found: object) -> None:
     """Raise a UserError that says what was expected and what was found, unless the condition holds."""
     if not holds:

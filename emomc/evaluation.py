@@ -12,8 +12,12 @@ from emomc.compressed import CompressedNetworks
 from emomc.errors import UserError, is_whole, require
 from emomc.genotype import Genotype
 from emomc.lightning_modules.candidate import CandidateClassifier
+from emomc.memory import memory_for
 from emomc.resident import ResidentBlocks
 from emomc.trainers import ValidationTrainers
+
+SMALLER_BATCHES = "give the library a lower one with emomc-pretrain --evaluation_batch_size, what is measured is kept"
+"""What to do where the batches of an evaluation do not fit into memory."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,7 +104,8 @@ class CandidateEvaluator:
         self._blocks.begin(begun.seen, stoppable=needed > 0)
         self.networks.load(genotype)
         callbacks = [EarlyRejection(self._blocks, begun.most_correct - needed)] if needed else []
-        self._trainers.make(callbacks).validate(self._module, self._blocks, verbose=False)
+        with memory_for(f"evaluating batches of {self.batch_size} images", SMALLER_BATCHES):
+            self._trainers.make(callbacks).validate(self._module, self._blocks, verbose=False)
         if not self._module.finite:
             raise UserError(
                 f"expected finite class scores, found others at level {genotype.level} % with bits {genotype.bits}"

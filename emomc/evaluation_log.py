@@ -12,6 +12,7 @@ from typing import Any
 
 from emomc.errors import UserError, is_whole, require
 from emomc.evaluation import Evaluation
+from emomc.files import writing
 from emomc.genotype import Genotype
 from emomc.library import Library
 
@@ -64,12 +65,15 @@ class EvaluationLog:
         if lines:
             self._refuse_difference(path, lines[0])
             self._learn(path, lines)
+        self._path = path
         self._file = None
         if write:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = path.open("ab")
-            # What a killed process left of a line goes; a log without a whole line begins anew.
-            self._file.truncate(sum(len(line) + 1 for line in lines))
+            with writing(path):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                # Unbuffered, so that nothing waits to be written where it could not be.
+                self._file = path.open("ab", buffering=0)
+                # What a killed process left of a line goes; a log without a whole line begins anew.
+                self._file.truncate(sum(len(line) + 1 for line in lines))
             if not lines:
                 self._write(self._header)
 
@@ -106,9 +110,9 @@ class EvaluationLog:
     def _write(self, value: Mapping[str, Any]) -> None:
         if self._file is None:
             return
-        self._file.write(json.dumps(value, separators=(",", ":")).encode() + b"\n")
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        with writing(self._path):
+            self._file.write(json.dumps(value, separators=(",", ":")).encode() + b"\n")
+            os.fsync(self._file.fileno())
 
     def _learn(self, path: Path, lines: list[bytes]) -> None:
         if not lines or _parsed(path, 1, lines[0]) != self._header:

@@ -22,18 +22,55 @@ def whole_file(path: Path) -> Iterator[Path]:
 
     Args:
         path: the file to make or replace; its folder is made if it is missing.
+
+    Raises:
+        UserError: the file cannot be written; the disk may be full.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # The process number keeps two writers apart; a leftover of a killed one is overwritten or ignored.
+    # The process number keeps two writers apart, and tells what ``remove_leftovers`` may remove.
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield partial
+            with partial.open("rb") as written:
+                os.fsync(written.fileno())
+            partial.replace(path)
+            _flush_folder(path.parent)
+        finally:
+            # Nothing was begun where a folder of the path is a file.
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                partial.unlink()
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Say in one line for the user that a file or folder cannot be written in the block.
+
+    Raises:
+        UserError: the operating system refuses: no room, no permission, a file where a folder should be, ...
+    """
     try:
-        yield partial
-        with partial.open("rb") as written:
-            os.fsync(written.fileno())
-        partial.replace(path)
-        _flush_folder(path.parent)
-    finally:
-        partial.unlink(missing_ok=True)
+        yield
+    except OSError as error:
+        raise UserError(f"expected to write {path}, found: {error.strerror or error}") from error
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what writers that were killed began to write in a folder and below."""
+    for partial in folder.rglob(".*.partial"):
+        number = partial.name.split(".")[-2]
+        if number.isdecimal() and not _is_alive(int(number)):
+            partial.unlink(missing_ok=True)
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):
+        return True  # another user's, or no number of a process
+    return True
 
 
 def _flush_folder(folder: Path) -> None:
@@ -104,17 +141,20 @@ def folder_lock(folder: Path) -> Iterator[None]:
     The lock is the operating system's, so it ends with the process that holds it, however that ends.
 
     Raises:
-        UserError: another process holds the lock; its number is named.
+        UserError: another process holds the lock; its number is named. Or the folder cannot be written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("a+", encoding="utf-8") as file:
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / ".lock").open("a+", encoding="utf-8")
+    with lock as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             file.seek(0)
             holder = file.read().strip() or "unknown"
             raise UserError(f"expected {folder} to be free, found it in use by process {holder}") from None
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
+        with writing(folder):
+            file.truncate(0)
+            file.write(str(os.getpid()))
+            file.flush()
         yield

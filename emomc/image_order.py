@@ -13,10 +13,11 @@ from torch import Tensor, nn
 
 from emomc.compressed import CompressedNetworks, Quantizer
 from emomc.errors import UserError, is_whole
-from emomc.evaluation import tensor_digest
+from emomc.evaluation import SMALLER_BATCHES, tensor_digest
 from emomc.files import read_json, write_json
 from emomc.genotype import Genotype
 from emomc.library import Library
+from emomc.memory import memory_for
 from emomc.quantization import UNCOMPRESSED_BITS
 from emomc.resident import ResidentBatches
 
@@ -74,12 +75,14 @@ def _read_order(path: Path, digest: str) -> list[int] | None:
 def _count_misses(library: Library, network: nn.Module, images: Tensor, labels: Tensor, device: torch.device) -> Tensor:
     """Return how many of the voting networks misclassify each image, (n,)."""
     networks = CompressedNetworks(library, network, Quantizer(), device=device)
-    batches = ResidentBatches(images.to(device), labels.to(device), library.manifest.evaluation_batch_size)
+    batch_size = library.manifest.evaluation_batch_size
+    batches = ResidentBatches(images.to(device), labels.to(device), batch_size)
     misses = torch.zeros(len(labels), dtype=torch.int64)
     percents = library.percents
     voters = sorted({percents[round(i)] for i in np.linspace(0, len(percents) - 1, min(_LEVELS, len(percents)))})
     for percent in voters:
         for bits in _BITS:
             folded = networks.load(Genotype(percent, (bits,) * len(networks.layers)))
-            misses += torch.cat([(folded(part).argmax(1) != label).cpu() for part, label in batches])
+            with memory_for(f"evaluating batches of {batch_size} images", SMALLER_BATCHES):
+                misses += torch.cat([(folded(part).argmax(1) != label).cpu() for part, label in batches])
     return misses

@@ -8,6 +8,8 @@ import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
 
+from pytorch_lightning.utilities.exceptions import SIGTERMException
+
 
 @contextlib.contextmanager
 def deferred_interrupt() -> Iterator[Callable[[], bool]]:
@@ -28,6 +30,26 @@ def deferred_interrupt() -> Iterator[Callable[[], bool]]:
         return
     before = signal.signal(signal.SIGINT, note)
     try:
-        yield pressed.is_set
+        with interrupts_of_trainers():
+            yield pressed.is_set
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+@contextlib.contextmanager
+def interrupts_of_trainers() -> Iterator[None]:
+    """Let Ctrl-C in a Trainer come out of the block as KeyboardInterrupt, and a kill as the end of a killed process.
+
+    A Trainer makes an exit with status 1 of the first, and with status 0, as if all were done, of the second (SIGTERM).
+    """
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    except SIGTERMException:
+        raise SystemExit(128 + signal.SIGTERM) from None
+    except SystemExit as end:
+        if not isinstance(end.__context__, KeyboardInterrupt):
+            raise
+        # The Trainer may have left further ones ignored.
+        signal.signal(signal.SIGINT, before)
+        raise KeyboardInterrupt from None

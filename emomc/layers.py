@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
-from emomc.errors import UserError, is_whole, require
+from emomc.errors import UserError, UserNote, is_whole, require
 
 Pair = tuple[int, int]
 
@@ -86,7 +86,7 @@ class LayerShape:
         return cls(**{**values, **sizes, "calls": calls})
 
 
-class NetworkWarning(UserWarning):
+class NetworkWarning(UserNote):
     """Something in a user's network that is left as it is."""
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import torch
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from emomc.errors import UserError, is_whole, require
+from emomc.errors import UserError, UserNote, is_whole, require
 from emomc.files import read_json, sha256_of_file, whole_file, write_json
 from emomc.layers import LayerShape
 from emomc.user_code import first_line
@@ -110,11 +111,9 @@ class Manifest:
         require(named, "at least 2 names of classes as class_names", self.class_names)
         for key in ("mean", "std"):
             values = getattr(self, key)
-            numbers = values is None or (len(values), {*map(type, values)} - {int, float}) == (
-                self.input_shape[0],
-                set(),
-            )
-            require(numbers, f"a number for each channel as {key}", values)
+            channels = values is None or len(values) == self.input_shape[0]
+            numbers = all(isinstance(value, (int, float)) for value in values or ())
+            require(channels and numbers, f"a number for each channel as {key}", values)
         batch_size = self.evaluation_batch_size
         require(is_whole(batch_size), "an evaluation_batch_size of at least 1", batch_size)
         percents = [record.percent for record in self.levels]
@@ -233,6 +232,17 @@ class Library:
         self.manifest = dataclasses.replace(self.manifest, levels=tuple(levels))
         self._write_manifest()
         return record
+
+    def change_evaluation_batch_size(self, batch_size: int) -> None:
+        """Let later evaluations take so many images at once; those made before keep what they were made with."""
+        warnings.warn(
+            f"evaluations of {self.path} take batches of {batch_size} images from now on, not of "
+            f"{self.manifest.evaluation_batch_size}",
+            UserNote,
+            stacklevel=2,
+        )
+        self.manifest = dataclasses.replace(self.manifest, evaluation_batch_size=batch_size)
+        self._write_manifest()
 
     def check_file(self, percent: int) -> Path:
         """Return the file of a level if it is the one that the manifest names.

@@ -20,5 +20,5 @@ def lightning_refusals() -> Iterator[None]:
     """
     try:
         yield
-    except (TypeError, ValueError, RuntimeError, MisconfigurationException) as error:
+    except (ImportError, TypeError, ValueError, RuntimeError, MisconfigurationException) as error:
         raise UserError(f"expected settings that Lightning takes, found that it says: {first_line(error)}") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import dataclasses
 import fnmatch
 import shutil
@@ -24,21 +25,38 @@ from torch.utils.tensorboard.writer import SummaryWriter
 from emomc.callbacks.epoch_seed import EpochSeed, derive_seed
 from emomc.callbacks.pareto_checkpoint import ParetoCheckpoint
 from emomc.callbacks.pruning_schedule import PruningSchedule
+from emomc.checkpoint_io import WholeCheckpointIO
 from emomc.errors import UserError
-from emomc.files import existing_file, folder_lock, read_json, sha256_of_file, write_json
+from emomc.files import existing_file, folder_lock, read_json, remove_leftovers, sha256_of_file, write_json
+from emomc.interrupt import interrupts_of_trainers
 from emomc.layers import LayerShape, NetworkTrace, NetworkWarning, trace_network
 from emomc.library import DENSE, MANIFEST, Library, Manifest
 from emomc.library_figure import library_figure
 from emomc.lightning_modules.classifier import Classifier
-from emomc.lightning_modules.data import DataConfig, DataFacts, build_data, data_source_sha256, describe_data
+from emomc.lightning_modules.data import (
+    DataConfig,
+    DataFacts,
+    ImageDataModule,
+    Split,
+    build_data,
+    data_source_sha256,
+    describe_data,
+    load_some,
+)
 from emomc.lightning_modules.pre_pruning import PrePruningClassifier
 from emomc.lightning_refusals import lightning_refusals
+from emomc.memory import memory_for
 from emomc.networks import build_network, network_source_sha256
 from emomc.preparation_config import PreparationConfig
+from emomc.user_code import first_line
 from emomc.weights import load_weights
 
 CHECKPOINT = "last.ckpt"
 FRONT_STATE = "checkpoints/front.json"
+
+# What a network and its data are tried with before anything is written.
+_TRIED_SPLITS: tuple[Split, ...] = ("train", "validation")
+_TRIED_IMAGES = 64
 
 # Fields of a DataConfig that do not change which images there are.
 _WHERE_DATA_LIES = ("data_dir", "cache", "num_workers")
@@ -80,6 +98,7 @@ class Devices:
             "enable_model_summary": False,
             "enable_progress_bar": enable_progress_bar,
             "num_sanity_val_steps": 0,
+            "plugins": [WholeCheckpointIO()],
             # A level of a small network is over after a dozen steps.
             "log_every_n_steps": 5,
         }
@@ -132,11 +151,15 @@ def prepare_library(
         )
     trace = trace_network(network, facts.input_shape)
     manifest = _manifest(config, data_config, facts, trace)
+    if not (folder / "library" / MANIFEST).exists():
+        _try_out(network, data)
     for note in trace.notes():
         warnings.warn(note, NetworkWarning, stacklevel=2)
     # Of several processes that train together the first keeps the folder; Lightning starts the others.
     first = getattr(rank_zero_only, "rank", 0) == 0
-    with folder_lock(folder) if first else contextlib.nullcontext():
+    with folder_lock(folder) if first else contextlib.nullcontext(), interrupts_of_trainers():
+        if first:
+            remove_leftovers(folder)
         if overwrite and first:
             for part in ("library", "checkpoints", "logs"):
                 shutil.rmtree(folder / part, ignore_errors=True)
@@ -148,6 +171,30 @@ def prepare_library(
         if first:
             _log_library(library, folder)
     return library
+
+
+def _try_out(network: nn.Module, data: pl.LightningDataModule) -> None:
+    """Run some images through the network before anything is written.
+
+    Raises:
+        UserError: images cannot be loaded, or the network fails on one or gives scores that are no finite numbers.
+    """
+    if isinstance(data, ImageDataModule):
+        data.load_resident()
+    name = type(network).__name__
+    tried = copy.deepcopy(network).eval()
+    for split in _TRIED_SPLITS:
+        images, _ = load_some(data, split, _TRIED_IMAGES)
+        try:
+            with torch.no_grad():
+                scores = tried(images[:1])
+        except Exception as error:
+            raise UserError(
+                f"expected a network that takes {split} images of shape {tuple(images.shape[1:])}, found that {name} "
+                f"fails on one: {first_line(error)}"
+            ) from error
+        if not scores.is_floating_point() or not bool(scores.isfinite().all()):
+            raise UserError(f"expected finite class scores from {name}, found {scores.dtype} {scores[0].tolist()}")
 
 
 class _StageOne:
@@ -245,9 +292,9 @@ class _StageOne:
     def _fit(self, trainer: pl.Trainer, module: pl.LightningModule, stage: str) -> None:
         if trainer.max_epochs:
             checkpoint = self.folder / "checkpoints" / stage.replace(" ", "_") / CHECKPOINT
-            trainer.fit(
-                module, datamodule=self.data, ckpt_path=checkpoint if checkpoint.exists() else None, weights_only=True
-            )
+            begun = checkpoint if checkpoint.exists() else None
+            with self._memory():
+                trainer.fit(module, datamodule=self.data, ckpt_path=begun, weights_only=True)
             if trainer.interrupted:
                 raise KeyboardInterrupt
 
@@ -255,7 +302,8 @@ class _StageOne:
         self, percent: int, trainer: pl.Trainer, module: pl.LightningModule, masks: Mapping[str, Tensor], epochs: int
     ) -> None:
         """Validate what was trained, write it into the library, and drop its checkpoint."""
-        accuracy = trainer.validate(module, datamodule=self.data, verbose=False)[0]["val/accuracy"]
+        with self._memory():
+            accuracy = trainer.validate(module, datamodule=self.data, verbose=False)[0]["val/accuracy"]
         if trainer.is_global_zero:
             state = self.network.state_dict()
             self.library.add_level(percent, state, masks, validation_accuracy=accuracy, epochs=epochs)
@@ -265,6 +313,10 @@ class _StageOne:
                 write_json(self.folder / FRONT_STATE, self.front.state_dict())
         trainer.strategy.barrier()
         self.library.reread()
+
+    def _memory(self) -> contextlib.AbstractContextManager[None]:
+        size = self.library.manifest.data["batch_size"]
+        return memory_for(f"training with batches of {size} images", "lower --batch_size")
 
     def _weight(self, layer: str) -> Tensor:
         return self.network.get_parameter(f"{layer}.weight")
@@ -309,7 +361,8 @@ def _manifest(config: PreparationConfig, data: DataConfig, facts: DataFacts, tra
     settings = dataclasses.asdict(config)
     # The levels say for themselves which bounds they were made with, so levels can be added to a library.
     bounds = ("pre_prune_upper_bound", "pre_prune_lower_bound", "pre_prune_step")
-    for name in (*bounds, "network", "network_args", "keep_front"):
+    # How many images an evaluation takes at once can be changed later; the manifest has it for itself.
+    for name in (*bounds, "network", "network_args", "keep_front", "evaluation_batch_size"):
         del settings[name]
     if config.weights is not None:
         settings["weights"] = sha256_of_file(existing_file(Path(config.weights), "trained weights"))
@@ -342,14 +395,22 @@ def _excluded(layers: Sequence[LayerShape], patterns: Sequence[str]) -> tuple[st
 
 
 def _open_or_create(path: Path, manifest: Manifest) -> Library:
-    """Open the library if it was made with the same settings; make it if there is none."""
+    """Open the library if it was made with the same settings; make it if there is none, or nothing in it."""
     if not (path / MANIFEST).exists():
         return Library.create(path, manifest)
     library = Library.open(path)
+    if not library.percents and not any((path.parent / "checkpoints").glob(f"*/{CHECKPOINT}")):
+        return Library.create(path, manifest)
+    if library.manifest.evaluation_batch_size != manifest.evaluation_batch_size:
+        library.change_evaluation_batch_size(manifest.evaluation_batch_size)
     for field in dataclasses.fields(Manifest):
         found, asked = getattr(library.manifest, field.name), getattr(manifest, field.name)
         if field.name == "data":
+            # A library that was made before a setting came up has its default.
+            found, asked = ({**dataclasses.asdict(DataConfig()), **part} for part in (found, asked))
             found, asked = ({key: part[key] for key in part if key not in _WHERE_DATA_LIES} for part in (found, asked))
+        if field.name == "settings":
+            found = {key: value for key, value in found.items() if key != "evaluation_batch_size"}
         if field.name != "levels" and found != asked:
             raise UserError(
                 f"expected the library {path} to be made with {_difference(field.name, asked, found)}: "

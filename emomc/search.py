@@ -18,6 +18,7 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from emomc.activations import FULL_BITS
+from emomc.calibration import FOLDER as CALIBRATION
 from emomc.calibration import calibrate
 from emomc.compressed import CompressedNetworks, Quantizer
 from emomc.costing import CostModel, uncompressed_genotype
@@ -25,7 +26,7 @@ from emomc.errors import UserError
 from emomc.evaluation import CandidateEvaluator, Evaluation, tensor_digest
 from emomc.evaluation_log import LOG, EvaluationLog
 from emomc.evolution import Evolution
-from emomc.files import folder_lock, read_json, write_json
+from emomc.files import folder_lock, read_json, remove_leftovers, write_json
 from emomc.finetuning import Finetuning, finetune_front
 from emomc.genotype import Genotype, SearchSpace
 from emomc.hardware import load_hardware
@@ -147,6 +148,7 @@ def run_search(
             if finetuning and search.finished:
                 search.finished = finetune_front(search, evaluator, data, finetuning, conditions, fabric, loop.stop)
             loop.test(_evaluator(networks, *load_split(data, "test"), config))
+            search.interrupted = interrupted()
             _tell(observers, "on_search_end", search)
         fabric.barrier()
     return search
@@ -405,6 +407,9 @@ def _search_folder(search: Search, fabric: Fabric, *, overwrite: bool) -> Iterat
         yield
         return
     with folder_lock(search.folder):
+        library = search.library.path
+        for folder in (search.folder, library, library.parent / CALIBRATION):
+            remove_leftovers(folder)
         settings = json.loads(json.dumps(dataclasses.asdict(search.config)))
         if overwrite:
             for file in search.folder.iterdir():

@@ -92,6 +92,8 @@ class Search:
         self.generation = 0
         self.finished = False
         """Whether the search came to its end: the last generation, or a plateau of the hypervolume."""
+        self.interrupted = False
+        """Whether Ctrl-C ended it."""
         self.tally = Tally()
         self.candidates: list[Candidate] = []
         self.tuned: list[TunedPoint] = []

@@ -140,7 +140,7 @@ def _load_file(path: Path, what: str) -> ModuleType:
     try:
         with _importable(file.parent):
             spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         del sys.modules[name]
         raise UserError(f"expected {what} in {path}, found that running it fails: {first_line(error)}") from error
     return module
@@ -150,7 +150,7 @@ def _import(name: str, what: str) -> ModuleType:
     try:
         with _importable(Path.cwd()):
             return importlib.import_module(name)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise UserError(
             f"expected {what} in the module {name}, found that importing it fails: {first_line(error)}"
         ) from error

@@ -13,6 +13,9 @@ from torch import Tensor, nn
 from torch.optim import lr_scheduler
 from torchmetrics.classification import MulticlassAccuracy
 
+from emomc.errors import UserError
+from emomc.lightning_modules.data import check_batch, check_labels
+
 Batch = tuple[Tensor, Tensor]
 OptimizerName = Literal["sgd", "adam", "adamw"]
 ScheduleName = Literal["one_cycle", "cosine", "halving"]
@@ -55,7 +58,9 @@ class Classifier(pl.LightningModule):
         memory_format = torch.channels_last if recipe.channels_last else torch.contiguous_format
         self.network = network.to(memory_format=memory_format)
         self.recipe = recipe
+        self.num_classes = num_classes
         self._memory_format = memory_format
+        self._finite = torch.ones((), dtype=torch.bool)
         self._loss = nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing)
         # The default average of torchmetrics is over classes; accuracy here is over images.
         self.val_accuracy = MulticlassAccuracy(num_classes, average="micro")
@@ -66,20 +71,48 @@ class Classifier(pl.LightningModule):
         scores: Tensor = self.network(images.contiguous(memory_format=self._memory_format))
         return scores
 
+    def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """Refuse labels that name no class while they lie in main memory; a GPU would end the process over them.
+
+        Raises:
+            UserError: a label is outside 0..num_classes-1.
+        """
+        labels = batch[1] if isinstance(batch, (tuple, list)) and len(batch) == 2 else None
+        if isinstance(labels, Tensor) and len(labels) and not labels.is_floating_point():
+            check_labels(labels, self.num_classes, "train" if self.trainer.training else "validation")
+        return batch
+
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         """Return the loss of one batch of (images, labels)."""
-        images, labels = batch
+        images, labels = check_batch(batch, "train")
         loss: Tensor = self._loss(self(images), labels)
         self.log("train/loss", loss, prog_bar=True)
         return loss
 
+    def on_validation_epoch_start(self) -> None:
+        """Expect finite scores."""
+        self._finite = torch.ones((), dtype=torch.bool, device=self.device)
+
     def validation_step(self, batch: Batch, batch_index: int) -> None:
         """Add one batch to the validation accuracy."""
-        images, labels = batch
+        images, labels = check_batch(batch, "validation")
         scores = self(images)
+        self._finite &= scores.isfinite().all()
         self.val_accuracy(scores, labels)
         self.log("val/loss", nn.functional.cross_entropy(scores, labels), sync_dist=True)
         self.log("val/accuracy", self.val_accuracy, prog_bar=True)
+
+    def on_validation_epoch_end(self) -> None:
+        """End a training that went astray, before it is kept.
+
+        Raises:
+            UserError: a score was not finite.
+        """
+        if not self._finite:
+            raise UserError(
+                f"expected finite class scores after epoch {self.current_epoch + 1}, found a NaN or an infinity: "
+                f"a lower learning rate may help"
+            )
 
     def test_step(self, batch: Batch, batch_index: int) -> None:
         """Add one batch to the test accuracy."""

@@ -14,7 +14,7 @@ from emomc.errors import UserError
 from emomc.lightning_modules.data_config import DataConfig
 from emomc.lightning_modules.datasets import FOLDER_PREFIX
 from emomc.lightning_modules.image_data import ImageDataModule, Split
-from emomc.user_code import call_with, load_object, names_user_code, source_sha256
+from emomc.user_code import call_with, first_line, load_object, names_user_code, source_sha256
 
 __all__ = [
     "DataConfig",
@@ -22,6 +22,8 @@ __all__ = [
     "ImageDataModule",
     "Split",
     "build_data",
+    "check_batch",
+    "check_labels",
     "data_source_sha256",
     "describe_data",
     "load_some",
@@ -178,13 +180,22 @@ def load_some(data_module: LightningDataModule, split: Split, count: int) -> tup
     return images, labels
 
 
-def _check_split(images: Tensor, labels: Tensor, num_classes: int, split: Split) -> None:
-    if not len(labels):
-        raise _no_images(split)
+def check_labels(labels: Tensor, num_classes: int, split: Split) -> None:
+    """Check that labels, of which there is at least one, name classes.
+
+    Raises:
+        UserError: a label is outside 0..num_classes-1.
+    """
     low, high = int(labels.min()), int(labels.max())
     if low < 0 or high >= num_classes:
         found = low if low < 0 else high
         raise UserError(f"expected {split} labels in 0..{num_classes - 1}, found {found}")
+
+
+def _check_split(images: Tensor, labels: Tensor, num_classes: int, split: Split) -> None:
+    if not len(labels):
+        raise _no_images(split)
+    check_labels(labels, num_classes, split)
     finite = torch.isfinite(images).flatten(1).all(1)
     if not bool(finite.all()):
         first = int((~finite).nonzero()[0])
@@ -206,13 +217,24 @@ def _batches(data_module: LightningDataModule, split: Split) -> Iterable[tuple[T
         "validation": data_module.val_dataloader,
         "test": data_module.test_dataloader,
     }
-    data_module.prepare_data()
-    data_module.setup("test" if split == "test" else "fit")
-    for batch in make[split]():
-        yield _checked(data_module.on_after_batch_transfer(batch, 0), split)
+    try:
+        data_module.prepare_data()
+        data_module.setup("test" if split == "test" else "fit")
+        for batch in make[split]():
+            yield check_batch(data_module.on_after_batch_transfer(batch, 0), split)
+    except UserError:
+        raise
+    except Exception as error:
+        name = type(data_module).__name__
+        raise UserError(f"expected {split} batches of {name}, found that it fails: {first_line(error)}") from error
 
 
-def _checked(batch: Any, split: Split) -> tuple[Tensor, Tensor]:
+def check_batch(batch: Any, split: Split) -> tuple[Tensor, Tensor]:
+    """Return the images, float (n, channels, height, width), and the labels, integers (n,), of a batch.
+
+    Raises:
+        UserError: the batch is of another form.
+    """
     if not isinstance(batch, (tuple, list)) or len(batch) != 2 or not all(isinstance(part, Tensor) for part in batch):
         raise UserError(f"expected {split} batches of two tensors, images and labels, found {_form(batch)}")
     images, labels = batch

@@ -33,6 +33,9 @@ class DataConfig:
     augment: bool = True
     """Shift training images at random by up to an eighth of their width (grey images a sixteenth), and mirror colour
     images at random."""
+    skip_unreadable: bool = False
+    """Leave out image files that cannot be decoded, and say how many; each is decoded once at the start to find them.
+    Without it the first one is an error."""
     cache: Literal["auto", "always", "never"] = "auto"
     """Decode all images once and keep them in memory: always, never (stream them), or if they take below 4 GiB."""
     num_workers: int = 0

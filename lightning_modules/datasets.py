@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import fcntl
+import warnings
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -14,9 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from emomc.errors import UserError
+from emomc.errors import UserError, UserNote
 from emomc.lightning_modules.data_config import DataConfig
-from emomc.lightning_modules.images import ArrayImages, FileImages, Images, fit_to, in_threads, read_header
+from emomc.lightning_modules.images import ArrayImages, FileImages, Images, fit_to, in_threads, is_readable, read_header
 from emomc.user_code import first_line
 
 FOLDER_PREFIX = "imagefolder:"
@@ -54,7 +55,8 @@ def load_dataset(config: DataConfig) -> ImageDataset:
         UserError: there is no such dataset, it cannot be downloaded, or a folder does not hold the images it should.
     """
     if config.dataset.startswith(FOLDER_PREFIX):
-        return _image_folder(Path(config.dataset.removeprefix(FOLDER_PREFIX)), config.image_size)
+        folder = Path(config.dataset.removeprefix(FOLDER_PREFIX))
+        return _image_folder(folder, config.image_size, skip_unreadable=config.skip_unreadable)
     loaders = {"digits": _digits, "mnist": _mnist, "cifar10": _cifar10}
     if config.dataset not in loaders:
         raise UserError(
@@ -161,7 +163,7 @@ def _fetched(dataset: Callable[..., Any], config: DataConfig, train: bool, name:
         ) from error
 
 
-def _image_folder(folder: Path, image_size: int | None) -> ImageDataset:
+def _image_folder(folder: Path, image_size: int | None, *, skip_unreadable: bool) -> ImageDataset:
     class_names = _classes(folder / "train")
     in_test = _classes(folder / "test")
     for missing, where in ((set(class_names) - set(in_test), "test"), (set(in_test) - set(class_names), "train")):
@@ -171,6 +173,8 @@ def _image_folder(folder: Path, image_size: int | None) -> ImageDataset:
                 f"{', '.join(sorted(missing))} in {where}"
             )
     files = {part: [_files(folder / part / name) for name in class_names] for part in ("train", "test")}
+    if skip_unreadable:
+        files = {part: [_readable(of_class) for of_class in files[part]] for part in files}
     paths = {part: [path for of_class in files[part] for path in of_class] for part in files}
     shape = _common_shape(folder, paths["train"] + paths["test"], image_size)
     parts = []
@@ -198,6 +202,22 @@ def _files(folder: Path) -> list[Path]:
     if not files:
         raise UserError(f"expected images in {folder}, found none")
     return files
+
+
+def _readable(paths: list[Path]) -> list[Path]:
+    """Leave out the files of a class that cannot be decoded, and say so.
+
+    Raises:
+        UserError: none is left.
+    """
+    readable = in_threads(is_readable, paths)
+    broken = [path for path, good in zip(paths, readable, strict=True) if not good]
+    if len(broken) == len(paths):
+        raise UserError(f"expected images in {paths[0].parent}, found none that can be decoded")
+    if broken:
+        note = f"left out images that cannot be decoded: {len(broken)} in {broken[0].parent}, such as {broken[0].name}"
+        warnings.warn(note, UserNote, stacklevel=2)
+    return [path for path, good in zip(paths, readable, strict=True) if good]
 
 
 def _common_shape(folder: Path, paths: list[Path], image_size: int | None) -> tuple[int, int, int]:

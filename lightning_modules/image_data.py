@@ -130,6 +130,16 @@ class ImageDataModule(LightningDataModule):
         mean = torch.tensor(self.mean, device=images.device).view(-1, 1, 1)
         return images * (1 / (255 * std)) - mean / std
 
+    def load_resident(self) -> None:
+        """Decode now what training holds in memory, so that an image that cannot be decoded is found first.
+
+        Raises:
+            UserError: an image cannot be decoded; it is named.
+        """
+        if self.is_resident:
+            for split in ("train", "validation"):
+                self._images(split)  # type: ignore[arg-type]
+
     def load_split(self, split: Split) -> tuple[Tensor, Tensor]:
         """Return all images of a split, normalised, float32, shape (n, c, h, w), and their int64 labels."""
         labels = self._images(split).labels

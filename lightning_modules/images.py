@@ -136,6 +136,17 @@ def read_header(path: Path) -> tuple[int, int, int]:
     return (1 if mode in GREY_MODES else 3), height, width
 
 
+def is_readable(path: Path) -> bool:
+    """Say whether all of an image file can be decoded."""
+    try:
+        read_header(path)
+        with Image.open(path) as image:
+            image.load()
+    except (UserError, OSError, ValueError):
+        return False
+    return True
+
+
 def unreadable(path: Path, error: Exception) -> UserError:
     """Return the error for a file that cannot be decoded."""
     return UserError(f"expected an image in {path}, found a file that cannot be decoded: {str(error).splitlines()[0]}")

@@ -15,9 +15,8 @@ from typing import Any
 import yaml
 from jsonargparse import ActionConfigFile, ArgumentParser, Namespace, set_parsing_settings
 
-from emomc.errors import UserError
+from emomc.errors import UserError, UserNote
 from emomc.fields import parse_yaml, read_yaml
-from emomc.layers import NetworkWarning
 from emomc.quiet import quiet_lightning
 
 SECTIONS = ("pretrain", "search", "export")
@@ -65,7 +64,9 @@ def run_command(
         print(f"{parser.prog}: error: {_one_line(str(error))}", file=sys.stderr)
         return 2
     except OSError as error:
-        print(f"{parser.prog}: error: {_one_line(str(error))}", file=sys.stderr)
+        print(
+            f"{parser.prog}: error: expected files to read and write, found: {_one_line(str(error))}", file=sys.stderr
+        )
         return 2
     except KeyboardInterrupt:
         print(f"{parser.prog}: interrupted; the same command goes on from here", file=sys.stderr)
@@ -77,7 +78,7 @@ def _warn_in_one_line(command: str, otherwise: Callable[..., None]) -> Callable[
     """Return a way to show warnings: those meant for the user in one line, others as before."""
 
     def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
-        if issubclass(category, NetworkWarning):
+        if issubclass(category, UserNote):
             print(f"{command}: warning: {message}", file=sys.stderr)
         else:
             otherwise(message, category, *place, **more)
@@ -135,7 +136,8 @@ def _section_text(name: str, section: str) -> str:
 
 
 def _one_line(text: str) -> str:
-    return " ".join(text.split())
+    # A worker process of a loader hands its error on behind a traceback.
+    return " ".join(text.rsplit("UserError: ", 1)[-1].split())
 
 
 def stdout_is_terminal() -> bool:

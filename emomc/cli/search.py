@@ -141,6 +141,8 @@ def _run(arguments: Namespace) -> None:
             _show_result(search, pick)
         if arguments.layers is not None:
             _report_layers(search, arguments.layers, pick, quiet=arguments.quiet)
+    if search.interrupted:
+        raise KeyboardInterrupt
 
 
 def _callbacks(*, quiet: bool) -> list[SearchCallback]:
@@ -166,7 +168,7 @@ def _show_result(search: Search, pick: Pick) -> None:
     console = Console(width=None if stdout_is_terminal() else 100, highlight=False)
     console.print(front_table(search))
     front = search.front
-    if not search.finished:
+    if not search.finished and not search.interrupted:
         console.print("Stopped before the last generation; the same command goes on from here.")
     if front and front[0].violation:
         console.print("No candidate meets the constraints; the points above exceed them least.")

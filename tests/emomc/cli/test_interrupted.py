@@ -1,0 +1,101 @@
+"""Ctrl-C in a real process at any stage: status 130, one line, and the same command goes on."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+import pytest
+
+from emomc.front_file import read_front
+from emomc.library import Library
+
+CODE = "import sys; from emomc.cli.{command} import main; sys.exit(main())"
+SECONDS = 60
+
+
+def start(command: str, *arguments: object) -> subprocess.Popen[str]:
+    words = [sys.executable, "-c", CODE.format(command=command), *map(str, arguments), "--accelerator", "cpu"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(words, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+
+
+def wait_until(process: subprocess.Popen[str], reached: Callable[[], bool]) -> None:
+    """Wait until a process has come so far."""
+    end = time.monotonic() + SECONDS
+    while not reached():
+        assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def interrupt_once(process: subprocess.Popen[str], reached: Callable[[], bool], presses: int = 1) -> str:
+    """Press Ctrl-C as soon as a process has come so far; return what it said."""
+    wait_until(process, reached)
+    for _ in range(presses):
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.05)
+    said = process.communicate(timeout=SECONDS)[1]
+    assert process.returncode == 130, said
+    return said
+
+
+pytestmark = pytest.mark.slow
+
+TRAINING = ("--pre_train_epochs", 6, "--pre_prune_epochs", 4, "--pre_prune_step", 30)
+
+
+@pytest.mark.parametrize("stage", ["the first epoch", "an epoch of the dense network", "an epoch of a level"])
+def test_pretrain(tmp_path, stage):
+    run = tmp_path / "run"
+    reached = {
+        "the first epoch": lambda: any((run / "logs" / "dense").glob("*tfevents*")),
+        "an epoch of the dense network": (run / "checkpoints" / "dense" / "last.ckpt").exists,
+        "an epoch of a level": (run / "checkpoints" / "level_080" / "last.ckpt").exists,
+    }[stage]
+    said = interrupt_once(start("pretrain", *TRAINING, "--output", run), reached)
+    assert said == "emomc-pretrain: interrupted; the same command goes on from here\n"
+    again = start("pretrain", *TRAINING, "--output", run)
+    assert again.wait(timeout=SECONDS) == 0, again.stderr.read()
+    assert Library.open(run / "library").percents == (100, 80, 50, 20)
+
+
+def test_pretrain_that_is_ended_by_a_scheduler(tmp_path):
+    run = tmp_path / "run"
+    process = start("pretrain", *TRAINING, "--output", run)
+    wait_until(process, (run / "checkpoints" / "dense" / "last.ckpt").exists)
+    process.send_signal(signal.SIGTERM)
+    said = process.communicate(timeout=SECONDS)[1]
+    assert process.returncode in (-signal.SIGTERM, 128 + signal.SIGTERM), said
+    assert "Traceback" not in said
+
+
+@pytest.mark.parametrize("presses", [1, 2])
+def test_search(library, presses):
+    folder = library.path.parent / "search" / "s"
+    arguments = ("--library", library.path, "--name", "s", "--population_size", 6, "--number_generations", 12)
+    log = folder / "evaluations.jsonl"
+    process = start("search", *arguments)
+    said = interrupt_once(process, lambda: log.exists() and log.read_bytes().count(b"\n") > 9, presses)
+    assert said == "emomc-search: interrupted; the same command goes on from here\n"
+    if presses == 1:
+        assert read_front(folder)["finished"] is False
+    measured = log.read_bytes()
+    again = start("search", *arguments[:-1], 2)
+    # Settings of another search: the state stands as it was.
+    assert again.wait(timeout=SECONDS) == 2
+    again = start("search", *arguments)
+    assert again.wait(timeout=SECONDS) == 0, again.stderr.read()
+    assert log.read_bytes().startswith(measured)
+    assert read_front(folder)["finished"] is True
+
+
+def test_search_while_it_prepares(library):
+    calibration = library.path.parent / "calibration"
+    process = start("search", "--library", library.path, "--name", "s")
+    said = interrupt_once(process, lambda: any(calibration.glob("*/*")))
+    assert said == "emomc-search: interrupted; the same command goes on from here\n"
