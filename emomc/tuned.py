@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 
 import safetensors
@@ -38,7 +39,8 @@ def write_tuned(path: Path, tuned: TunedNetwork) -> None:
     tensors = {_REST + name: tensor for name, tensor in tuned.rest.items()}
     for name, layer in tuned.layers.items():
         tensors |= {_CODES + name: layer.codes, _SCALE + name: layer.scale}
-    bits = {name: str(layer.bits) for name, layer in tuned.layers.items()}
+    # In one entry: safetensors writes several in another order each time.
+    bits = {"bits": json.dumps({name: layer.bits for name, layer in tuned.layers.items()}, sort_keys=True)}
     with whole_file(path) as partial:
         partial.write_bytes(save({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, metadata=bits))
 
@@ -52,10 +54,10 @@ def read_tuned(path: Path, device: str = "cpu") -> TunedNetwork:
     existing_file(path, "fine-tuned weights")
     try:
         with safetensors.safe_open(path, framework="pt") as file:
-            bits = {name: int(value) for name, value in (file.metadata() or {}).items()}
+            bits = {str(name): int(value) for name, value in json.loads((file.metadata() or {})["bits"]).items()}
         tensors = load_file(path, device=device)
         layers = {name: QuantizedTensor(tensors[_CODES + name], tensors[_SCALE + name], bits[name]) for name in bits}
-    except (safetensors.SafetensorError, KeyError, ValueError) as error:
+    except (safetensors.SafetensorError, AttributeError, KeyError, TypeError, ValueError) as error:
         raise UserError(f"expected fine-tuned weights in {path}, found a file that cannot be read: {error}") from None
     rest = {key.removeprefix(_REST): tensor for key, tensor in tensors.items() if key.startswith(_REST)}
     return TunedNetwork(layers, rest)
