@@ -26,6 +26,7 @@ from emomc.callbacks.epoch_seed import EpochSeed, derive_seed
 from emomc.callbacks.pareto_checkpoint import ParetoCheckpoint
 from emomc.callbacks.pruning_schedule import PruningSchedule
 from emomc.checkpoint_io import WholeCheckpointIO
+from emomc.determinism import deterministic_algorithms
 from emomc.errors import UserError
 from emomc.files import existing_file, folder_lock, read_json, remove_leftovers, sha256_of_file, write_json
 from emomc.interrupt import interrupts_of_trainers
@@ -76,6 +77,8 @@ class Devices:
     """How devices work together: auto, ddp, ..."""
     precision: str = "32-true"
     """Arithmetic of the training, such as 32-true or bf16-mixed."""
+    deterministic: bool = False
+    """Same bits each time on a GPU too, where that is slower; on a CPU they are the same without."""
     trainer: dict[str, Any] = dataclasses.field(default_factory=dict)
     """Any other argument of Lightning's Trainer."""
 
@@ -165,9 +168,10 @@ def prepare_library(
                 shutil.rmtree(folder / part, ignore_errors=True)
         library = _open_or_create(folder / "library", manifest)
         stage_one = _StageOne(config, data, facts, trace, network, library, folder, devices, callbacks)
-        stage_one.make_dense()
-        for percent in config.levels:
-            stage_one.make_level(percent)
+        with deterministic_algorithms(devices.deterministic):
+            stage_one.make_dense()
+            for percent in config.levels:
+                stage_one.make_level(percent)
         if first:
             _log_library(library, folder)
     return library

@@ -22,6 +22,7 @@ from emomc.calibration import FOLDER as CALIBRATION
 from emomc.calibration import calibrate
 from emomc.compressed import CompressedNetworks, Quantizer
 from emomc.costing import CostModel, uncompressed_genotype
+from emomc.determinism import deterministic_algorithms
 from emomc.errors import UserError
 from emomc.evaluation import CandidateEvaluator, Evaluation, tensor_digest
 from emomc.evaluation_log import LOG, EvaluationLog
@@ -58,6 +59,7 @@ def run_search(
     early_rejection: bool = True,
     max_minutes: float | None = None,
     finetuning: Finetuning | None = None,
+    deterministic: bool = False,
     overwrite: bool = False,
 ) -> Search:
     """Search a library for the networks that trade accuracy against cost best.
@@ -77,6 +79,7 @@ def run_search(
         early_rejection: stop evaluating candidates that can no longer matter; the front is the same without.
         max_minutes: stop after so much time, as Ctrl-C does; the first process's clock decides for all.
         finetuning: how to tune the points of the final front, if at all; those that pay join it.
+        deterministic: same bits each time on a GPU too; on a CPU they are the same without.
         overwrite: begin anew where another search of that name was.
 
     Returns:
@@ -124,10 +127,16 @@ def run_search(
     search.inputs = inputs
     observers = callbacks if fabric.is_global_zero else ()
     images, labels = load_split(data, "validation")
-    with quiet_lightning(), _search_folder(search, fabric, overwrite=overwrite):
+    with (
+        quiet_lightning(),
+        deterministic_algorithms(deterministic),
+        _search_folder(search, fabric, overwrite=overwrite),
+    ):
         order = load_image_order(library, network, images, labels, fabric)
         evaluator = _evaluator(networks, images[order], labels[order], config)
         conditions = _conditions(evaluator, config, images[order], labels[order])
+        if deterministic:
+            conditions["deterministic"] = True
         log = EvaluationLog(
             search.folder / LOG,
             library,

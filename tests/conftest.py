@@ -39,12 +39,6 @@ TINY = {
 CPU = Devices(accelerator="cpu", devices=1)
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    """Leave out what other libraries say about themselves; pytest shows warnings in spite of ``quiet_lightning``."""
-    for message in ("isinstance.treespec, LeafSpec", "The number of training batches", "Checkpoint directory"):
-        config.addinivalue_line("filterwarnings", f"ignore:.*{message}")
-
-
 @pytest.fixture(scope="session", autouse=True)
 def one_thread() -> Iterator[None]:
     """Results and times depend on the number of threads."""

@@ -73,6 +73,14 @@ def build_parser() -> ArgumentParser:
         "--early_rejection", type=bool, default=True, help="Stop candidates that can no longer matter; same front."
     )
     parser.add_argument(
+        "--deterministic",
+        type=bool,
+        nargs="?",
+        const=True,
+        default=False,
+        help="Same bits each time on a GPU too, where that is slower; see docs/determinism.md.",
+    )
+    parser.add_argument(
         "--max_time",
         type=float | None,
         default=None,
@@ -134,6 +142,7 @@ def _run(arguments: Namespace) -> None:
         finetuning=Finetuning(arguments.finetune_epochs, arguments.finetune_learning_rate)
         if arguments.finetune_epochs
         else None,
+        deterministic=arguments.deterministic,
         overwrite=arguments.overwrite,
     )
     if fabric.is_global_zero:
