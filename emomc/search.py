@@ -104,7 +104,8 @@ def run_search(
         library.check_file(percent)
     narrow = config.activation_bits < FULL_BITS
     calibrated = narrow or config.bias_correction
-    inputs = calibrate(library, network, data, fabric, space.levels) if calibrated else None
+    with deterministic_algorithms(deterministic):
+        inputs = calibrate(library, network, data, fabric, space.levels) if calibrated else None
     folder = library.path.parent / "search" / name
     networks = CompressedNetworks(
         library,

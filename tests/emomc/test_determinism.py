@@ -66,7 +66,7 @@ def test_an_operation_that_cannot_be_deterministic_is_named():
     torch.use_deterministic_algorithms(True)
     try:
         with (
-            pytest.raises(UserError, match="put_ does not have .*Leave out --deterministic"),
+            pytest.raises(UserError, match=r"put_ does not have .*Leave out --deterministic"),
             deterministic_algorithms(),
         ):
             torch.zeros(3).put_(torch.tensor([0]), torch.tensor([1.0]), accumulate=False)
