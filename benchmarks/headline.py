@@ -56,7 +56,8 @@ def headline(results: Path) -> str:
 
 Means over seeds and dataflows or codings, by the paper's formulas. Hypervolume: of (error, cost / uncompressed) against
 (1, 1), on test images. Times less: of the cheapest network that loses at most {ALLOWED_LOSS_POINTS:g} points of
-validation accuracy against its own uncompressed one (32 bits, all weights)."""
+validation accuracy against its own uncompressed one (32 bits, all weights). Budgets below `full` cut epochs; the
+pages say whose, and by how much."""
 
 
 def _experiment(file: Path) -> list[list[str]]:

@@ -29,7 +29,12 @@ larger."""
 
 
 def write(
-    output: Path, experiment: str, budget: str, outcomes: Outcomes, settings: Mapping[str, Mapping[str, Any]]
+    output: Path,
+    experiment: str,
+    budget: str,
+    note: str,
+    outcomes: Outcomes,
+    settings: Mapping[str, Mapping[str, Any]],
 ) -> None:
     """Write the page, and beside it the table and a figure for each cost.
 
@@ -37,6 +42,7 @@ def write(
         output: the page's path.
         experiment: a key of ``paper.BUDGETS``.
         budget: its name.
+        note: what the budget cuts.
         outcomes: every search of every arm and seed.
         settings: arm -> its settings by name.
     """
@@ -50,7 +56,7 @@ def write(
         plt.close(figure)
     write_text(output.with_suffix(".csv"), csv_text([_row(experiment, title, budget, outcome) for outcome in outcomes]))
     sections = [
-        _head(experiment, title, budget, outcomes, arm["stage I: images_per_epoch"]),
+        _head(experiment, f"{title}, budget {budget}", note, outcomes, arm["stage I: images_per_epoch"]),
         _HYPERVOLUME,
         "### Validation\n\n" + _hypervolumes(outcomes, "validation"),
         "### Test\n\n" + _hypervolumes(outcomes, "test"),
@@ -71,7 +77,7 @@ def title_of(experiment: str, dataset: str, network_args: Mapping[str, Any]) -> 
     return f"{network}{width} on {DATASETS.get(dataset, jpeg)}"
 
 
-def _head(experiment: str, title: str, budget: str, outcomes: Outcomes, images_per_epoch: float) -> str:
+def _head(experiment: str, title: str, note: str, outcomes: Outcomes, images_per_epoch: float) -> str:
     share = "" if images_per_epoch == 1 else f", each of {100 * images_per_epoch:g} % of the training images"
     machines = "; ".join(sorted({outcome.work["machine"] for outcome in outcomes}))
     dates = sorted({outcome.work["date"] for outcome in outcomes})
@@ -80,13 +86,14 @@ def _head(experiment: str, title: str, budget: str, outcomes: Outcomes, images_p
         f"{arm} {one.dense_epochs} dense and {one.fine_tuning_epochs} over all levels"
         for arm, one in {outcome.arm: outcome for outcome in outcomes}.items()
     )
-    return f"""# The paper's experiment: {title}, budget {budget}
+    return f"""# The paper's experiment: {title}
 
 Made by `{command()}`; seeds {_joined(sorted({str(outcome.seed) for outcome in outcomes}))}; searched
 {" to ".join(sorted({dates[0], dates[-1]}))} on {machines}; {versions}.
 
 `reference` has the settings of the paper's published code (the shipped `{experiment}_reference.yaml`), `emomc` our own
 (`{experiment}.yaml`); the last section lists where they differ. Epochs: {epochs}{share}.
+{note}
 
 Both search the same 13 levels (80 to 20 % of the weights), are judged by the paper's formulas, and have the same split
 of the images. Uncompressed means 32 bits and all weights, energy under the same dataflow. Both arms stop candidates
