@@ -167,11 +167,13 @@ def _page(arguments: argparse.Namespace, outcomes: list[Outcome]) -> str:
     versions = ", ".join(f"{name} {value}" for name, value in outcomes[0].front["versions"].items())
     return f"""# From the reference to ours, one change at a time
 
-Made by `{command()}` on {datetime.date.today()}; {machine()}; {versions}. LeNet-5 on {outcomes[0].front["dataset"]},
-{images} validation images. Hypervolume of (error, energy / uncompressed) against (1, 1), X|Y, the paper's formulas; by
-the validation images, which the search sees, and by the test images, which the final front alone is run over. All rows
-prune the same dense network to the same 13 levels with {arguments.epochs} epochs a level (the reference: 32), and ask
-for {outcomes[0].work["asked"]} candidates. Seconds are of a machine that may have been shared.
+Made by `{command()}` on {datetime.date.today()}; {machine(arguments.accelerator)}; {versions}.
+
+LeNet-5 on {outcomes[0].front["dataset"]}, {images} validation images. Hypervolume of (error, energy / uncompressed)
+against (1, 1), X|Y, the paper's formulas; by the validation images, which the search sees, and by the test images,
+which the final front alone is run over. All rows prune the same dense network to the same 13 levels with
+{arguments.epochs} epochs a level (the reference: 32), and ask for {outcomes[0].work["asked"]} candidates. Seconds are
+of a machine that may have been shared.
 
 ## The path
 

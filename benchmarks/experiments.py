@@ -29,7 +29,7 @@ from emomc.preparation_config import PreparationConfig
 from emomc.search import run_search
 from emomc.search_callback import SearchCallback
 from emomc.search_config import SearchConfig
-from emomc.search_state import Search
+from emomc.search_state import Candidate, Search
 
 WORK = "work.json"
 
@@ -90,7 +90,7 @@ def recorded_search(
         front, work = read_front(folder), read_json(folder / WORK, "the work of a search")
         if front["finished"] and front["settings"] == _plain(config) and work["library_sha256"] == digest:
             return front, work
-    recorder = _WorkRecorder(digest)
+    recorder = _WorkRecorder(digest, accelerator)
     search = run_search(
         library,
         config,
@@ -113,9 +113,10 @@ def _plain(config: SearchConfig) -> dict[str, Any]:
 class _WorkRecorder(SearchCallback):
     """Writes what a search took, over all the runs it needed, beside its log."""
 
-    def __init__(self, library_sha256: str) -> None:
+    def __init__(self, library_sha256: str, accelerator: str) -> None:
         self._library_sha256 = library_sha256
-        self._began = time.monotonic()
+        self._machine = machine(accelerator)
+        self._began = self._written = time.monotonic()
         self._before: dict[str, Any] = {}
 
     def on_search_start(self, search: Search) -> None:
@@ -124,22 +125,29 @@ class _WorkRecorder(SearchCallback):
         # A search of another library in the same folder is not this one's beginning.
         self._before = work if work.get("library_sha256") == self._library_sha256 else {}
 
-    def on_generation_end(self, search: Search) -> None:
+    def on_candidate_end(self, search: Search, candidate: Candidate) -> None:
+        # A killed search loses no more than a second of what it did.
+        if time.monotonic() - self._written > 1:
+            self._write(search)
+
+    def on_search_end(self, search: Search) -> None:
+        self._write(search)
+
+    def _write(self, search: Search) -> None:
+        self._written = time.monotonic()
         tally = search.tally
         new = {"measured": tally.measured, "images": tally.images, "seconds": time.monotonic() - self._began}
         total = {key: self._before.get(key, 0) + value for key, value in new.items()}
-        about = {"machine": machine(), "date": str(datetime.date.today()), "library_sha256": self._library_sha256}
+        about = {"machine": self._machine, "date": str(datetime.date.today()), "library_sha256": self._library_sha256}
         counts = {"asked": tally.asked, "distinct": len(search.candidates)}
         write_json(search.folder / WORK, {**counts, **total, **about})
 
-    def on_search_end(self, search: Search) -> None:
-        self.on_generation_end(search)
 
-
-def machine() -> str:
-    """Return the kind of machine and the threads that PyTorch uses on it."""
+def machine(accelerator: str = "cpu") -> str:
+    """Return the kind of processor that an accelerator of Lightning's means here, and PyTorch's threads beside it."""
     threads = torch.get_num_threads()
-    kind = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine()
+    on_gpu = accelerator != "cpu" and torch.cuda.is_available()
+    kind = torch.cuda.get_device_name() if on_gpu else platform.machine()
     return f"{kind}, {threads} thread{'' if threads == 1 else 's'}"
 
 
