@@ -74,7 +74,7 @@ class CostModel:
         self.coding = coding
         self.accounting = accounting
         self.layers = manifest.layers
-        self._networks = networks
+        self.networks = networks
         self._activation_bits = activation_bits
         self._searched = np.array([layer.name not in manifest.excluded_layers for layer in self.layers])
         self._weights = np.array([layer.weights for layer in self.layers])
@@ -179,7 +179,7 @@ class CostModel:
         bits = np.full((len(genotypes), len(self.layers)), UNCOMPRESSED_BITS)
         bits[:, self._searched] = [genotype.bits for genotype in genotypes]
         if self.accounting == PAPER:
-            density = np.array([paper_density(self._networks.library, genotype.level) for genotype in genotypes])
+            density = np.array([paper_density(self.networks.library, genotype.level) for genotype in genotypes])
             return bits, density, np.zeros(bits.shape, np.int64)
         counts = np.array(
             [
@@ -198,9 +198,9 @@ class CostModel:
 
     def _count_now(self, level: int, name: str, bits: int, tuned: str) -> tuple[int, int]:
         if bits == UNCOMPRESSED_BITS:
-            weights = self._networks.level(level).weights[name]
+            weights = self.networks.level(level).weights[name]
             return int(weights.count_nonzero()), weights.numel() * UNCOMPRESSED_BITS
-        runs = count_zero_runs(self._networks.quantized(level, name, bits, tuned).codes.cpu().numpy())
+        runs = count_zero_runs(self.networks.quantized(level, name, bits, tuned).codes.cpu().numpy())
         return runs.nonzeros, stream_bits(runs, bits, self.coding)
 
 

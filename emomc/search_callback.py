@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import pytorch_lightning as pl
 
@@ -27,3 +28,9 @@ class SearchCallback(pl.Callback):
 
     def on_search_end(self, search: Search) -> None:
         """Called when no more generation follows and the front has seen the test set."""
+
+
+def tell(observers: Sequence[SearchCallback], event: str, *arguments: Any) -> None:
+    """Call one of the methods of ``SearchCallback`` on everyone who watches."""
+    for observer in observers:
+        getattr(observer, event)(*arguments)

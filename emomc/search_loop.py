@@ -1,0 +1,205 @@
+"""The evolutionary loop, from generation to generation."""
+
+from __future__ import annotations
+
+import bisect
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import cast
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor
+
+from emomc.costing import uncompressed_genotype
+from emomc.errors import UserError
+from emomc.evaluation import CandidateEvaluator, Evaluation
+from emomc.evaluation_log import EvaluationLog
+from emomc.evolution import Evolution
+from emomc.genotype import Genotype
+from emomc.search_callback import SearchCallback, tell
+from emomc.search_state import Candidate, Search
+
+
+@dataclasses.dataclass(frozen=True)
+class _Job:
+    """One run of a candidate over images."""
+
+    genotype: Genotype
+    begun: Evaluation | None
+    """What an earlier run already saw."""
+    needed: int
+    """Images it must classify rightly to matter; the run ends as soon as it cannot."""
+
+
+class SearchLoop:
+    """Moves a search from generation to generation.
+
+    Every process of a search runs the same loop and comes to the same decisions; they share the forward passes.
+    """
+
+    def __init__(
+        self,
+        search: Search,
+        evaluator: CandidateEvaluator,
+        log: EvaluationLog,
+        observers: Sequence[SearchCallback],
+        fabric: Fabric,
+        stopped: Callable[[], bool],
+        *,
+        early_rejection: bool,
+    ) -> None:
+        config = search.config
+        self.search = search
+        self.evaluator = evaluator
+        self.log = log
+        self.observers = observers
+        self.fabric = fabric
+        self.stopped = stopped
+        self.hypervolumes: list[float] = []
+        self.evolution = Evolution(
+            search.space, config.evolution, losses=len(config.objectives), constraints=len(search.bounds)
+        )
+        # Where survival does not follow from dominance alone, every candidate is seen by all images.
+        self.early_rejection = early_rejection and self.evolution.ranks_by_dominance
+
+    def run(self) -> bool:
+        """Evolve to the end, or to Ctrl-C; say whether it was the end."""
+        search = self.search
+        while (genotypes := self.evolution.ask()) is not None:
+            search.begin_generation()
+            search.tally.asked += len(genotypes)
+            candidates = search.candidates_of(genotypes)
+            if not self._measure(candidates):
+                return False
+            self.evolution.tell(search.losses(candidates), search.violations(candidates))
+            tell(self.observers, "on_generation_end", search)
+            if self._on_plateau():
+                break
+        # Where nothing met the constraints, those that come closest are measured: better than an empty hand.
+        if search.front:
+            return True
+        closest = search.least_violating()
+        self._recall(closest)
+        return self._evaluate(closest, self._need_everything)
+
+    def test(self, evaluator: CandidateEvaluator) -> None:
+        """Run the uncompressed network and the front over the test images."""
+        front = self.search.front
+        genotypes = [uncompressed_genotype(self.search.library), *(candidate.genotype for candidate in front)]
+        world = self.fabric.world_size
+        jobs = [_Job(genotype, None, 0) for genotype in genotypes]
+        results = [
+            result
+            for first in range(0, len(jobs), world)
+            for result in self._share(jobs[first : first + world], evaluator)
+        ]
+        self.search.baseline_test = results[0]
+        for candidate, result in zip(front, results[1:], strict=True):
+            candidate.test = result
+
+    def _on_plateau(self) -> bool:
+        """Say whether the hypervolume has stood still for as long as the search is patient."""
+        patience = self.search.config.patience
+        self.hypervolumes.append(self.search.hypervolume)
+        return patience is not None and self.hypervolumes[-1] <= max(self.hypervolumes[:-patience], default=-1.0)
+
+    def _measure(self, candidates: Sequence[Candidate]) -> bool:
+        """Find the accuracies that decide who survives; False if interrupted.
+
+        Whoever could survive, judged by the most its accuracy can be, is run until it could not any more or has seen
+        all images; that is repeated until nobody unfinished could. ``Evolution.contenders`` says why the survivors are
+        then those of a search that runs everyone to the end.
+        """
+        feasible = [candidate for candidate in dict.fromkeys(candidates) if not candidate.violation]
+        self._recall(feasible)
+        if not self.early_rejection:
+            return self._evaluate(feasible, self._need_everything)
+        # A few at a time: what is next depends on what is known alone, so an interrupted search goes on the same way.
+        while contenders := self._unfinished_contenders(candidates)[: self.fabric.world_size]:
+            if not self._evaluate(contenders, lambda contender: self._need_to_survive(contender, feasible)):
+                return False
+        return True
+
+    def _recall(self, candidates: Sequence[Candidate]) -> None:
+        """Give candidates what the log knows of them."""
+        for candidate in candidates:
+            if candidate.evaluation is None and (known := self.log.get(candidate.genotype)) is not None:
+                candidate.evaluation = known
+                self.search.tally.reused += 1
+                tell(self.observers, "on_candidate_end", self.search, candidate)
+
+    def _unfinished_contenders(self, candidates: Sequence[Candidate]) -> list[Candidate]:
+        """Return who could survive but has images left to see, those that have seen none first.
+
+        The more of a generation is known, the sooner another of it shows that it does not survive.
+        """
+        rows = self.evolution.contenders(self.search.losses(candidates), self.search.violations(candidates))
+        contenders = dict.fromkeys(candidates[row] for row in rows)
+        unfinished = [candidate for candidate in contenders if not candidate.measured]
+        return sorted(unfinished, key=lambda candidate: candidate.evaluation is not None)
+
+    def _need_to_survive(self, candidate: Candidate, generation: Sequence[Candidate]) -> int:
+        """Return how many images a contender must get right to be one, as far as its generation is known by now.
+
+        That only decides when the next look is due. One that falls short by what is known, but is a contender by what
+        is not, sees one more block.
+        """
+        known = [other for other in generation if other is not candidate and other.evaluation is not None]
+        losses = self.search.losses([*known, candidate])
+        violations = self.search.violations([*known, candidate])
+        images = self.evaluator.images
+
+        def contends(correct: int) -> bool:
+            losses[-1, 0] = 1 - correct / images
+            return len(known) in self.evolution.contenders(losses, violations)
+
+        needed = bisect.bisect_left(range(images), True, key=contends)
+        return needed if candidate.evaluation is None else min(needed, candidate.evaluation.most_correct)
+
+    @staticmethod
+    def _need_everything(candidate: Candidate) -> int:
+        return 0
+
+    def _evaluate(self, candidates: Sequence[Candidate], needed: Callable[[Candidate], int]) -> bool:
+        """Run the unfinished candidates over images they have not seen; False if interrupted."""
+        unfinished = [candidate for candidate in candidates if not candidate.measured]
+        world = self.fabric.world_size
+        for first in range(0, len(unfinished), world):
+            if self.stop():
+                return False
+            some = unfinished[first : first + world]
+            jobs = [_Job(candidate.genotype, candidate.evaluation, needed(candidate)) for candidate in some]
+            results = self._share(jobs, self.evaluator)
+            for candidate, job, result in zip(some, jobs, results, strict=True):
+                candidate.evaluation = result
+                self.log.append(candidate.genotype, result)
+                self.search.tally.measured += job.begun is None
+                self.search.tally.images += result.seen - (job.begun.seen if job.begun else 0)
+                tell(self.observers, "on_candidate_end", self.search, candidate)
+        return True
+
+    def _share(self, jobs: Sequence[_Job], evaluator: CandidateEvaluator) -> list[Evaluation]:
+        """Do one job on each process, at most as many as there are, and give every process all results."""
+        fabric = self.fabric
+        result = torch.zeros(3, dtype=torch.int64, device=fabric.device)
+        failure = ""
+        if fabric.global_rank < len(jobs):
+            job = jobs[fabric.global_rank]
+            try:
+                own = evaluator.evaluate(job.genotype, begun=job.begun, needed=job.needed)
+                result[:] = torch.tensor([own.correct, own.seen, own.images])
+            except UserError as error:
+                if fabric.world_size == 1:
+                    raise
+                # The others wait for this process's result: tell them before giving up.
+                failure, result[:] = str(error), -1
+        gathered = cast(Tensor, fabric.all_gather(result)).reshape(-1, 3).tolist()
+        if any(row[2] < 0 for row in gathered):
+            raise UserError(failure or "expected finite class scores, found others on another device")
+        return [Evaluation(*row) for row in gathered[: len(jobs)]]
+
+    def stop(self) -> bool:
+        """Say whether any process saw Ctrl-C, or the first one that time is up; all of them say the same."""
+        flag = torch.tensor(int(self.stopped()), device=self.fabric.device)
+        return bool(cast(Tensor, self.fabric.all_gather(flag)).any())
