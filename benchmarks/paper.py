@@ -122,6 +122,7 @@ def main() -> None:
     parser.add_argument("--experiment", choices=BUDGETS, default="lenet5_mnist")
     parser.add_argument("--budget", choices=["small", "full", "try"], default="small")
     parser.add_argument("--seeds", type=int, nargs="+", help="0 1 2 if not given; 0 for the small CIFAR-10 budgets")
+    parser.add_argument("--reference_seeds", type=int, nargs="*", help="those of the reference arm, if not all of them")
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS))
     parser.add_argument("--dataset", help="in place of the experiment's, such as imagefolder:DIR")
     parser.add_argument("--network_args", type=json.loads, help="JSON, such as '{\"width\": 0.25}'")
@@ -137,7 +138,9 @@ def main() -> None:
     outcomes: list[Outcome] = []
     with quiet_lightning():
         for seed in arguments.seeds:
-            outcomes += [outcome for arm in arguments.arms for outcome in _outcomes(arguments, arm, seed)]
+            for arm in arguments.arms:
+                if arm != "reference" or arguments.reference_seeds is None or seed in arguments.reference_seeds:
+                    outcomes += _outcomes(arguments, arm, seed)
             # After each seed, so that a command that is stopped leaves a page of those it finished.
             paper_page.write(
                 output, arguments.experiment, arguments.budget, budget.note, outcomes, _settings(arguments)

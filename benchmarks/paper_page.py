@@ -111,7 +111,7 @@ def _hypervolumes(outcomes: Outcomes, images: Images) -> str:
             continue
         difference = sum(new) / len(new) - sum(old) / len(old)
         spread = max(max(part) - min(part) for part in (old, new))
-        one_seed = min(len(old), len(new)) == 1
+        one_seed = max(len(old), len(new)) == 1
         verdict = "one seed" if one_seed else "yes" if abs(difference) > spread else "no"
         rows.append([*cells, f"{difference:+.5f}", "-" if one_seed else f"{spread:.5f}", verdict])
     head = ["accuracy and", "reference: mean (by seed)", "emomc: mean (by seed)", "difference", "spread", "beyond it"]

@@ -382,11 +382,11 @@ print("finished", search.finished, search.tally, flush=True)
 def start(tmp_path):
     """Start a search in a process of its own."""
 
-    def run(library, devices):
+    def run(library, devices, launcher=()):
         script = tmp_path / "search_script.py"
         script.write_text(SCRIPT)
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        command = [sys.executable, str(script), str(library.path), str(devices)]
+        command = [sys.executable, *launcher, str(script), str(library.path), str(devices)]
         return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
 
     return run
@@ -413,8 +413,13 @@ def test_killed_at_random_moments_it_ends_with_the_same_bytes(cold, library, sta
 
 
 @pytest.mark.slow
-def test_two_processes_find_the_front_of_one(cold, library, start):
-    process = start(library, 2)
+@pytest.mark.parametrize(
+    "launcher",
+    [(), ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")],
+    ids=["launched by Fabric", "torchrun"],
+)
+def test_two_processes_find_the_front_of_one(cold, library, start, launcher):
+    process = start(library, 2, launcher)
     output, _ = process.communicate(timeout=300)
     assert process.returncode == 0
     assert output.count("finished True") >= 1
