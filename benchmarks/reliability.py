@@ -31,7 +31,7 @@ from emomc.callbacks.front_writer import FrontWriter
 from emomc.callbacks.tensorboard_front_logger import TensorBoardFrontLogger
 from emomc.cli import pretrain, search
 from emomc.files import write_text
-from emomc.library import Library
+from emomc.library import Library, state_digest
 from emomc.lightning_modules.data import DataConfig
 from emomc.preparation import Devices, prepare_library
 from emomc.preparation_config import PreparationConfig
@@ -120,12 +120,19 @@ def check_whole(folder: Path) -> None:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """Return what must not depend on kills: all files but locks and the logs of TensorBoard, which hold times."""
+    """Return what must not depend on kills: all files but locks and the logs of TensorBoard, which hold times.
+
+    Of checkpoints it is the weights: Lightning's counts of what was begun and what was ended know of a restart.
+    """
     return {
-        str(file.relative_to(folder)): file.read_bytes()
+        str(file.relative_to(folder)): weights(file) if file.suffix == ".ckpt" else file.read_bytes()
         for file in sorted(folder.rglob("*"))
         if file.is_file() and file.name != ".lock" and not {"logs", "tensorboard"} & {*file.relative_to(folder).parts}
     }
+
+
+def weights(checkpoint: Path) -> bytes:
+    return state_digest(torch.load(checkpoint, weights_only=True)["state_dict"]).encode()
 
 
 def kill(
