@@ -57,6 +57,8 @@ class ParetoCheckpoint(Checkpoint):
         save_weights_only: leave out the states of optimizers and of the loop; such a file cannot be resumed from.
         save_on_train_epoch_end: True: look at the end of training epochs; False: at the end of validations; None:
             as described above.
+        own_folder: nothing else is in ``dirpath``: other checkpoints in it, which a killed run left, are removed when
+            training starts.
 
     Raises:
         UserError: nothing to monitor, or a direction that is neither "max" nor "min". While training: a monitored
@@ -73,6 +75,7 @@ class ParetoCheckpoint(Checkpoint):
         *,
         save_weights_only: bool = False,
         save_on_train_epoch_end: bool | None = None,
+        own_folder: bool = False,
     ) -> None:
         super().__init__()
         if not monitor:
@@ -86,6 +89,7 @@ class ParetoCheckpoint(Checkpoint):
         self.filename = filename
         self.save_weights_only = save_weights_only
         self.save_on_train_epoch_end = save_on_train_epoch_end
+        self.own_folder = own_folder
         self._kept: list[KeptCheckpoint] = []
 
     @property
@@ -138,6 +142,9 @@ class ParetoCheckpoint(Checkpoint):
         if gone:
             rank_zero_warn(f"{len(gone)} checkpoints of the restored front have gone: {', '.join(gone)}")
         self._kept = [kept for kept, exists in zip(self._kept, there, strict=True) if exists]
+        if self.own_folder and self.dirpath is not None and trainer.is_global_zero:
+            for file in {*self.dirpath.glob(f"*{self.suffix}")} - {kept.path for kept in self._kept}:
+                file.unlink()
 
     @override
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

@@ -230,6 +230,7 @@ class _StageOne:
     def make_dense(self) -> None:
         """Train the network, or take the user's weights, and put it into the library."""
         if DENSE in self.library.percents:
+            self._drop_checkpoint(DENSE)
             return
         config = self.config
         epochs = config.pre_train_epochs
@@ -245,6 +246,7 @@ class _StageOne:
     def make_level(self, percent: int) -> None:
         """Prune and fine-tune one level from the one it starts from, and put it into the library."""
         if percent in self.library.percents:
+            self._drop_checkpoint(percent)
             return
         config = self.config
         epochs = config.pre_prune_epochs
@@ -309,14 +311,19 @@ class _StageOne:
         with self._memory():
             accuracy = trainer.validate(module, datamodule=self.data, verbose=False)[0]["val/accuracy"]
         if trainer.is_global_zero:
-            state = self.network.state_dict()
-            self.library.add_level(percent, state, masks, validation_accuracy=accuracy, epochs=epochs)
-            stage = "dense" if percent == DENSE else f"level_{percent:03d}"
-            shutil.rmtree(self.folder / "checkpoints" / stage, ignore_errors=True)
+            # First what a level that stands in the library is not asked for again.
             if self.front is not None:
                 write_json(self.folder / FRONT_STATE, self.front.state_dict())
+            state = self.network.state_dict()
+            self.library.add_level(percent, state, masks, validation_accuracy=accuracy, epochs=epochs)
+            self._drop_checkpoint(percent)
         trainer.strategy.barrier()
         self.library.reread()
+
+    def _drop_checkpoint(self, percent: int) -> None:
+        """Remove the checkpoint of a level that stands in the library."""
+        stage = "dense" if percent == DENSE else f"level_{percent:03d}"
+        shutil.rmtree(self.folder / "checkpoints" / stage, ignore_errors=True)
 
     def _memory(self) -> contextlib.AbstractContextManager[None]:
         size = self.library.manifest.data["batch_size"]
@@ -342,6 +349,7 @@ def _front_of_checkpoints(folder: Path) -> ParetoCheckpoint:
         {"val/accuracy": "max", "density": "min"},
         dirpath=folder / "checkpoints" / "front",
         filename="{density:.3f}-{val/accuracy:.4f}",
+        own_folder=True,
     )
     if (folder / FRONT_STATE).exists():
         front.load_state_dict(read_json(folder / FRONT_STATE, "the front of checkpoints"))

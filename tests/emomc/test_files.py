@@ -11,7 +11,16 @@ import sys
 import pytest
 
 from emomc.errors import UserError
-from emomc.files import existing_file, folder_lock, read_json, sha256_of_file, whole_file, write_json, write_text
+from emomc.files import (
+    existing_file,
+    folder_lock,
+    read_json,
+    remove_leftovers,
+    sha256_of_file,
+    whole_file,
+    write_json,
+    write_text,
+)
 
 
 def names(folder):
@@ -57,6 +66,26 @@ class TestWholeFile:
         assert path.read_text() == "old"
         write_text(path, "new")
         assert path.read_text() == "new"
+
+
+class TestLeftovers:
+    def test_of_dead_writers_go_and_those_of_living_ones_stay(self, tmp_path):
+        dead = subprocess.Popen([sys.executable, "-c", ""])
+        dead.wait()
+        (tmp_path / "deep").mkdir()
+        mine, odd = f".a.json.{os.getpid()}.partial", ".a.json.x.partial"
+        for name in (f".a.json.{dead.pid}.partial", mine, odd, "a.partial", "a.json"):
+            (tmp_path / "deep" / name).write_text("half")
+        remove_leftovers(tmp_path)
+        assert names(tmp_path / "deep") == sorted([mine, odd, "a.json", "a.partial"])
+
+
+def test_a_file_below_a_file(tmp_path):
+    (tmp_path / "file").write_text("old")
+    for name in ("file/a", "file/a/b"):
+        with pytest.raises(UserError, match=r"expected to write .*, found: (Not a directory|File exists)"):
+            write_text(tmp_path / name, "new")
+    assert names(tmp_path) == ["file"]
 
 
 class TestText:

@@ -81,6 +81,32 @@ def test_ctrl_c_writes_the_front_and_the_same_command_goes_on(run, library, monk
     assert json.loads((folder / "front.json").read_text())["finished"] is True
 
 
+def test_names_with_spaces_and_letters_of_other_languages(run, tmp_path):
+    folder = tmp_path / "Bäume & Straßen 木"
+    folder.mkdir()
+    (folder / "mein Netz é.py").write_text(
+        "from torch import nn\n\n\nclass Größe(nn.Sequential):\n    def __init__(self, num_classes):\n"
+        "        super().__init__(nn.Conv2d(1, 4, 9, 4), nn.ReLU(), nn.Flatten(), nn.Linear(144, num_classes))\n"
+    )
+    network = ("--network", f"{folder}/mein Netz é.py:Größe")
+    tiny = ("--pre_train_epochs", 1, "--pre_prune_epochs", 1, "--pre_prune_step", 60, "--accelerator", "cpu")
+    assert run("pretrain", *tiny, *network, "--output", folder / "Lauf 1").status == 0
+    search = ("--library", folder / "Lauf 1" / "library", "--name", "Größe ändern", "--population_size", 4)
+    assert run("search", *search, *network, "--number_generations", 1, "--accelerator", "cpu").status == 0
+    export = (
+        "--run",
+        folder / "Lauf 1",
+        "--search",
+        "Größe ändern",
+        "--output",
+        folder / "mein Netz.emomc",
+        "--verify",
+    )
+    ran = run("export", *export, *network)
+    assert ran.status == 0, ran
+    assert "as the front says" in ran.out
+
+
 def test_ctrl_c_while_training_and_the_same_command_goes_on(run, tmp_path, monkeypatch):
     end_of_epoch = EpochLines.on_train_epoch_end
 
