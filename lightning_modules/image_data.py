@@ -138,7 +138,7 @@ class ImageDataModule(LightningDataModule):
         """
         if self.is_resident:
             for split in ("train", "validation"):
-                self._images(split)  # type: ignore[arg-type]
+                self._images(split)
 
     def load_split(self, split: Split) -> tuple[Tensor, Tensor]:
         """Return all images of a split, normalised, float32, shape (n, c, h, w), and their int64 labels."""
