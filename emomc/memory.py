@@ -34,6 +34,6 @@ def memory_for(what: str, remedy: str) -> Iterator[None]:
 
 
 def _is_out_of_memory(error: Exception) -> bool:
-    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+    if isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)):
         return True
     return any(words in str(error) for words in _ON_CPU)

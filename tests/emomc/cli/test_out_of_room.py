@@ -118,7 +118,7 @@ def test_devices_that_are_not_there(refused, library, command, arguments, words)
 
 ERRORS = {
     "CPU": RuntimeError("[enforce fail at alloc_cpu.cpp:118] DefaultCPUAllocator: can't allocate memory: you tried to"),
-    "GPU": torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nGPU 0 has"),
+    "GPU": torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nGPU 0 has"),
     "Python": MemoryError(),
 }
 
