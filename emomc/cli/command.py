@@ -58,6 +58,7 @@ def run_command(
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
         with quiet_lightning():
+            warnings.simplefilter("always", UserNote)
             warnings.showwarning = _warn_in_one_line(parser.prog, warnings.showwarning)
             run(parser.parse_args(_resolve_configs(arguments, section)))
     except (UserError, argparse.ArgumentError) as error:
