@@ -15,6 +15,7 @@ from emomc.evaluation import Evaluation
 from emomc.files import writing
 from emomc.genotype import Genotype
 from emomc.library import Library
+from emomc.user_code import first_line
 
 LOG = "evaluations.jsonl"
 
@@ -163,7 +164,7 @@ def _parsed(path: Path, number: int, line: bytes) -> dict[str, Any]:
 
 def _damaged(path: Path, number: int, error: Exception) -> UserError:
     return UserError(
-        f"expected evaluations in {path}, found that line {number} is damaged ({type(error).__name__}: {error}): "
+        f"expected evaluations in {path}, found that line {number} is damaged ({first_line(error)}): "
         f"take another --name, or --overwrite"
     )
 

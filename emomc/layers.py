@@ -54,15 +54,13 @@ class LayerShape:
         """Check the ranges, since a shape may come from a file.
 
         Raises:
-            UserError: a number is no integer of at least 1, or the kind is neither conv nor linear.
+            UserError: a number is no integer of at least 1.
         """
         require(isinstance(self.name, str), "the name of a layer", self.name)
-        require(self.kind in ("conv", "linear"), f"conv or linear as the kind of layer {self.name}", self.kind)
         for key in ("in_channels", "out_channels", "groups"):
             require(is_whole(getattr(self, key)), f"{key} of at least 1 in layer {self.name}", getattr(self, key))
         for key in ("kernel_size", "stride", "dilation"):
             require(min(getattr(self, key)) >= 1, f"{key} of at least 1 in layer {self.name}", getattr(self, key))
-        require(len(self.calls) >= 1, f"a call of layer {self.name}", self.calls)
 
     @property
     def weights(self) -> int:

@@ -413,8 +413,6 @@ def _open_or_create(path: Path, manifest: Manifest) -> Library:
     library = Library.open(path)
     if not library.percents and not any((path.parent / "checkpoints").glob(f"*/{CHECKPOINT}")):
         return Library.create(path, manifest)
-    if library.manifest.evaluation_batch_size != manifest.evaluation_batch_size:
-        library.change_evaluation_batch_size(manifest.evaluation_batch_size)
     for field in dataclasses.fields(Manifest):
         found, asked = getattr(library.manifest, field.name), getattr(manifest, field.name)
         if field.name == "data":
@@ -423,11 +421,13 @@ def _open_or_create(path: Path, manifest: Manifest) -> Library:
             found, asked = ({key: part[key] for key in part if key not in _WHERE_DATA_LIES} for part in (found, asked))
         if field.name == "settings":
             found = {key: value for key, value in found.items() if key != "evaluation_batch_size"}
-        if field.name != "levels" and found != asked:
+        if field.name not in ("levels", "evaluation_batch_size") and found != asked:
             raise UserError(
                 f"expected the library {path} to be made with {_difference(field.name, asked, found)}: "
                 f"take another --output, or --overwrite"
             )
+    if library.manifest.evaluation_batch_size != manifest.evaluation_batch_size:
+        library.change_evaluation_batch_size(manifest.evaluation_batch_size)
     return library
 
 

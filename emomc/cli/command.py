@@ -138,7 +138,9 @@ def _section_text(name: str, section: str) -> str:
 
 def _one_line(text: str) -> str:
     # A worker process of a loader hands its error on behind a traceback.
-    return " ".join(text.rsplit("UserError: ", 1)[-1].split())
+    if "in DataLoader worker process" in text:
+        text = text.rsplit("UserError: ", 1)[-1]
+    return " ".join(text.split())
 
 
 def stdout_is_terminal() -> bool:

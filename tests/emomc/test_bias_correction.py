@@ -137,7 +137,7 @@ def test_a_layer_without_a_bias_gets_one_and_pays_for_it(tmp_path, one_fabric):
         network="net.py:NoBias",
         network_args={},
         network_source_sha256="0" * 64,
-        data={},
+        data={"dataset": "data.py:Data"},
         input_shape=(1, 8, 8),
         class_names=("a", "b", "c"),
         mean=None,

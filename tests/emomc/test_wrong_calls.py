@@ -67,7 +67,6 @@ CALLS = {
     ),
     "no layer": (lambda library: trace_layers(nn.Flatten(), (1, 8, 8)), "Conv2d or Linear layers, found none"),
     "a layer of no channels": (lambda library: LayerShape("a", "conv", 0, 3, (CALL,)), "in_channels of at least 1"),
-    "a layer of no kind": (lambda library: LayerShape("a", "pool", 1, 3, (CALL,)), "conv or linear .*'pool'"),
     "more right than seen": (lambda library: Evaluation(5, 4, 10), r"correct <= seen <= images, found \(5, 4, 10\)"),
 }
 
