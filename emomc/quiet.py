@@ -16,6 +16,7 @@ _WARNINGS = (
     ".*Checkpoint directory .* exists and is not empty.*",
     ".*isinstance.treespec, LeafSpec.*",
     ".*torch.distributed.nn.functional.all_gather is deprecated.*",
+    ".*Glyph .* missing from font.*",
     ".*You have overridden `on_before_batch_transfer` in `LightningModule`.*",
     ".*It is recommended to use `self.log.*sync_dist=True.*",
 )
