@@ -30,7 +30,7 @@ def test_all_files_are_there_and_no_other(written):
 
 
 def test_front_csv_is_the_front(written):
-    table = pandas.read_csv(written.folder / "front.csv")
+    table = pandas.read_csv(written.folder / "front.csv", float_precision="round_trip")
     front = written.front
     assert list(table["index"]) == [point.index for point in front]
     assert list(table["validation_accuracy"]) == [point.accuracy for point in front]
@@ -47,7 +47,7 @@ def test_front_csv_is_the_front(written):
 
 
 def test_intervals_surround_their_accuracies(written):
-    table = pandas.read_csv(written.folder / "front.csv")
+    table = pandas.read_csv(written.folder / "front.csv", float_precision="round_trip")
     for kind in ("validation", "test"):
         low, high = table[f"{kind}_accuracy_low"], table[f"{kind}_accuracy_high"]
         assert ((low >= 0) & (low <= table[f"{kind}_accuracy"])).all()
