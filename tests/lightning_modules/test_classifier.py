@@ -179,9 +179,8 @@ class TestCandidate:
         with torch.no_grad():
             expected = int((module.network(images).argmax(1) == labels).sum())
         for _ in range(2):
-            result = tiny_trainer().validate(module, data, verbose=False)[0]
+            tiny_trainer().validate(module, data, verbose=False)
             assert (module.correct, module.seen, module.finite) == (expected, 50, True)
-            assert result["val/accuracy"] == pytest.approx(expected / 50)
 
     def test_processes_never_average_their_candidates(self):
         assert CandidateClassifier(network(), 3, 8).accuracy.sync_on_compute is False
