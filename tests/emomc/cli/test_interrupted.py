@@ -46,6 +46,14 @@ def interrupt_once(process: subprocess.Popen[str], reached: Callable[[], bool], 
 
 pytestmark = pytest.mark.slow
 
+
+def finish(command: str, *arguments: object) -> int:
+    """Run a command to its end; return its status."""
+    process = start(command, *arguments)
+    process.communicate(timeout=SECONDS)
+    return process.returncode
+
+
 TRAINING = ("--pre_train_epochs", 6, "--pre_prune_epochs", 4, "--pre_prune_step", 30)
 
 
@@ -59,8 +67,7 @@ def test_pretrain(tmp_path, stage):
     }[stage]
     said = interrupt_once(start("pretrain", *TRAINING, "--output", run), reached)
     assert said == "emomc-pretrain: interrupted; the same command goes on from here\n"
-    again = start("pretrain", *TRAINING, "--output", run)
-    assert again.wait(timeout=SECONDS) == 0, again.stderr.read()
+    assert finish("pretrain", *TRAINING, "--output", run) == 0
     assert Library.open(run / "library").percents == (100, 80, 50, 20)
 
 
@@ -85,11 +92,9 @@ def test_search(library, presses):
     if presses == 1:
         assert read_front(folder)["finished"] is False
     measured = log.read_bytes()
-    again = start("search", *arguments[:-1], 2)
     # Settings of another search: the state stands as it was.
-    assert again.wait(timeout=SECONDS) == 2
-    again = start("search", *arguments)
-    assert again.wait(timeout=SECONDS) == 0, again.stderr.read()
+    assert finish("search", *arguments[:-1], 2) == 2
+    assert finish("search", *arguments) == 0
     assert log.read_bytes().startswith(measured)
     assert read_front(folder)["finished"] is True
 

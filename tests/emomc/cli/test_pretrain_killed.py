@@ -30,22 +30,22 @@ def library_bytes(folder: Path) -> dict[str, bytes]:
 @pytest.mark.slow
 def test_same_bytes_after_kills(tmp_path):
     began = time.monotonic()
-    undisturbed = start(tmp_path / "whole")
-    assert undisturbed.wait() == 0, undisturbed.stderr.read()
+    with start(tmp_path / "whole") as undisturbed:
+        assert undisturbed.wait() == 0, undisturbed.stderr.read()
     seconds = time.monotonic() - began
     moments = random.Random(0)
     killed = 0
     while True:
-        process = start(tmp_path / "killed")
-        try:
-            # Anywhere from the first import to the end; a run that gets further each time ends some time.
-            process.wait(moments.uniform(0.1, 0.9) * seconds if killed < KILLS else None)
-        except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGKILL)
-            process.wait()
-            killed += 1
-            continue
-        assert process.returncode == 0, process.stderr.read()
+        with start(tmp_path / "killed") as process:
+            try:
+                # Anywhere from the first import to the end; a run that gets further each time ends some time.
+                process.wait(moments.uniform(0.1, 0.9) * seconds if killed < KILLS else None)
+            except subprocess.TimeoutExpired:
+                process.send_signal(signal.SIGKILL)
+                process.wait()
+                killed += 1
+                continue
+            assert process.returncode == 0, process.stderr.read()
         if killed >= KILLS:
             break
         # It came to its end before it was killed often enough: the rest of the kills find a finished library.
