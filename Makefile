@@ -39,6 +39,23 @@ test: $(STAMP) ## Run the tests
 test-slow: $(STAMP) ## Run the tests that take minutes
 	$(BIN)/python -m pytest -m slow
 
+.PHONY: soak
+soak: $(STAMP) ## Kill both commands 50 times, run them for long, and write docs/results/reliability.md (15 minutes)
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/reliability.py --output docs/results/reliability.md
+	$(BIN)/python -m pytest -m slow tests/emomc/cli/test_interrupted.py
+
+.PHONY: coverage
+coverage: $(STAMP) ## Run the tests and name the branches of our own code that none of them takes
+	$(BIN)/python -m pytest -m "not slow" --cov --cov-report=term-missing:skip-covered
+
+.PHONY: test-lowest
+test-lowest: ## Run the tests with the oldest versions that setup.cfg allows, in an environment of its own
+	$(PYTHON) -m venv build/lowest
+	build/lowest/bin/python -m pip install --quiet --upgrade pip
+	build/lowest/bin/python benchmarks/lowest_versions.py > build/lowest/constraints.txt
+	build/lowest/bin/python -m pip install --quiet --constraint build/lowest/constraints.txt --editable '.[test]'
+	build/lowest/bin/python -m pytest -m "not slow" -W default
+
 .PHONY: lint
 lint: $(STAMP) ## Check style and format
 	$(BIN)/ruff check .

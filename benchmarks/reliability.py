@@ -272,8 +272,8 @@ def long_search(evaluations: int, folder: Path) -> tuple[str, str]:
         config = SearchConfig(population_size=20, number_generations=generations)
         return run_search(folder / "library", config, callbacks, name=name, fabric=fabric, early_rejection=False).folder
 
-    # Some genotypes are asked for twice, and the first generation has twice as many.
-    run("long", round(evaluations / 20 * 1.05), [FrontWriter(), TensorBoardFrontLogger(), MemoryOfSearch(memory)])
+    # Some genotypes are asked for twice, and more of them later.
+    run("long", round(evaluations / 20 * 1.4), [FrontWriter(), TensorBoardFrontLogger(), MemoryOfSearch(memory)])
     check(memory.steps >= evaluations, f"{memory.steps} evaluations instead of {evaluations}")
     logs = run("reference", min(120, evaluations // 20), [TensorBoardFrontLogger()]) / "tensorboard"
     mib = sum(file.stat().st_size for file in logs.rglob("*") if file.is_file()) / 2**20

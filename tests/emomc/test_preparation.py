@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
 
-from emomc.errors import UserError
+from emomc.errors import UserError, UserNote
 from emomc.library import DENSE, MANIFEST
 from emomc.lightning_modules.data import DataConfig, build_data, load_split
 from emomc.networks import build_network
@@ -235,8 +235,10 @@ class TestAgain:
         folder = tmp_path / "run"
         shutil.copytree(shared_run, folder)
         prepare(folder, data_dir=str(tmp_path / "elsewhere"))
-        with pytest.raises(UserError, match=r"evaluation_batch_size = 32, found 64"):
-            prepare(folder, evaluation_batch_size=32)
+        with pytest.warns(UserNote, match=r"batches of 32 images from now on, not of 64"):
+            library = prepare(folder, evaluation_batch_size=32)
+        assert library.manifest.evaluation_batch_size == 32
+        assert level_files(folder) == level_files(shared_run)
 
     @pytest.mark.parametrize(
         ("settings", "words"),
