@@ -107,6 +107,15 @@ def test_names_with_spaces_and_letters_of_other_languages(run, tmp_path):
     assert "as the front says" in ran.out
 
 
+@pytest.fixture
+def interruptible():
+    """A process that was started in the background of a shell ignores Ctrl-C."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_ctrl_c_while_training_and_the_same_command_goes_on(run, tmp_path, monkeypatch):
     end_of_epoch = EpochLines.on_train_epoch_end
 
