@@ -75,21 +75,11 @@ def _experiment(file: Path) -> list[list[str]]:
         lines.append(
             [f"times less {cost}", *(_mean(arm, "within_by_validation_improvement", "{:.1f}x") for arm in of_cost)]
         )
-    lines.append(["seconds, training and searches", *(_seconds(arm) for arm in arms)])
     return [[name if number == 0 else "", *line] for number, line in enumerate(lines)]
 
 
 def _epochs(arm: Sequence[Row]) -> str:
     return f"{arm[0]['epochs_dense']} + {arm[0]['epochs_levels']}" if arm else "-"
-
-
-def _seconds(arm: Sequence[Row]) -> str:
-    """Return the mean over seeds of what one library and its searches took."""
-    training = {row["seed"]: row["training_seconds"] for row in arm}
-    if not arm or "" in training.values():
-        return "-"
-    searching = sum(float(row["search_seconds"]) for row in arm)
-    return f"{(sum(map(float, training.values())) + searching) / len(training):,.0f}"
 
 
 def _mean(rows: Sequence[Row], column: str, form: str) -> str:

@@ -37,7 +37,6 @@ def test_means_over_seeds_and_what_is_missing(tmp_path: Path) -> None:
         ["times less energy", "8.0x (1 of 2)", "12.0x"],
         ["hypervolume, size", "-", "0.9700"],
         ["times less size", "-", "14.0x"],
-        ["seconds, training and searches", "220", "-"],
     ]
 
 
