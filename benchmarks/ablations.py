@@ -32,9 +32,10 @@ from experiments import (
 )
 from paper_outcomes import Outcome, Trade
 
+from emomc.devices import Devices
 from emomc.files import write_text
 from emomc.library import DENSE, Library
-from emomc.preparation import Devices, prepare_library
+from emomc.preparation import prepare_library
 from emomc.quiet import quiet_lightning
 from emomc.search_config import SearchConfig
 

@@ -28,8 +28,9 @@ import paper_page
 from experiments import fields_in, recorded_search, shipped_settings, stage_one_configs, stage_one_seconds
 from paper_outcomes import CODINGS, DATAFLOWS, Outcome, Trade
 
+from emomc.devices import Devices
 from emomc.lightning_modules.data import DataConfig
-from emomc.preparation import Devices, prepare_library
+from emomc.preparation import prepare_library
 from emomc.preparation_config import PreparationConfig
 from emomc.quiet import quiet_lightning
 from emomc.search_config import SearchConfig

@@ -22,12 +22,13 @@ from reference_lenet5 import TEST_ACCURACY_PERCENT
 
 from emomc.compressed import CompressedNetworks, Quantizer
 from emomc.costing import uncompressed_genotype
+from emomc.devices import Devices
 from emomc.evaluation import CandidateEvaluator
 from emomc.files import write_json, write_text
 from emomc.genotype import Genotype
 from emomc.library import DENSE, Library
 from emomc.lightning_modules.data import DataConfig, build_data, load_split
-from emomc.preparation import Devices, prepare_library
+from emomc.preparation import prepare_library
 from emomc.quiet import quiet_lightning
 from emomc.search import build_own_network, run_search
 from emomc.search_config import SearchConfig

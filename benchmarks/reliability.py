@@ -30,10 +30,11 @@ from safetensors import safe_open
 from emomc.callbacks.front_writer import FrontWriter
 from emomc.callbacks.tensorboard_front_logger import TensorBoardFrontLogger
 from emomc.cli import pretrain, search
+from emomc.devices import Devices
 from emomc.files import write_text
 from emomc.library import Library, state_digest
 from emomc.lightning_modules.data import DataConfig
-from emomc.preparation import Devices, prepare_library
+from emomc.preparation import prepare_library
 from emomc.preparation_config import PreparationConfig
 from emomc.quiet import quiet_lightning
 from emomc.search import run_search

@@ -27,6 +27,7 @@ from torchvision.models import resnet50
 from emomc.coding import count_zero_runs
 from emomc.compressed import CompressedNetworks, Quantizer
 from emomc.cost import estimate_energy
+from emomc.devices import Devices
 from emomc.evaluation import CandidateEvaluator
 from emomc.evolution import Evolution, EvolutionSettings
 from emomc.files import write_text
@@ -36,7 +37,7 @@ from emomc.layers import LayerShape, trace_layers
 from emomc.library import Library
 from emomc.lightning_modules.data import DataConfig, build_data, load_split
 from emomc.networks import build_network
-from emomc.preparation import Devices, prepare_library
+from emomc.preparation import prepare_library
 from emomc.preparation_config import PreparationConfig
 from emomc.quiet import quiet_lightning
 from emomc.search import build_own_network

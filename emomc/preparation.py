@@ -25,8 +25,8 @@ from torch.utils.tensorboard.writer import SummaryWriter
 from emomc.callbacks.epoch_seed import EpochSeed, derive_seed
 from emomc.callbacks.pareto_checkpoint import ParetoCheckpoint
 from emomc.callbacks.pruning_schedule import PruningSchedule
-from emomc.checkpoint_io import WholeCheckpointIO
 from emomc.determinism import deterministic_algorithms
+from emomc.devices import Devices
 from emomc.errors import UserError
 from emomc.files import existing_file, folder_lock, read_json, remove_leftovers, sha256_of_file, write_json
 from emomc.interrupt import interrupts_of_trainers
@@ -45,7 +45,6 @@ from emomc.lightning_modules.data import (
     load_some,
 )
 from emomc.lightning_modules.pre_pruning import PrePruningClassifier
-from emomc.lightning_refusals import lightning_refusals
 from emomc.memory import memory_for
 from emomc.networks import build_network, network_source_sha256
 from emomc.preparation_config import PreparationConfig
@@ -61,52 +60,6 @@ _TRIED_IMAGES = 64
 
 # Fields of a DataConfig that do not change which images there are.
 _WHERE_DATA_LIES = ("data_dir", "cache", "num_workers")
-
-
-@dataclasses.dataclass(frozen=True)
-class Devices:
-    """Where training runs, in Lightning's terms."""
-
-    accelerator: str = "auto"
-    """auto, cpu, gpu, ..."""
-    devices: str | int = "auto"
-    """A count, a list such as ``0,``, or auto."""
-    num_nodes: int = 1
-    """Machines."""
-    strategy: str = "auto"
-    """How devices work together: auto, ddp, ..."""
-    precision: str = "32-true"
-    """Arithmetic of the training, such as 32-true or bf16-mixed."""
-    deterministic: bool = False
-    """Same bits each time on a GPU too, where that is slower; on a CPU they are the same without."""
-    trainer: dict[str, Any] = dataclasses.field(default_factory=dict)
-    """Any other argument of Lightning's Trainer."""
-
-    def make_trainer(self, *, enable_progress_bar: bool, **more: Any) -> pl.Trainer:
-        """Return a Trainer on these devices.
-
-        Args:
-            enable_progress_bar: unless ``trainer`` says otherwise.
-            more: further arguments, which ``trainer`` must not have.
-
-        Raises:
-            UserError: Lightning refuses a setting.
-        """
-        options: dict[str, Any] = {
-            "accelerator": self.accelerator,
-            "devices": self.devices,
-            "num_nodes": self.num_nodes,
-            "strategy": self.strategy,
-            "precision": self.precision,
-            "enable_model_summary": False,
-            "enable_progress_bar": enable_progress_bar,
-            "num_sanity_val_steps": 0,
-            "plugins": [WholeCheckpointIO()],
-            # A level of a small network is over after a dozen steps.
-            "log_every_n_steps": 5,
-        }
-        with lightning_refusals():
-            return pl.Trainer(**{**options, **self.trainer}, **more)
 
 
 def prepare_library(

@@ -101,8 +101,10 @@ class SearchLoop:
     def _on_plateau(self) -> bool:
         """Say whether the hypervolume has stood still for as long as the search is patient."""
         patience = self.search.config.patience
+        if patience is None:
+            return False
         self.hypervolumes.append(self.search.hypervolume)
-        return patience is not None and self.hypervolumes[-1] <= max(self.hypervolumes[:-patience], default=-1.0)
+        return self.hypervolumes[-1] <= max(self.hypervolumes[:-patience], default=-1.0)
 
     def _measure(self, candidates: Sequence[Candidate]) -> bool:
         """Find the accuracies that decide who survives; False if interrupted.
@@ -196,7 +198,7 @@ class SearchLoop:
                 failure, result[:] = str(error), -1
         gathered = cast(Tensor, fabric.all_gather(result)).reshape(-1, 3).tolist()
         if any(row[2] < 0 for row in gathered):
-            raise UserError(failure or "expected finite class scores, found others on another device")
+            raise UserError(failure or "expected every process to finish its candidate, found one that failed")
         return [Evaluation(*row) for row in gathered[: len(jobs)]]
 
     def stop(self) -> bool:

@@ -18,9 +18,10 @@ import torch
 from lightning_fabric import Fabric
 from pytorch_lightning.plugins.environments import LightningEnvironment
 
+from emomc.devices import Devices
 from emomc.library import Library
 from emomc.lightning_modules.data import DataConfig
-from emomc.preparation import Devices, prepare_library
+from emomc.preparation import prepare_library
 from emomc.preparation_config import PreparationConfig
 from emomc.quiet import quiet_lightning
 from emomc.search import run_search

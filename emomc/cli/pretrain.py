@@ -13,8 +13,9 @@ from jsonargparse import ArgumentParser, Namespace
 from emomc.callbacks.epoch_lines import EpochLines
 from emomc.callbacks.stage_progress_bar import StageProgressBar
 from emomc.cli.command import fields_of, make_parser, run_command, stdout_is_terminal
+from emomc.devices import Devices
 from emomc.lightning_modules.data import DataConfig
-from emomc.preparation import Devices, prepare_library
+from emomc.preparation import prepare_library
 from emomc.preparation_config import PreparationConfig
 
 

@@ -11,9 +11,10 @@ from pytorch_lightning.plugins.environments import LightningEnvironment
 
 from emomc.callbacks.front_writer import FrontWriter
 from emomc.determinism import deterministic_algorithms
+from emomc.devices import Devices
 from emomc.errors import UserError
 from emomc.lightning_modules.data import DataConfig
-from emomc.preparation import Devices, prepare_library
+from emomc.preparation import prepare_library
 from emomc.preparation_config import PreparationConfig
 from emomc.search import run_search
 from emomc.search_config import SearchConfig

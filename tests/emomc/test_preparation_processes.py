@@ -17,7 +17,8 @@ from pathlib import Path
 import pytorch_lightning as pl
 from emomc.evaluation import tensor_digest
 from emomc.lightning_modules.data import DataConfig
-from emomc.preparation import Devices, prepare_library
+from emomc.devices import Devices
+from emomc.preparation import prepare_library
 from emomc.preparation_config import PreparationConfig
 
 folder = Path(sys.argv[1])

@@ -19,13 +19,13 @@ from emomc import (
     run_search,
     trace_layers,
 )
+from emomc.devices import Devices
 from emomc.errors import UserError
 from emomc.evaluation import Evaluation
 from emomc.finetuning import Finetuning
 from emomc.front_file import read_front
 from emomc.layers import LayerCall, LayerShape
 from emomc.lightning_modules.data import DataConfig
-from emomc.preparation import Devices
 from emomc.weights import load_weights
 
 TINY = SearchConfig(population_size=4, number_generations=1)
