@@ -54,7 +54,7 @@ class PreparationConfig:
     criterion: Criterion = "layerwise"
     """Which weights remain: the largest of each layer, or of all layers by magnitude, LAMP score or energy. layerwise
     gives the best fronts; lamp keeps the most accuracy in very few weights. docs/results/pre_pruning.md."""
-    evaluation_batch_size: int = 500
+    evaluation_batch_size: int = 250
     """Images per batch of every later evaluation; results are bit-identical for one batch size only."""
     keep_front: bool = False
     """Keep Lightning's checkpoints of those epochs, over all levels, that are on the front of accuracy and density."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
@@ -33,7 +33,8 @@ class ResidentBlocks:
     """A loader of blocks, each of whole batches, that can be told to stop after any of them.
 
     A block costs a Trainer about as much as a small batch costs the network, so there are no more of them than are of
-    use: one, unless the iteration may be stopped, and then ever longer ones, as early images tell most.
+    use: one, unless the iteration may be stopped. Then all are of one size, so that iterations side by side keep step,
+    but for the first: half as long, as early images tell most.
     """
 
     def __init__(self, images: Tensor, labels: Tensor, batch_size: int) -> None:
@@ -54,32 +55,29 @@ class ResidentBlocks:
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         first = self._first
-        for end in self._ends:
+        for number, end in enumerate(self._ends):
             if self._stopped:
                 return
+            if number and self._between:
+                self._between()
             yield self._images[first:end], self._labels[first:end]
             first = end
 
-    def begin(self, seen: int, *, stoppable: bool) -> None:
+    def begin(self, seen: int, *, stoppable: bool, between: Callable[[], None] | None = None) -> None:
         """Prepare the next iteration.
 
         Args:
             seen: images to leave out at the start, whole batches.
             stoppable: whether there is a point in stopping before the end.
+            between: called before each block but the first.
         """
+        images = len(self._labels)
         self._first = seen
         self._stopped = False
-        self._ends = self._growing_ends(seen) if stoppable else [len(self._labels)]
+        self._between = between
+        steps = range(seen + self._batch_size, images, 2 * self._batch_size) if stoppable else []
+        self._ends = [*steps, images]
 
     def stop(self) -> None:
         """End the iteration under way before its next block."""
         self._stopped = True
-
-    def _growing_ends(self, end: int) -> list[int]:
-        """Return where blocks end that add a third to the batches seen before them, at least one batch."""
-        ends = []
-        while end < len(self._labels):
-            batches = end // self._batch_size
-            end = min(len(self._labels), (batches + max(1, batches // 3)) * self._batch_size)
-            ends.append(end)
-        return ends

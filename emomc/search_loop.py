@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import bisect
-import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import cast
 
 import torch
@@ -12,24 +11,13 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from emomc.costing import uncompressed_genotype
-from emomc.errors import UserError
 from emomc.evaluation import CandidateEvaluator, Evaluation
 from emomc.evaluation_log import EvaluationLog
+from emomc.evaluation_pool import EvaluationPool, Job
 from emomc.evolution import Evolution
 from emomc.genotype import Genotype
 from emomc.search_callback import SearchCallback, tell
 from emomc.search_state import Candidate, Search
-
-
-@dataclasses.dataclass(frozen=True)
-class _Job:
-    """One run of a candidate over images."""
-
-    genotype: Genotype
-    begun: Evaluation | None
-    """What an earlier run already saw."""
-    needed: int
-    """Images it must classify rightly to matter; the run ends as soon as it cannot."""
 
 
 class SearchLoop:
@@ -81,22 +69,22 @@ class SearchLoop:
             return True
         closest = search.least_violating()
         self._recall(closest)
-        return self._evaluate(closest, self._need_everything)
+        return self._see_all_images(closest)
 
     def test(self, evaluator: CandidateEvaluator) -> None:
         """Run the uncompressed network and the front over the test images."""
         front = self.search.front
         genotypes = [uncompressed_genotype(self.search.library), *(candidate.genotype for candidate in front)]
-        world = self.fabric.world_size
-        jobs = [_Job(genotype, None, 0) for genotype in genotypes]
-        results = [
-            result
-            for first in range(0, len(jobs), world)
-            for result in self._share(jobs[first : first + world], evaluator)
-        ]
-        self.search.baseline_test = results[0]
-        for candidate, result in zip(front, results[1:], strict=True):
-            candidate.test = result
+        results: dict[Genotype, Evaluation] = {}
+
+        def take(running: Collection[Genotype]) -> Job | None:
+            genotype = next((genotype for genotype in genotypes if genotype not in {*running, *results}), None)
+            return genotype and Job(genotype, None, 0, lambda result: results.update({genotype: result}))
+
+        EvaluationPool(self.fabric, evaluator, take, stopped=lambda: False).run()
+        self.search.baseline_test = results[genotypes[0]]
+        for candidate in front:
+            candidate.test = results[candidate.genotype]
 
     def _on_plateau(self) -> bool:
         """Say whether the hypervolume has stood still for as long as the search is patient."""
@@ -116,12 +104,15 @@ class SearchLoop:
         feasible = [candidate for candidate in dict.fromkeys(candidates) if not candidate.violation]
         self._recall(feasible)
         if not self.early_rejection:
-            return self._evaluate(feasible, self._need_everything)
-        # A few at a time: what is next depends on what is known alone, so an interrupted search goes on the same way.
-        while contenders := self._unfinished_contenders(candidates)[: self.fabric.world_size]:
-            if not self._evaluate(contenders, lambda contender: self._need_to_survive(contender, feasible)):
-                return False
-        return True
+            return self._see_all_images(feasible)
+        return self._run(
+            lambda: self._unfinished_contenders(candidates),
+            lambda contender: self._need_to_survive(contender, feasible),
+        )
+
+    def _see_all_images(self, candidates: Sequence[Candidate]) -> bool:
+        """Run candidates to their ends; False if interrupted."""
+        return self._run(lambda: [candidate for candidate in candidates if not candidate.measured], lambda _: 0)
 
     def _recall(self, candidates: Sequence[Candidate]) -> None:
         """Give candidates what the log knows of them."""
@@ -159,47 +150,28 @@ class SearchLoop:
         needed = bisect.bisect_left(range(images), True, key=contends)
         return needed if candidate.evaluation is None else min(needed, candidate.evaluation.most_correct)
 
-    @staticmethod
-    def _need_everything(candidate: Candidate) -> int:
-        return 0
+    def _run(self, unfinished: Callable[[], Sequence[Candidate]], needed: Callable[[Candidate], int]) -> bool:
+        """Run whoever is unfinished, until nobody is, with the images each needs by then; False if interrupted."""
 
-    def _evaluate(self, candidates: Sequence[Candidate], needed: Callable[[Candidate], int]) -> bool:
-        """Run the unfinished candidates over images they have not seen; False if interrupted."""
-        unfinished = [candidate for candidate in candidates if not candidate.measured]
-        world = self.fabric.world_size
-        for first in range(0, len(unfinished), world):
-            if self.stop():
-                return False
-            some = unfinished[first : first + world]
-            jobs = [_Job(candidate.genotype, candidate.evaluation, needed(candidate)) for candidate in some]
-            results = self._share(jobs, self.evaluator)
-            for candidate, job, result in zip(some, jobs, results, strict=True):
-                candidate.evaluation = result
-                self.log.append(candidate.genotype, result)
-                self.search.tally.measured += job.begun is None
-                self.search.tally.images += result.seen - (job.begun.seen if job.begun else 0)
-                tell(self.observers, "on_candidate_end", self.search, candidate)
-        return True
+        def take(running: Collection[Genotype]) -> Job | None:
+            idle = (candidate for candidate in unfinished() if candidate.genotype not in running)
+            candidate = next(idle, None)
+            return candidate and self._job(candidate, needed(candidate))
 
-    def _share(self, jobs: Sequence[_Job], evaluator: CandidateEvaluator) -> list[Evaluation]:
-        """Do one job on each process, at most as many as there are, and give every process all results."""
-        fabric = self.fabric
-        result = torch.zeros(3, dtype=torch.int64, device=fabric.device)
-        failure = ""
-        if fabric.global_rank < len(jobs):
-            job = jobs[fabric.global_rank]
-            try:
-                own = evaluator.evaluate(job.genotype, begun=job.begun, needed=job.needed)
-                result[:] = torch.tensor([own.correct, own.seen, own.images])
-            except UserError as error:
-                if fabric.world_size == 1:
-                    raise
-                # The others wait for this process's result: tell them before giving up.
-                failure, result[:] = str(error), -1
-        gathered = cast(Tensor, fabric.all_gather(result)).reshape(-1, 3).tolist()
-        if any(row[2] < 0 for row in gathered):
-            raise UserError(failure or "expected every process to finish its candidate, found one that failed")
-        return [Evaluation(*row) for row in gathered[: len(jobs)]]
+        return EvaluationPool(self.fabric, self.evaluator, take, self.stopped).run()
+
+    def _job(self, candidate: Candidate, needed: int) -> Job:
+        """Return a run of a candidate over images it has not seen, whose result goes to search, log and observers."""
+        begun = candidate.evaluation
+
+        def finish(result: Evaluation) -> None:
+            candidate.evaluation = result
+            self.log.append(candidate.genotype, result)
+            self.search.tally.measured += begun is None
+            self.search.tally.images += result.seen - (begun.seen if begun else 0)
+            tell(self.observers, "on_candidate_end", self.search, candidate)
+
+        return Job(candidate.genotype, begun, needed, finish)
 
     def stop(self) -> bool:
         """Say whether any process saw Ctrl-C, or the first one that time is up; all of them say the same."""

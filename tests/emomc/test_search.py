@@ -38,9 +38,9 @@ class Recorder:
         self.validation_images = None
         evaluate, tell = CandidateEvaluator.evaluate, Evolution.tell
 
-        def record_job(evaluator, genotype, *, begun=None, needed=0):
+        def record_job(evaluator, genotype, *, begun=None, **options):
             self.validation_images = self.validation_images or evaluator.images
-            result = evaluate(evaluator, genotype, begun=begun, needed=needed)
+            result = evaluate(evaluator, genotype, begun=begun, **options)
             if evaluator.images == self.validation_images:
                 self.jobs.append((genotype, begun, result))
             return result
