@@ -13,10 +13,8 @@ The images are those the library's networks were validated on. Writes ``docs/res
 
 import argparse
 import datetime
-import platform
 import shutil
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -24,6 +22,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from experiments import command, machine
 from torch import nn
 from torch.utils.data import DataLoader, Subset
 from torchvision.datasets import MNIST
@@ -45,7 +44,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--library", type=Path, default=Path("runs/lenet5-mnist-10000/library"))
     parser.add_argument("--data_dir", default="data")
-    parser.add_argument("--candidates", type=int, default=30, help="candidates timed by (b) and (c); a fifth by (a)")
+    parser.add_argument("--candidates", type=int, default=60, help="timed by (b) and (c); a fifth of them by (a)")
     parser.add_argument("--generations", type=int, default=120)
     parser.add_argument("--output", type=Path, default=Path("docs/results/search_speed.md"))
     arguments = parser.parse_args()
@@ -59,14 +58,21 @@ def main() -> None:
     candidates = random_candidates(library, arguments.candidates)
     with quiet_lightning(), tempfile.TemporaryDirectory() as folder:
         reference = _ReferenceWay(library, Path(arguments.data_dir), len(labels), Path(folder))
-        reference_times = _times(reference.evaluate, candidates[: max(2, len(candidates) // 5)])
         for genotype in candidates:  # quantized layers are made once, and kept; not a candidate's own cost
             networks.load(genotype)
-        # Taken in turn, so that a busy machine weighs on both alike.
-        bare_times, ours_times = [], []
-        for genotype in candidates:
-            bare_times += _times(lambda g: bare_loop(networks, batches, g), [genotype])
-            ours_times += _times(lambda g: evaluator.evaluate(g).correct, [genotype])
+        ways: dict[str, Callable[[Genotype], int]] = {
+            "a": reference.evaluate,
+            "b": lambda genotype: bare_loop(networks, batches, genotype),
+            "c": lambda genotype: evaluator.evaluate(genotype).correct,
+        }
+        times: dict[str, list[float]] = {way: [] for way in ways}
+        # Side by side and in random order, so that a machine whose speed drifts weighs on all alike.
+        generator = np.random.default_rng(0)
+        for number, genotype in enumerate(candidates):
+            for way in generator.permutation(["a", "b", "c"] if number % 5 == 0 else ["b", "c"]):
+                began = time.perf_counter()
+                ways[way](genotype)
+                times[way].append(time.perf_counter() - began)
         # A copy, so that no earlier search's log answers.
         shutil.copytree(library.path, Path(folder) / "run" / "library")
         began = time.perf_counter()
@@ -77,26 +83,28 @@ def main() -> None:
         )
         whole = time.perf_counter() - began
     rows = [
-        ("a, the reference's way", statistics.median(reference_times)),
-        ("b, bare loop", statistics.median(bare_times)),
-        ("c, Trainer per candidate", statistics.median(ours_times)),
+        ("a, the reference's way", statistics.median(times["a"])),
+        ("b, bare loop", statistics.median(times["b"])),
+        ("c, Trainer per candidate", statistics.median(times["c"])),
         ("d, whole search with early rejection", whole / search.tally.asked),
     ]
+    ratios = statistics.quantiles((c / b for b, c in zip(times["b"], times["c"], strict=True)), n=4)
     stopped = search.rejected / len(search.candidates)
     seen = search.tally.images / (len(search.candidates) * len(labels))
     page = f"""# Speed of a candidate's evaluation
 
-Made by `python {" ".join(sys.argv)}` on {datetime.date.today()}; {platform.machine()}, {torch.get_num_threads()}
-threads, torch {torch.__version__}. LeNet-5, {len(labels)} images of MNIST, batches of {batch_size}. Medians, except
-for d: seconds of the whole search, start and end included, over the candidates it asked for.
+Made by `{command()}` on {datetime.date.today()}; {machine()}.
+LeNet-5, {len(labels):,} validation images of MNIST, batches of {batch_size}. Medians over {len(candidates)}
+candidates (a: {len(times["a"])}), except for d: seconds of the whole search, start and end included, over the
+candidates it asked for.
 
 | way | seconds per candidate | times faster than a |
 |---|---|---|
 """ + "".join(f"| {name} | {seconds:.4f} | {rows[0][1] / seconds:.1f} |\n" for name, seconds in rows)
     page += f"""
-c over b: {rows[2][1] / rows[1][1]:.3f}. The search of d asked for {search.tally.asked} candidates in {whole:.0f} s;
-{len(search.candidates)} were distinct, {100 * stopped:.0f} % of these were stopped early, and
-{100 * seen:.0f} % of their images were seen.
+c over b, candidate by candidate: median {ratios[1]:.3f}, quartiles {ratios[0]:.3f} and {ratios[2]:.3f}.
+The search of d asked for {search.tally.asked:,} candidates in {whole:.0f} s; {len(search.candidates):,} were distinct,
+{100 * stopped:.0f} % of these were stopped early, and {100 * seen:.0f} % of their images were seen.
 """
     write_text(arguments.output, page)
     print(page)
@@ -110,15 +118,6 @@ def random_candidates(library: Library, count: int) -> list[Genotype]:
         Genotype(int(generator.choice(library.percents[1:])), tuple(map(int, generator.integers(2, 13, layers))))
         for _ in range(count)
     ]
-
-
-def _times(evaluate: Callable[[Genotype], int], candidates: list[Genotype]) -> list[float]:
-    seconds = []
-    for genotype in candidates:
-        began = time.perf_counter()
-        evaluate(genotype)
-        seconds.append(time.perf_counter() - began)
-    return seconds
 
 
 @torch.inference_mode()
