@@ -1,16 +1,19 @@
 """What a second process gains a search, against what it gains two bare forward loops, in one run on one machine.
 
-    python benchmarks/search_processes.py --library runs/lenet5-mnist/library --data_dir data
+    emomc-pretrain --config lenet5_mnist --validation_fraction 0.16667 --output runs/lenet5-mnist-10000
+    python benchmarks/search_processes.py
 
-Each process has one thread. A search's time is that of its generations, from before the first to after the last. With
-early rejection two candidates that run side by side see unlike numbers of images, and the shorter waits: the gain is
-given with and without. Both numbers of processes must find the same front, or the script ends with an error.
+Each process has one thread. What is compared is run in turn, several rounds of it, and the medians are taken: a
+machine's speed drifts. A search's time is that of its generations, from before the first to after the last. With
+early rejection candidates that run side by side see unlike numbers of images, and which are stopped hangs on what is
+known by then: the gain is given with and without. One process and two must find the same front, or this is an error.
 Writes ``docs/results/search_processes.md``.
 """
 
 import argparse
 import datetime
 import shutil
+import statistics
 import tempfile
 import time
 from pathlib import Path
@@ -33,31 +36,38 @@ from emomc.search_config import SearchConfig
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--library", type=Path, default=Path("runs/lenet5-mnist/library"))
+    parser.add_argument("--library", type=Path, default=Path("runs/lenet5-mnist-10000/library"))
     parser.add_argument("--data_dir", default="data")
-    parser.add_argument("--candidates", type=int, default=60, help="of each bare loop")
-    parser.add_argument("--generations", type=int, default=15)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--candidates", type=int, default=40, help="of each bare loop")
+    parser.add_argument("--generations", type=int, default=4)
     parser.add_argument("--output", type=Path, default=Path("docs/results/search_processes.md"))
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    one, two = (_launch(n, _bare_seconds, arguments) for n in (1, 2))
-    # Each of two loops does what the one did.
-    gains = {"bare loops": (one, two / 2, 2 * one / two)}
-    for label, early in (("search, every image", False), ("search, early rejection", True)):
-        (one, front), (two, other) = (_launch(n, _search_seconds, arguments, early) for n in (1, 2))
-        if front != other:
-            raise SystemExit(f"expected the front of one process from two, found another: {label}")
-        gains[label] = (one, two, one / two)
-    bare = gains["bare loops"][2]
-    rows = [
-        [label, f"{one:.1f}", f"{two:.1f}", f"{gain:.2f}", f"{100 * gain / bare:.0f} %"]
-        for label, (one, two, gain) in gains.items()
-    ]
+    seconds: dict[tuple[str, int], list[float]] = {}
+    for _ in range(arguments.rounds):
+        for processes in (1, 2):
+            bare = _launch(processes, _bare_seconds, arguments)
+            # Each of the loops did what the one did.
+            seconds.setdefault(("bare loops", processes), []).append(bare / processes)
+        for work, early in (("search, every image", False), ("search, early rejection", True)):
+            fronts = []
+            for processes in (1, 2):
+                took, front = _launch(processes, _search_seconds, arguments, early)
+                seconds.setdefault((work, processes), []).append(took)
+                fronts.append(front)
+            if fronts[0] != fronts[1]:
+                raise SystemExit(f"expected the front of one process from two, found another: {work}")
+    rows, bare_gain = [], None
+    for work in dict.fromkeys(work for work, _ in seconds):
+        one, two = (statistics.median(seconds[work, processes]) for processes in (1, 2))
+        bare_gain = bare_gain or one / two
+        rows.append([work, f"{one:.1f}", f"{two:.1f}", f"{one / two:.2f}", f"{100 * one / two / bare_gain:.0f} %"])
     page = f"""# What a second process gains
 
 Made by `{command()}` on {datetime.date.today()}; {machine()} per process.
-{arguments.candidates} candidates for each bare loop, {arguments.generations} generations of 20 for each search. One
-process and two found the same front.
+{arguments.candidates} candidates for each bare loop, {arguments.generations} generations of 20 for each search; medians
+of {arguments.rounds} rounds. One process and two found the same front.
 
 {table(["work", "s, one process", "s, two", "gain", "of the bare loops' gain"], rows)}
 """
