@@ -18,6 +18,7 @@ import shutil
 import signal
 import tempfile
 import time
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -78,6 +79,8 @@ def in_fork(main: Callable[[Sequence[str]], int], arguments: Sequence[str]) -> i
         silence = os.open(os.devnull, os.O_WRONLY)
         os.dup2(silence, 1)
         status = main(arguments)
+    except BaseException:
+        traceback.print_exc()
     finally:
         os._exit(status)
 
