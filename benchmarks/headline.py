@@ -64,11 +64,12 @@ def _experiment(file: Path) -> list[list[str]]:
     with file.open(newline="", encoding="utf-8") as text:
         rows = list(csv.DictReader(text))
     arms = [[row for row in rows if row["arm"] == arm] for arm in ("reference", "emomc")]
-    seeds = len({row["seed"] for row in rows})
     first = rows[0]
-    budget = f"budget {first['budget']}, {seeds} seed{'' if seeds == 1 else 's'}"
-    name = f"[{first['title']}](docs/results/{file.stem}.md), {budget}"
-    lines = [["epochs of training, all levels", *(_epochs(arm) for arm in arms)]]
+    name = f"[{first['title']}](docs/results/{file.stem}.md), budget {first['budget']}"
+    lines = [
+        ["seeds", *(str(len({row["seed"] for row in arm})) for arm in arms)],
+        ["epochs of training, all levels", *(_epochs(arm) for arm in arms)],
+    ]
     for cost in ("energy", "size"):
         of_cost = [[row for row in arm if row["cost"] == cost] for arm in arms]
         lines.append([f"hypervolume, {cost}", *(_mean(arm, "hypervolume_test", "{:.4f}") for arm in of_cost)])

@@ -340,6 +340,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the moments of the kills")
     parser.add_argument("--output", type=Path, default=None, help="markdown file with the two marks, besides printing")
     arguments = parser.parse_args()
+    # The kills fork this process, and a fork of a process with threads may hang.
+    torch.set_num_threads(1)
     measured = report(arguments)
     print(measured)
     if arguments.output:

@@ -79,7 +79,9 @@ class SearchLoop:
 
         def take(running: Collection[Genotype]) -> Job | None:
             genotype = next((genotype for genotype in genotypes if genotype not in {*running, *results}), None)
-            return genotype and Job(genotype, None, 0, lambda result: results.update({genotype: result}))
+            if genotype is None:
+                return None
+            return Job(genotype, None, 0, lambda result: results.update({genotype: result}))
 
         EvaluationPool(self.fabric, evaluator, take, stopped=lambda: False).run()
         self.search.baseline_test = results[genotypes[0]]
@@ -156,7 +158,7 @@ class SearchLoop:
         def take(running: Collection[Genotype]) -> Job | None:
             idle = (candidate for candidate in unfinished() if candidate.genotype not in running)
             candidate = next(idle, None)
-            return candidate and self._job(candidate, needed(candidate))
+            return None if candidate is None else self._job(candidate, needed(candidate))
 
         return EvaluationPool(self.fabric, self.evaluator, take, self.stopped).run()
 

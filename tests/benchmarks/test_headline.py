@@ -32,6 +32,7 @@ def test_means_over_seeds_and_what_is_missing(tmp_path: Path) -> None:
         if line.startswith("|")
     ]
     assert rows[2:] == [
+        ["seeds", "2", "1"],
         ["epochs of training, all levels", "60 + 416", "20 + 26"],
         ["hypervolume, energy", "0.9100", "0.9500"],
         ["times less energy", "8.0x (1 of 2)", "12.0x"],
