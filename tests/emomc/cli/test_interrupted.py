@@ -14,7 +14,13 @@ import pytest
 from emomc.front_file import read_front
 from emomc.library import Library
 
-CODE = "import sys; from emomc.cli.{command} import main; sys.exit(main())"
+# What is started in the background of a shell ignores Ctrl-C, unless it says otherwise.
+CODE = """
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from emomc.cli.{command} import main
+sys.exit(main())
+"""
 SECONDS = 60
 
 
