@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Callable
 
 from torch import Tensor
 
@@ -93,7 +92,6 @@ class CandidateEvaluator:
         *,
         begun: Evaluation | None = None,
         needed: int = 0,
-        between_blocks: Callable[[], None] | None = None,
     ) -> Evaluation:
         """Count the images that the candidate classifies rightly.
 
@@ -101,7 +99,6 @@ class CandidateEvaluator:
             genotype: the candidate.
             begun: an earlier evaluation that was stopped; only the images it has not seen are run.
             needed: stop once fewer images than this can be classified rightly; 0 sees all images.
-            between_blocks: called before each block of images but the first; the images are one block if all are seen.
 
         Returns:
             The evaluation, complete unless it was stopped.
@@ -110,7 +107,7 @@ class CandidateEvaluator:
             UserError: the network gives scores that are not finite.
         """
         begun = begun or Evaluation(0, 0, self.images)
-        self._blocks.begin(begun.seen, stoppable=needed > 0, between=between_blocks)
+        self._blocks.begin(begun.seen, stoppable=needed > 0)
         self.networks.load(genotype)
         callbacks = [EarlyRejection(self._blocks, begun.most_correct - needed)] if needed else []
         with memory_for(f"evaluating batches of {self.batch_size} images", SMALLER_BATCHES):

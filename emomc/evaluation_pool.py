@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Collection
-from typing import cast
-
-import torch
-from lightning_fabric import Fabric
-from torch import Tensor
 
 from emomc.errors import UserError
 from emomc.evaluation import CandidateEvaluator, Evaluation
 from emomc.genotype import Genotype
+from emomc.shared_journal import SharedJournal
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,14 +27,14 @@ class Job:
 class EvaluationPool:
     """Runs jobs on all processes at once.
 
-    The processes exchange results after each block of images. Blocks are of one size, so nobody waits long for another,
-    though one candidate is rejected after its first block and its neighbour sees all images. All processes know the
-    same at each exchange, and so come to the same next jobs without a process that hands them out.
+    No process hands out the jobs. Each writes into a shared journal that it is free, and the result of the job it had.
+    All of them act on the entries in the journal's order: take in the result, then give the free a job each. So all of
+    them come to the same jobs, and one that is free waits for another only while there is no job it could begin.
     """
 
     def __init__(
         self,
-        fabric: Fabric,
+        journal: SharedJournal,
         evaluator: CandidateEvaluator,
         take: Callable[[Collection[Genotype]], Job | None],
         stopped: Callable[[], bool],
@@ -46,18 +42,20 @@ class EvaluationPool:
         """Say where jobs come from.
 
         Args:
-            fabric: the processes.
-            evaluator: this one's.
+            journal: of all processes, read to its end by each.
+            evaluator: this process's.
             take: gives the next job, the same on every process, or None while there is none, from what is under way.
-                It is asked at the start and whenever a job has ended, and changes nothing.
+                It changes nothing.
             stopped: whether this process was told to begin nothing more.
         """
-        self._fabric = fabric
+        self._journal = journal
         self._evaluator = evaluator
         self._take = take
         self._stopped = stopped
-        self._jobs: list[Job | None] = [None] * fabric.world_size
-        self._jobs_left = False
+        self._jobs: list[Job | None] = [None] * journal.world_size
+        self._free: list[int] = []
+        """Processes without a job, in the order in which they said so."""
+        self._stop = False
 
     def run(self) -> bool:
         """Run jobs until there are none; False if some are left because a process was told to stop.
@@ -65,54 +63,60 @@ class EvaluationPool:
         Raises:
             UserError: a job failed, here or on another process.
         """
-        self._fill()
-        while any(self._jobs):
-            job = self._jobs[self._fabric.global_rank]
-            if job is None:
-                self._exchange()
-                continue
-            try:
-                result = self._evaluator.evaluate(
-                    job.genotype, begun=job.begun, needed=job.needed, between_blocks=self._exchange
-                )
-            except _AnotherFailed:
-                raise
-            except UserError:
-                # The others wait for this process.
-                self._gather(1, 0, 0, 0)
-                raise
-            self._exchange(result)
-        return not self._jobs_left
+        self._write(_Entry(self._journal.rank, self._stopped()))
+        done: Job | None = None
+        while len(self._free) < self._journal.world_size:
+            self._act_on(_Entry(*self._journal.read()))
+            job = self._jobs[self._journal.rank]
+            # A job that is done is still its process's until it comes to that entry.
+            if job is not None and job is not done:
+                self._write(self._result(job))
+                done = job
+        return self._next_job() is None
 
-    def _exchange(self, result: Evaluation | None = None) -> None:
-        """Give the others this process's result, if it has one, take in theirs, and go on to the next jobs."""
-        gathered = self._gather(0, *(dataclasses.astuple(result) if result else (0, 0, 0)))
-        if any(failed for failed, *_ in gathered):
-            raise _AnotherFailed("expected every process to finish its candidate, found one that failed")
-        ended = {place: Evaluation(*numbers) for place, (_, *numbers) in enumerate(gathered) if any(numbers)}
-        for place, evaluation in ended.items():
-            if (job := self._jobs[place]) is not None:
-                self._jobs[place] = None
-                job.finish(evaluation)
-        if ended:
-            self._fill()
+    def _result(self, job: Job) -> _Entry:
+        """Run this process's job, unless it was told to stop since it last said that it is free."""
+        if self._stopped():
+            return _Entry(self._journal.rank, stopped=True)
+        try:
+            result = self._evaluator.evaluate(job.genotype, begun=job.begun, needed=job.needed)
+        except UserError:
+            # The others wait for this process.
+            self._write(_Entry(self._journal.rank, failed=True))
+            raise
+        return _Entry(self._journal.rank, self._stopped(), False, *dataclasses.astuple(result))
 
-    def _fill(self) -> None:
-        """Give every idle process a job while there are any, unless a process was told to stop."""
-        stop = any(told for (told,) in self._gather(self._stopped()))
-        for place, busy in enumerate(self._jobs):
-            if busy is None:
-                job = self._take([running.genotype for running in self._jobs if running is not None])
-                if job is None or stop:
-                    self._jobs_left = job is not None
-                    return
-                self._jobs[place] = job
+    def _act_on(self, entry: _Entry) -> None:
+        """Take in a result, and give jobs to the free while there are any, unless a process was told to stop."""
+        if entry.failed:
+            raise UserError("expected every process to finish its candidate, found one that failed")
+        if (job := self._jobs[entry.rank]) is not None:
+            self._jobs[entry.rank] = None
+            if entry.images:
+                job.finish(Evaluation(entry.correct, entry.seen, entry.images))
+        self._free.append(entry.rank)
+        self._stop = self._stop or entry.stopped
+        while self._free and not self._stop and (next_job := self._next_job()) is not None:
+            self._jobs[self._free.pop(0)] = next_job
 
-    def _gather(self, *numbers: int) -> list[list[int]]:
-        """Return the numbers of every process."""
-        own = torch.tensor(numbers, dtype=torch.int64, device=self._fabric.device)
-        return cast(Tensor, self._fabric.all_gather(own)).reshape(-1, len(own)).tolist()
+    def _next_job(self) -> Job | None:
+        return self._take([job.genotype for job in self._jobs if job is not None])
+
+    def _write(self, entry: _Entry) -> None:
+        self._journal.write([int(number) for number in dataclasses.astuple(entry)])
 
 
-class _AnotherFailed(UserError):
-    """Another process gave up; it says why."""
+@dataclasses.dataclass(frozen=True)
+class _Entry:
+    """What a process says when it is free."""
+
+    rank: int
+    stopped: bool = False
+    """Whether it was told to begin nothing more."""
+    failed: bool = False
+    """Whether its job failed; it ends."""
+    correct: int = 0
+    """Of the job that it ran, as in ``Evaluation``."""
+    seen: int = 0
+    images: int = 0
+    """0 if it ran none."""

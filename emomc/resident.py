@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
@@ -33,8 +33,8 @@ class ResidentBlocks:
     """A loader of blocks, each of whole batches, that can be told to stop after any of them.
 
     A block costs a Trainer about as much as a small batch costs the network, so there are no more of them than are of
-    use: one, unless the iteration may be stopped. Then all are of one size, so that iterations side by side keep step,
-    but for the first: half as long, as early images tell most.
+    use: one, unless the iteration may be stopped. Then they have two batches each, but for the first, which has one:
+    early images tell most.
     """
 
     def __init__(self, images: Tensor, labels: Tensor, batch_size: int) -> None:
@@ -55,26 +55,22 @@ class ResidentBlocks:
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         first = self._first
-        for number, end in enumerate(self._ends):
+        for end in self._ends:
             if self._stopped:
                 return
-            if number and self._between:
-                self._between()
             yield self._images[first:end], self._labels[first:end]
             first = end
 
-    def begin(self, seen: int, *, stoppable: bool, between: Callable[[], None] | None = None) -> None:
+    def begin(self, seen: int, *, stoppable: bool) -> None:
         """Prepare the next iteration.
 
         Args:
             seen: images to leave out at the start, whole batches.
             stoppable: whether there is a point in stopping before the end.
-            between: called before each block but the first.
         """
         images = len(self._labels)
         self._first = seen
         self._stopped = False
-        self._between = between
         steps = range(seen + self._batch_size, images, 2 * self._batch_size) if stoppable else []
         self._ends = [*steps, images]
 

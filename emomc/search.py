@@ -38,6 +38,7 @@ from emomc.search_callback import SearchCallback, tell
 from emomc.search_config import SearchConfig
 from emomc.search_loop import SearchLoop
 from emomc.search_state import Search
+from emomc.shared_journal import open_journal
 from emomc.tuned import FOLDER as TUNED
 from emomc.user_code import names_user_code
 from emomc.versions import versions
@@ -120,7 +121,10 @@ def run_search(
                 def stopped() -> bool:
                     return interrupted() or time.monotonic() > deadline
 
-                loop = SearchLoop(search, evaluator, log, observers, fabric, stopped, early_rejection=early_rejection)
+                journal = open_journal(fabric)
+                loop = SearchLoop(
+                    search, evaluator, log, observers, fabric, journal, stopped, early_rejection=early_rejection
+                )
                 tell(observers, "on_search_start", search)
                 search.finished = loop.run()
                 if finetuning and search.finished:

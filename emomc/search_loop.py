@@ -18,6 +18,7 @@ from emomc.evolution import Evolution
 from emomc.genotype import Genotype
 from emomc.search_callback import SearchCallback, tell
 from emomc.search_state import Candidate, Search
+from emomc.shared_journal import SharedJournal
 
 
 class SearchLoop:
@@ -33,6 +34,7 @@ class SearchLoop:
         log: EvaluationLog,
         observers: Sequence[SearchCallback],
         fabric: Fabric,
+        journal: SharedJournal,
         stopped: Callable[[], bool],
         *,
         early_rejection: bool,
@@ -43,6 +45,7 @@ class SearchLoop:
         self.log = log
         self.observers = observers
         self.fabric = fabric
+        self.journal = journal
         self.stopped = stopped
         self.hypervolumes: list[float] = []
         self.evolution = Evolution(
@@ -83,7 +86,7 @@ class SearchLoop:
                 return None
             return Job(genotype, None, 0, lambda result: results.update({genotype: result}))
 
-        EvaluationPool(self.fabric, evaluator, take, stopped=lambda: False).run()
+        EvaluationPool(self.journal, evaluator, take, stopped=lambda: False).run()
         self.search.baseline_test = results[genotypes[0]]
         for candidate in front:
             candidate.test = results[candidate.genotype]
@@ -160,7 +163,7 @@ class SearchLoop:
             candidate = next(idle, None)
             return None if candidate is None else self._job(candidate, needed(candidate))
 
-        return EvaluationPool(self.fabric, self.evaluator, take, self.stopped).run()
+        return EvaluationPool(self.journal, self.evaluator, take, self.stopped).run()
 
     def _job(self, candidate: Candidate, needed: int) -> Job:
         """Return a run of a candidate over images it has not seen, whose result goes to search, log and observers."""

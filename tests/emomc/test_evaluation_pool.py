@@ -6,112 +6,125 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.distributed import HashStore
 
 from emomc.errors import UserError
 from emomc.evaluation import Evaluation
 from emomc.evaluation_pool import EvaluationPool, Job
+from emomc.shared_journal import OwnJournal, StoreJournal
 
 IMAGES = 100
 
 
-class Side:
-    """What a pool needs of Fabric, for one of several threads."""
+class Sleeper:
+    """Evaluates nothing. A genotype is a name and the names that must have run before it ends, on any thread."""
 
-    device = torch.device("cpu")
+    def __init__(self, ran, changed):
+        self.ran, self.changed = ran, changed
 
-    def __init__(self, rank, world_size, rows, barrier):
-        self.global_rank, self.world_size = rank, world_size
-        self.rows, self.barrier = rows, barrier
-        self.exchanges = 0
-
-    def all_gather(self, own):
-        self.exchanges += len(own) > 1
-        self.rows[self.global_rank] = own
-        self.barrier.wait(5)
-        gathered = torch.stack(list(self.rows))
-        self.barrier.wait(5)
-        return gathered
-
-
-class Counter:
-    """Evaluates nothing: a genotype is the number of its blocks, or the error it ends with."""
-
-    def __init__(self, log):
-        self.log = log
-
-    def evaluate(self, genotype, *, begun, needed, between_blocks):
-        name, blocks = genotype
-        for block in range(blocks):
-            if block:
-                between_blocks()
-            self.log.append(name)
+    def evaluate(self, genotype, *, begun, needed):
+        name, awaited = genotype
+        with self.changed:
+            assert self.changed.wait_for(lambda: {*awaited} <= {*self.ran}, timeout=10)
+            self.ran.append(name)
+            self.changed.notify_all()
         if name == "fails":
             raise UserError("expected a network, found another")
-        return Evaluation(blocks, blocks, IMAGES)
+        return result_of(genotype)
+
+
+def result_of(genotype):
+    return Evaluation(len(genotype[1]), len(genotype[1]) + 1, IMAGES)
 
 
 def run_side_by_side(genotypes, world_size, stop_after=None):
-    """Return of each thread: what its pool returned or raised, the results it heard of, and its exchanges."""
-    rows, barrier = [None] * world_size, threading.Barrier(world_size)
-    ran = []
+    """Return what each thread's pool returned or raised with the results it heard of, and the names in order."""
+    store, ran, changed = HashStore(), [], threading.Condition()
 
     def run(rank):
-        side, results = Side(rank, world_size, rows, barrier), {}
+        journal = StoreJournal(store, rank, world_size) if world_size > 1 else OwnJournal()
+        results = {}
 
         def take(running):
             genotype = next((one for one in genotypes if one not in running and one not in results), None)
             return genotype and Job(genotype, None, 0, lambda result: results.update({genotype: result}))
 
         def stopped():
-            return rank == 0 and stop_after is not None and len(results) >= stop_after
+            return rank == 0 and stop_after is not None and len(ran) >= stop_after
 
         try:
-            outcome = EvaluationPool(side, Counter(ran), take, stopped).run()
+            outcome = EvaluationPool(journal, Sleeper(ran, changed), take, stopped).run()
         except UserError as error:
             outcome = str(error)
-        return outcome, results, side.exchanges
+        return outcome, results
 
     with ThreadPoolExecutor(world_size) as threads:
         return list(threads.map(run, range(world_size))), ran
 
 
 @settings(max_examples=30, deadline=None)
-@given(blocks=st.lists(st.integers(1, 6), max_size=12), world_size=st.integers(1, 4))
-def test_every_job_runs_once_and_everybody_hears_of_it(blocks, world_size):
-    genotypes = list(enumerate(blocks))
+@given(jobs=st.integers(0, 12), world_size=st.integers(1, 4))
+def test_every_job_runs_once_and_everybody_hears_of_it(jobs, world_size):
+    genotypes = [(number, ()) for number in range(jobs)]
     outcomes, ran = run_side_by_side(genotypes, world_size)
-    assert sorted(ran) == sorted(name for name, count in genotypes for _ in range(count))
-    for finished, results, _ in outcomes:
+    assert sorted(ran) == list(range(jobs))
+    for finished, results in outcomes:
         assert finished is True
-        assert results == {genotype: Evaluation(genotype[1], genotype[1], IMAGES) for genotype in genotypes}
+        assert results == {genotype: result_of(genotype) for genotype in genotypes}
+        # They heard of them in one order, whatever it was.
+        assert list(results) == list(outcomes[0][1])
 
 
 def test_whoever_ends_takes_the_next():
-    # One of six blocks beside six of one; two at a time it would be six, one, one, and one.
-    (outcome, *_), _ = run_side_by_side([("long", 6), *((name, 1) for name in "abcdef")], 2)
-    assert outcome[2] == 6
+    # The first ends after all others did: they ran beside it, one after the other.
+    outcomes, ran = run_side_by_side([("long", tuple("abcdef")), *((name, ()) for name in "abcdef")], 2)
+    assert ran == [*"abcdef", "long"]
+    assert [finished for finished, _ in outcomes] == [True, True]
 
 
-@pytest.mark.parametrize("world_size", [1, 2, 3])
-def test_stopped_by_one_they_finish_what_is_under_way_and_begin_nothing(world_size):
-    outcomes, ran = run_side_by_side([(name, 2) for name in "abcdefgh"], world_size, stop_after=2)
-    assert not any(finished for finished, *_ in outcomes)
-    assert len({*map(len, (results for _, results, _ in outcomes))}) == 1
-    assert len(ran) == 2 * len(outcomes[0][1]) < 16
+def test_jobs_that_come_up_while_all_others_wait_are_run():
+    # The second job is there once the first is done, when the other two threads have said long ago that they are free.
+    store, ran = HashStore(), []
+
+    def run(rank):
+        results = []
+
+        def take(running):
+            if running or len(results) == 5:
+                return None
+            return Job((len(results), ()), None, 0, results.append)
+
+        pool = EvaluationPool(
+            StoreJournal(store, rank, 3), Sleeper(ran, threading.Condition()), take, stopped=lambda: False
+        )
+        assert pool.run() is True
+        return results
+
+    with ThreadPoolExecutor(3) as threads:
+        assert {*map(len, threads.map(run, range(3)))} == {5}
+    assert ran == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(("world_size", "stop_after"), [(1, 0), (1, 2), (2, 0), (3, 0)])
+def test_stopped_by_one_they_finish_what_is_under_way_and_begin_nothing(world_size, stop_after):
+    genotypes = [(name, ()) for name in "abcdefgh"]
+    outcomes, ran = run_side_by_side(genotypes, world_size, stop_after)
+    assert not any(finished for finished, _ in outcomes)
+    assert len({*map(len, (results for _, results in outcomes))}) == 1
+    assert len(ran) == len(outcomes[0][1]) < len(genotypes)
 
 
 def test_stopped_at_its_end_it_is_finished():
-    assert run_side_by_side([("a", 1), ("b", 1)], 2, stop_after=2)[0][0][0] is True
+    assert run_side_by_side([("a", ()), ("b", ())], 1, stop_after=2)[0][0][0] is True
     assert run_side_by_side([], 2, stop_after=0)[0][0][0] is True
 
 
 def test_a_failure_ends_all_and_its_own_process_says_why():
-    outcomes, _ = run_side_by_side([("a", 5), ("fails", 2), ("b", 1)], 3)
-    assert [said for said, *_ in outcomes] == [
-        "expected every process to finish its candidate, found one that failed",
+    outcomes, _ = run_side_by_side([("a", ("fails",)), ("fails", ()), ("b", ("fails",))], 3)
+    assert sorted(said for said, _ in outcomes) == [
         "expected a network, found another",
+        "expected every process to finish its candidate, found one that failed",
         "expected every process to finish its candidate, found one that failed",
     ]

@@ -45,19 +45,6 @@ class TestBlocks:
         blocks.begin(8, stoppable=True)
         assert list(map(len, labels_of(blocks))) == [4, 8, 8, 8, 6]
 
-    def test_tell_between_two_of_them_and_not_after_the_last(self):
-        blocks = blocks_of(20, 4)
-        seen = []
-        blocks.begin(0, stoppable=True, between=lambda: seen.append("between"))
-        for _, labels in blocks:
-            seen.append(len(labels))
-        assert seen == [4, "between", 8, "between", 8]
-        seen.clear()
-        blocks.begin(0, stoppable=True, between=lambda: seen.append("between"))
-        for _ in blocks:
-            blocks.stop()
-        assert not seen
-
     def test_images_stay_with_their_labels(self):
         for images, labels in blocks_of(41, 4):
             assert images.flatten().long().tolist() == labels.tolist()
