@@ -71,7 +71,7 @@ PATH = (
     Step("quantizer", "one step a channel, biases corrected", RATE + CHAIN + IMAGES + QUANTIZER),
     Step(
         "variation",
-        "start that covers the space, whole steps: our settings",
+        "start by sensitivity, whole steps: our settings",
         RATE + CHAIN + IMAGES + QUANTIZER + VARIATION,
     ),
 )
@@ -80,6 +80,7 @@ PATH = (
 ASIDE = (
     Step("chain-alone", "`reference`, but each level from the one above", CHAIN),
     Step("variation-alone", "`reference`, but our start and operators", VARIATION),
+    Step("unshifted", "`variation`, but training images are not shifted", RATE + CHAIN + QUANTIZER + VARIATION),
     Step("lamp", "`variation`, but weights removed by LAMP score", PATH[-1].ours, {"criterion": "lamp"}),
     Step("all-images", "`variation`, but every candidate sees all images", PATH[-1].ours, early_rejection=False),
 )

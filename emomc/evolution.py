@@ -38,19 +38,31 @@ class EvolutionSettings:
 
     algorithm: AlgorithmName = "nsga2"
     variation: VariationName = "integer"
-    """``integer``: a start population that covers the space, uniform crossover and whole steps. ``real``: what the
-    paper's reference code does: a random start, SBX with probability 0.9 and eta 15, polynomial mutation with eta 20,
-    all on real genes that are rounded when they are decoded."""
+    """``integer``: uniform crossover, whole steps. ``real``: what the paper's reference code does: SBX with probability
+    0.9 and eta 15, polynomial mutation with eta 20, all on real genes that are rounded when they are decoded."""
     offspring: int = 20
     """New candidates per generation; twice as many survive."""
     generations: int = 120
     seed: int = 0
 
+    @property
+    def survivors(self) -> int:
+        """How many survive a generation, and start."""
+        return 2 * self.offspring
+
 
 class Evolution:
     """The evolving population: asks for genotypes, and is told their losses."""
 
-    def __init__(self, space: SearchSpace, settings: EvolutionSettings, *, losses: int, constraints: int) -> None:
+    def __init__(
+        self,
+        space: SearchSpace,
+        settings: EvolutionSettings,
+        *,
+        losses: int,
+        constraints: int,
+        start: IntArray | None = None,
+    ) -> None:
         """Prepare generation one.
 
         Args:
@@ -58,16 +70,17 @@ class Evolution:
             settings: how to evolve.
             losses: number of objectives, each minimised.
             constraints: number of constraints, each met at 0 or below.
+            start: genes of the first population, shape (``settings.survivors``, 1 + layers); drawn at random if None.
 
         Raises:
             UserError: the algorithm needs a package that is not installed.
         """
         self.space = space
-        self.survivors = 2 * settings.offspring
+        self.survivors = settings.survivors
         self._problem = Problem(
             n_var=len(space.lower), n_obj=losses, n_ieq_constr=constraints, xl=space.lower, xu=space.upper
         )
-        self._algorithm = _make_algorithm(space, settings, losses)
+        self._algorithm = _make_algorithm(settings, losses, start)
         self._algorithm.setup(
             self._problem, termination=("n_gen", settings.generations), seed=settings.seed, verbose=False
         )
@@ -131,50 +144,19 @@ class Evolution:
         self._algorithm.tell(infills=self._asked)
 
 
-def start_population(space: SearchSpace, size: int, seed: int) -> IntArray:
-    """Return genes that cover the space: every region of levels, and every number of bits.
-
-    Bits drawn independently for each layer average out, so that nearly all random candidates cost about the same. Here
-    each candidate draws a common number of bits, from the fewest to the most, and its layers differ from it by up to
-    two. The four corners (fewest and most bits at the lowest and the highest level) come first.
-
-    Args:
-        space: what may be chosen.
-        size: number of candidates, 4 or more.
-        seed: of the random choices.
-
-    Returns:
-        Genes, shape (size, 1 + layers); rows may repeat where the space is small.
-    """
-    generator = np.random.default_rng(seed)
-    layers = len(space.layers)
-    common = generator.permutation(np.linspace(space.min_bits, space.max_bits, size - 4))
-    levels = np.rint(generator.permutation(np.linspace(0, len(space.levels) - 1, size - 4)))
-    bits = np.rint(common[:, None] + generator.uniform(-2, 2, (size - 4, layers)))
-    corners = [
-        [level, *[bits] * layers] for level in (0, len(space.levels) - 1) for bits in (space.min_bits, space.max_bits)
-    ]
-    genes = np.concatenate([corners, np.column_stack([levels, bits])])
-    clipped: IntArray = np.clip(genes, space.lower, space.upper).astype(np.int64)
-    return clipped
-
-
-def _make_algorithm(space: SearchSpace, settings: EvolutionSettings, losses: int) -> Algorithm:
-    survivors = 2 * settings.offspring
+def _make_algorithm(settings: EvolutionSettings, losses: int, start: IntArray | None) -> Algorithm:
+    survivors = settings.survivors
     # Operators are default arguments that all algorithms would share: fresh ones are passed.
-    options: dict[str, Any] = {"n_offsprings": settings.offspring, "pop_size": survivors, "eliminate_duplicates": True}
+    options: dict[str, Any] = {
+        "n_offsprings": settings.offspring,
+        "pop_size": survivors,
+        "eliminate_duplicates": True,
+        "sampling": FloatRandomSampling() if start is None else start,
+    }
     if settings.variation == "integer":
-        options |= {
-            "sampling": start_population(space, survivors, settings.seed),
-            "crossover": UniformCrossover(prob=0.9),
-            "mutation": StepMutation(),
-        }
+        options |= {"crossover": UniformCrossover(prob=0.9), "mutation": StepMutation()}
     else:
-        options |= {
-            "sampling": FloatRandomSampling(),
-            "crossover": SBX(prob=0.9, eta=15),
-            "mutation": PM(eta=20),
-        }
+        options |= {"crossover": SBX(prob=0.9, eta=15), "mutation": PM(eta=20)}
     if settings.algorithm == "nsga3":
         directions = (
             get_reference_directions("das-dennis", losses, n_partitions=survivors - 1)

@@ -12,17 +12,16 @@ from pymoo.core.mutation import Mutation
 class StepMutation(Mutation):
     """Moves genes by whole steps: mostly to a neighbour, sometimes anywhere.
 
-    A polynomial mutation of a few integer values mostly rounds back to where it was. Here each mutated gene moves by a
-    geometric number of steps, one or more, up or down with equal chance, reflected at its bounds; one in five is drawn
-    anew from its whole range. Each gene mutates with probability 1 / genes, and one more chosen at random always does,
-    so that no offspring is merely copied.
+    A polynomial mutation of a few integer values mostly rounds back to where it was. Here one gene of each row, chosen
+    at random, moves by a geometric number of steps, one or more, up or down with equal chance, reflected at its bounds;
+    one in five is drawn anew from its whole range. Crossover changes many genes at once, and this one at least.
     """
 
     def _do(
         self, problem: Any, X: NDArray[Any], *args: Any, random_state: np.random.Generator, **kwargs: Any
     ) -> NDArray[Any]:
         rows, genes = X.shape
-        chosen = random_state.random(X.shape) < 1 / genes
+        chosen = np.zeros(X.shape, bool)
         chosen[np.arange(rows), random_state.integers(genes, size=rows)] = True
         steps = random_state.geometric(0.5, size=X.shape) * random_state.choice([-1, 1], size=X.shape)
         anew = random_state.integers(problem.xl, problem.xu, size=X.shape, endpoint=True)

@@ -42,8 +42,8 @@ class SearchConfig:
     algorithm: AlgorithmName = "nsga2"
     """nsga2, nsga3, sms-emoa or age-moea2; early rejection works with nsga2."""
     variation: VariationName = "integer"
-    """integer: a start that covers the space, whole steps. real: random start and real-coded operators, as the paper's
-    reference has them, rounded when decoded."""
+    """integer: a start by each layer's sensitivity, whole steps. real: random start and real-coded operators, as the
+    paper's reference has them, rounded when decoded."""
     patience: int | None = None
     """Stop after so many generations without a larger hypervolume; none: never."""
     size_constraint: str | None = None

@@ -6,8 +6,10 @@ import bisect
 from collections.abc import Callable, Collection, Sequence
 from typing import cast
 
+import numpy as np
 import torch
 from lightning_fabric import Fabric
+from numpy.typing import NDArray
 from torch import Tensor
 
 from emomc.costing import uncompressed_genotype
@@ -19,6 +21,7 @@ from emomc.genotype import Genotype
 from emomc.search_callback import SearchCallback, tell
 from emomc.search_state import Candidate, Search
 from emomc.shared_journal import SharedJournal
+from emomc.start_population import start_population
 
 
 class SearchLoop:
@@ -49,7 +52,11 @@ class SearchLoop:
         self.stopped = stopped
         self.hypervolumes: list[float] = []
         self.evolution = Evolution(
-            search.space, config.evolution, losses=len(config.objectives), constraints=len(search.bounds)
+            search.space,
+            config.evolution,
+            losses=len(config.objectives),
+            constraints=len(search.bounds),
+            start=_start(search),
         )
         # Where survival does not follow from dominance alone, every candidate is seen by all images.
         self.early_rejection = early_rejection and self.evolution.ranks_by_dominance
@@ -182,3 +189,12 @@ class SearchLoop:
         """Say whether any process saw Ctrl-C, or the first one that time is up; all of them say the same."""
         flag = torch.tensor(int(self.stopped()), device=self.fabric.device)
         return bool(cast(Tensor, self.fabric.all_gather(flag)).any())
+
+
+def _start(search: Search) -> NDArray[np.int64] | None:
+    """Return the genes of the first population; None where the paper's settings draw it at random."""
+    config = search.config
+    if config.variation == "real":
+        return None
+    size = config.evolution.survivors
+    return start_population(search.cost_model, search.space, search.cost_columns, size, config.seed)

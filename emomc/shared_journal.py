@@ -11,7 +11,9 @@ from contextlib import contextmanager
 from typing import Protocol
 
 from lightning_fabric import Fabric
-from torch import distributed
+from torch.distributed import DistError
+from torch.distributed.distributed_c10d import Store
+from torch.distributed.rendezvous import TCPStore  # mypy: torch.distributed does not export it
 
 from emomc.errors import UserError
 
@@ -59,7 +61,7 @@ class StoreJournal:
     A counter of the store gives each entry its number. Numbers are given in one order, so all read that one.
     """
 
-    def __init__(self, store: distributed.Store, rank: int, world_size: int) -> None:
+    def __init__(self, store: Store, rank: int, world_size: int) -> None:
         """Begin at the first entry of a store that holds nothing else."""
         self.rank = rank
         self.world_size = world_size
@@ -94,9 +96,9 @@ def open_journal(fabric: Fabric) -> SharedJournal:
     # Where the processes of Fabric and of torchrun met.
     host = os.environ["MASTER_ADDR"]
     if fabric.is_global_zero:
-        served = distributed.TCPStore(host, 0, is_master=True, wait_for_workers=False, timeout=PATIENCE)
+        served = TCPStore(host, 0, is_master=True, wait_for_workers=False, timeout=PATIENCE)
     port = fabric.broadcast(served.port if fabric.is_global_zero else None)
-    store = served if fabric.is_global_zero else distributed.TCPStore(host, port, timeout=PATIENCE)
+    store = served if fabric.is_global_zero else TCPStore(host, port, timeout=PATIENCE)
     return StoreJournal(store, fabric.global_rank, fabric.world_size)
 
 
@@ -104,5 +106,5 @@ def open_journal(fabric: Fabric) -> SharedJournal:
 def _store_reached() -> Iterator[None]:
     try:
         yield
-    except distributed.DistError as error:
+    except DistError as error:
         raise UserError("expected every process to go on, found one that ended or stands still") from error

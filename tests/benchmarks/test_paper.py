@@ -58,7 +58,7 @@ def test_a_small_run_writes_its_page_and_finds_its_searches_again(
 ) -> None:
     paper = importlib.import_module("paper")
     monkeypatch.setattr(paper, "TRADES", [paper.Trade("energy", "xy"), paper.Trade("size", "csr")])
-    monkeypatch.setattr(paper, "SAME_LEVELS", {**paper.SAME_LEVELS, "pre_prune_step": 30})
+    monkeypatch.setattr(paper, "SAME", {**paper.SAME, "pre_prune_step": 30})
     output = tmp_path / "page.md"
     words = ["paper.py", "--budget", "try", "--seeds", "0", "--dataset", "digits", "--runs", str(tmp_path / "runs")]
     monkeypatch.setattr(sys, "argv", [*words, "--output", str(output)])
