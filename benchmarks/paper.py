@@ -190,9 +190,7 @@ def arm_stage_one(
         given: settings that the command line has in place of all others.
     """
     shipped = shipped_settings(experiment + ARMS[arm], "pretrain")
-    return stage_one_configs(
-        {**shipped, **SAME, **budget.common, **budget.stage_one[arm], "seed": seed, **given}
-    )
+    return stage_one_configs({**shipped, **SAME, **budget.common, **budget.stage_one[arm], "seed": seed, **given})
 
 
 def arm_search(experiment: str, budget: Budget, arm: str, seed: int, trade: Trade) -> SearchConfig:

@@ -19,7 +19,7 @@ def test_stage_one_is_what_the_command_makes(tmp_path: Path) -> None:
     paper = importlib.import_module("paper")
     file = tmp_path / "settings.yaml"
     file.write_text(yaml.safe_dump(yaml.safe_load(shipped_configs()["lenet5_mnist_reference"])["pretrain"]))
-    flags = ["--pre_train_epochs", "60", "--pre_prune_step", "5", "--seed", "2"]
+    flags = ["--pre_train_epochs", "60", "--pre_prune_step", "5", "--evaluation_batch_size", "500", "--seed", "2"]
     parsed = build_parser().parse_args(["--config", str(file), *flags])
     found = paper.arm_stage_one("lenet5_mnist", paper.BUDGETS["lenet5_mnist"]["small"], "reference", 2)
     expected = (

@@ -1,13 +1,11 @@
-"""The evolution: a start that covers the space, and survivors that do not need every accuracy."""
+"""The evolution: generations of the right size, and survivors that do not need every accuracy."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from emomc.evolution import Evolution, EvolutionSettings, start_population
+from emomc.evolution import Evolution, EvolutionSettings
 from emomc.genotype import SearchSpace
 
 SPACE = SearchSpace((20, 35, 50, 65, 80), ("a", "b", "c"))
@@ -172,29 +170,9 @@ class TestAsk:
 
         assert course(False) == course(True)
 
-
-class TestStart:
-    @settings(max_examples=40, deadline=None)
-    @given(st.integers(1, 12), st.integers(1, 20), st.integers(4, 60), st.integers(0, 99))
-    def test_lies_in_the_space_and_holds_the_corners(self, levels, layers, size, seed):
-        space = SearchSpace(tuple(range(10, 10 + levels)), tuple(map(str, range(layers))), 3, 9)
-        genes = start_population(space, size, seed)
-        assert genes.shape == (size, 1 + layers)
-        assert genes.dtype.kind == "i"
-        assert bool(((space.lower <= genes) & (genes <= space.upper)).all())
-        rows = set(map(tuple, genes.tolist()))
-        assert {(level, *[bits] * layers) for level in (0, levels - 1) for bits in (3, 9)} <= rows
-
-    def test_reaches_every_region_of_levels_and_bits(self):
-        space = SearchSpace(tuple(range(20, 81, 5)), tuple(map(str, range(20))))
-        genes = start_population(space, 40, 0)
-        assert set(genes[:, 0]) == set(range(13))
-        means = genes[:, 1:].mean(axis=1)
-        # Twenty independent layers would all average close to 7 bits.
-        assert means.min() < 3
-        assert means.max() > 11
-        assert np.histogram(means, bins=5, range=(2, 12))[0].min() >= 4
-
-    def test_depends_on_the_seed_alone(self):
-        assert (start_population(SPACE, 20, 1) == start_population(SPACE, 20, 1)).all()
-        assert (start_population(SPACE, 20, 1) != start_population(SPACE, 20, 2)).any()
+    def test_starts_from_the_genes_given(self):
+        start = np.array([[0, 2, 2, 2], [4, 12, 12, 12], [2, 3, 9, 4], [1, 5, 5, 5]])
+        evolution = Evolution(
+            SPACE, EvolutionSettings(offspring=2, generations=3, seed=0), losses=2, constraints=0, start=start
+        )
+        assert evolution.ask() == [SPACE.decode(genes) for genes in start]
