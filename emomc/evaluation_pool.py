@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 
 from emomc.errors import UserError
 from emomc.evaluation import CandidateEvaluator, Evaluation
@@ -66,7 +66,7 @@ class EvaluationPool:
         self._write(_Entry(self._journal.rank, self._stopped()))
         done: Job | None = None
         while len(self._free) < self._journal.world_size:
-            self._act_on(_Entry(*self._journal.read()))
+            self._act_on(_Entry.of(self._journal.read()))
             job = self._jobs[self._journal.rank]
             # A job that is done is still its process's until it comes to that entry.
             if job is not None and job is not done:
@@ -120,3 +120,9 @@ class _Entry:
     seen: int = 0
     images: int = 0
     """0 if it ran none."""
+
+    @classmethod
+    def of(cls, numbers: Sequence[int]) -> _Entry:
+        """Read what the journal holds of it."""
+        rank, stopped, failed, correct, seen, images = numbers
+        return cls(rank, bool(stopped), bool(failed), correct, seen, images)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
@@ -24,7 +25,7 @@ from pymoo.util.ref_dirs import get_reference_directions
 
 from emomc.errors import UserError
 from emomc.genotype import Genotype, SearchSpace
-from emomc.operators import StepMutation
+from emomc.operators import GivenSampling, StepMutation
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -61,7 +62,7 @@ class Evolution:
         *,
         losses: int,
         constraints: int,
-        start: IntArray | None = None,
+        start: Callable[[], IntArray] | None = None,
     ) -> None:
         """Prepare generation one.
 
@@ -70,7 +71,8 @@ class Evolution:
             settings: how to evolve.
             losses: number of objectives, each minimised.
             constraints: number of constraints, each met at 0 or below.
-            start: genes of the first population, shape (``settings.survivors``, 1 + layers); drawn at random if None.
+            start: gives the genes of the first population when that is asked for, shape (``settings.survivors``,
+                1 + layers); drawn at random if None.
 
         Raises:
             UserError: the algorithm needs a package that is not installed.
@@ -144,14 +146,14 @@ class Evolution:
         self._algorithm.tell(infills=self._asked)
 
 
-def _make_algorithm(settings: EvolutionSettings, losses: int, start: IntArray | None) -> Algorithm:
+def _make_algorithm(settings: EvolutionSettings, losses: int, start: Callable[[], IntArray] | None) -> Algorithm:
     survivors = settings.survivors
     # Operators are default arguments that all algorithms would share: fresh ones are passed.
     options: dict[str, Any] = {
         "n_offsprings": settings.offspring,
         "pop_size": survivors,
         "eliminate_duplicates": True,
-        "sampling": FloatRandomSampling() if start is None else start,
+        "sampling": FloatRandomSampling() if start is None else GivenSampling(start),
     }
     if settings.variation == "integer":
         options |= {"crossover": UniformCrossover(prob=0.9), "mutation": StepMutation()}

@@ -1,12 +1,26 @@
-"""Variation operators for integer genes."""
+"""Sampling and variation operators for integer genes."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from pymoo.core.mutation import Mutation
+from pymoo.core.sampling import Sampling
+
+
+class GivenSampling(Sampling):
+    """Starts from the genes that a function gives, which is called when the first population is asked for."""
+
+    def __init__(self, genes: Callable[[], NDArray[np.int64]]) -> None:
+        """Take the function; it returns shape (candidates, genes)."""
+        super().__init__()
+        self._genes = genes
+
+    def _do(self, problem: Any, n_samples: int, *args: Any, **kwargs: Any) -> NDArray[np.int64]:
+        return self._genes()
 
 
 class StepMutation(Mutation):

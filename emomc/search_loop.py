@@ -6,10 +6,8 @@ import bisect
 from collections.abc import Callable, Collection, Sequence
 from typing import cast
 
-import numpy as np
 import torch
 from lightning_fabric import Fabric
-from numpy.typing import NDArray
 from torch import Tensor
 
 from emomc.costing import uncompressed_genotype
@@ -21,7 +19,7 @@ from emomc.genotype import Genotype
 from emomc.search_callback import SearchCallback, tell
 from emomc.search_state import Candidate, Search
 from emomc.shared_journal import SharedJournal
-from emomc.start_population import start_population
+from emomc.start_population import IntArray, start_population
 
 
 class SearchLoop:
@@ -56,7 +54,8 @@ class SearchLoop:
             config.evolution,
             losses=len(config.objectives),
             constraints=len(search.bounds),
-            start=_start(search),
+            # The paper's settings draw it at random.
+            start=self._start if config.variation == "integer" else None,
         )
         # Where survival does not follow from dominance alone, every candidate is seen by all images.
         self.early_rejection = early_rejection and self.evolution.ranks_by_dominance
@@ -97,6 +96,12 @@ class SearchLoop:
         self.search.baseline_test = results[genotypes[0]]
         for candidate in front:
             candidate.test = results[candidate.genotype]
+
+    def _start(self) -> IntArray:
+        search, config = self.search, self.search.config
+        return start_population(
+            search.cost_model, search.space, search.cost_columns, config.evolution.survivors, config.seed
+        )
 
     def _on_plateau(self) -> bool:
         """Say whether the hypervolume has stood still for as long as the search is patient."""
@@ -189,12 +194,3 @@ class SearchLoop:
         """Say whether any process saw Ctrl-C, or the first one that time is up; all of them say the same."""
         flag = torch.tensor(int(self.stopped()), device=self.fabric.device)
         return bool(cast(Tensor, self.fabric.all_gather(flag)).any())
-
-
-def _start(search: Search) -> NDArray[np.int64] | None:
-    """Return the genes of the first population; None where the paper's settings draw it at random."""
-    config = search.config
-    if config.variation == "real":
-        return None
-    size = config.evolution.survivors
-    return start_population(search.cost_model, search.space, search.cost_columns, size, config.seed)

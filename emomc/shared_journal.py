@@ -11,9 +11,8 @@ from contextlib import contextmanager
 from typing import Protocol
 
 from lightning_fabric import Fabric
-from torch.distributed import DistError
+from torch.distributed import DistError, TCPStore  # type: ignore[attr-defined] # documented, but not in its __all__
 from torch.distributed.distributed_c10d import Store
-from torch.distributed.rendezvous import TCPStore  # mypy: torch.distributed does not export it
 
 from emomc.errors import UserError
 
@@ -97,7 +96,7 @@ def open_journal(fabric: Fabric) -> SharedJournal:
     host = os.environ["MASTER_ADDR"]
     if fabric.is_global_zero:
         served = TCPStore(host, 0, is_master=True, wait_for_workers=False, timeout=PATIENCE)
-    port = fabric.broadcast(served.port if fabric.is_global_zero else None)
+    port = fabric.broadcast(served.port if fabric.is_global_zero else 0)
     store = served if fabric.is_global_zero else TCPStore(host, port, timeout=PATIENCE)
     return StoreJournal(store, fabric.global_rank, fabric.world_size)
 

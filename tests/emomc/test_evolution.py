@@ -173,6 +173,6 @@ class TestAsk:
     def test_starts_from_the_genes_given(self):
         start = np.array([[0, 2, 2, 2], [4, 12, 12, 12], [2, 3, 9, 4], [1, 5, 5, 5]])
         evolution = Evolution(
-            SPACE, EvolutionSettings(offspring=2, generations=3, seed=0), losses=2, constraints=0, start=start
+            SPACE, EvolutionSettings(offspring=2, generations=3, seed=0), losses=2, constraints=0, start=lambda: start
         )
         assert evolution.ask() == [SPACE.decode(genes) for genes in start]
