@@ -217,7 +217,7 @@ class _StageOne:
         if not epochs:
             schedule.prune(module, percent)
         self._fit(trainer, module, stage)
-        _reestimate_norms(module, self.data, derive_seed(config.seed, stage, "norms"))
+        _reestimate_norms(trainer, module, self.data, derive_seed(config.seed, stage, "norms"))
         # Each of several processes averaged over its own share of the images: the first one's statistics hold.
         module.load_state_dict(trainer.strategy.broadcast(module.state_dict()))
         self._keep(percent, trainer, module, module.masks, epochs)
@@ -286,14 +286,21 @@ class _StageOne:
         return self.network.get_parameter(f"{layer}.weight")
 
 
-def _reestimate_norms(module: pl.LightningModule, data: pl.LightningDataModule, seed: int) -> None:
-    """Average the statistics of every BatchNorm anew over the training images, now that the last mask stands."""
+def _reestimate_norms(trainer: pl.Trainer, module: pl.LightningModule, data: pl.LightningDataModule, seed: int) -> None:
+    """Average the statistics of every BatchNorm anew over the training images, now that the last mask stands.
+
+    The images are augmented, as those were that the weights are used to.
+    """
     if not any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in module.modules()):
         return
     torch.manual_seed(seed)
     device = module.device
     batches = ((images.to(device), labels) for images, labels in data.train_dataloader())
+    # Data modules augment while a Trainer trains; no Trainer has met these data where no epoch was asked for.
+    data.trainer = trainer
+    trainer.training = True
     update_bn((data.on_after_batch_transfer(batch, 0) for batch in batches), module, device=device)
+    trainer.training = False
 
 
 def _front_of_checkpoints(folder: Path) -> ParetoCheckpoint:
