@@ -83,9 +83,9 @@ TRY = Budget(
 
 SMALL_CIFAR10 = Budget(
     "A narrow network and a part of the images; a quarter of the reference's epochs, 75 dense and 8 a level; ours has "
-    "as many dense ones and 4 a level; 620 candidates a search. The reference's dense training ends before its "
+    "as many dense ones and 4 a level; 420 candidates a search. The reference's dense training ends before its "
     "learning rate has fallen, which costs it accuracy; its fine-tuning has the rate that its 300 epochs end with.",
-    number_generations=30,
+    number_generations=20,
     stage_one={
         "reference": {"pre_train_epochs": 75, "pre_prune_epochs": 8},
         "emomc": {"pre_train_epochs": 75, "pre_prune_epochs": 4},
