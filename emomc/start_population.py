@@ -107,10 +107,11 @@ def _tables(
     noise = np.zeros((len(space.layers), len(numbers)))
     genotypes = []
     for row, layer in enumerate(space.layers):
-        weights = networks.level(level).weights[layer].double()
+        weights = networks.level(level).weights[layer]
+        total = float(weights.square().sum())
         for column, bits in enumerate(numbers):
             error = weights - networks.quantized(level, layer, bits).dequantize()
-            noise[row, column] = float(error.square().sum() / weights.square().sum().clamp(min=1e-300))
+            noise[row, column] = float(error.square().sum()) / total if total else 0.0
             genotypes.append(
                 Genotype(level, tuple(bits if other == layer else space.max_bits for other in space.layers))
             )
