@@ -9,6 +9,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 from experiments import command, csv_text, table
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogFormatter
 from paper_outcomes import ALLOWED_LOSS_POINTS, COLUMNS, UNITS, Images, Outcome, Trade
 from published import CODE_FRONTS, published_result
 
@@ -236,6 +237,8 @@ def _figure(experiment: str, cost: str, outcomes: Outcomes) -> Figure:
             points = [(amount, 100 - percent) for percent, amount in published]
             _draw(axes, points, "#009e73", "the published code's run")
         axes.set(yscale="log", title=trade.label)
+        axes.yaxis.set_major_formatter(LogFormatter())
+        axes.yaxis.set_minor_formatter(LogFormatter())
         axes.locator_params(axis="x", nbins=5)
         axes.grid(alpha=0.3, which="both")
         axes.set_xlabel(f"{cost}, {UNITS[cost]}")
