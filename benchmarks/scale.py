@@ -51,7 +51,7 @@ WIDTH = 0.5
 GENERATIONS = 120
 BITS = 11
 """Numbers of bits a layer may have: 2 to 12."""
-SEEN_SHARE = 0.46
+SEEN_SHARE = 0.39
 """Share of the images that candidates see with early rejection. Source: docs/results/search_speed.md, LeNet-5."""
 IMAGENET_VALIDATION = 50_000
 IMAGENET_TRAINING = 1_281_167
@@ -265,7 +265,8 @@ Layers of ResNet-50, repeated. Fitted: {1e3 * costs.fixed:.2f} ms + {1e6 * costs
 
 ### Weights: quantizing a layer and counting its zeros
 
-Exact accounting does it once for each level, layer and number of bits that the search asks for. Fitted:
+Exact accounting does it once for each level, layer and number of bits that the search asks for; the start of a search
+asks for every number of bits at the levels it draws. Fitted:
 {1e3 * counting.fixed:.2f} ms + {1e3 * counting.slope:.1f} ms a million weights. Putting the
 {million_weights:.2f} million weights of a candidate, quantized before, into the network takes
 {1e3 * measured.loading_seconds:.1f} ms.
@@ -312,7 +313,8 @@ Not measured. ResNet-50: {layers} layers, {weights / 1e6:.1f} million weights, {
 - a device runs {images_per_second:,.0f} images a second, so a candidate's whole validation takes {pass_seconds:.0f} s
   (the core above: {core_hours:.1f} hours);
 - on one device candidates see {100 * SEEN_SHARE:.0f} % of the images, as LeNet-5's did on MNIST; of several devices
-  each round lasts a whole validation, since all wait for the slowest;
+  each round of a generation lasts a whole validation. Devices take the next candidate without waiting for one
+  another, but a generation ends with its slowest, so this is an upper bound;
 - no candidate is a repeat, and the evolution runs on a core like the one above.
 
 {table(head, rows)}
