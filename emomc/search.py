@@ -74,7 +74,8 @@ def run_search(
         network: the library's network, where it is not one of the project's own.
         data: the data the library was made on, where its manifest does not lead to it.
         fabric: the devices that share the candidates; one, chosen by Lightning, if None. The front does not depend on
-            how many there are.
+            how many there are. Who launched several processes ends them with
+            ``torch.distributed.destroy_process_group()``, as ``emomc-search`` does.
         early_rejection: stop evaluating candidates that can no longer matter; the front is the same without.
         max_minutes: stop after so much time, as Ctrl-C does; the first process's clock decides for all.
         finetuning: how to tune the points of the final front, if at all; those that pay join it.

@@ -375,6 +375,8 @@ fabric.launch()
 config = SearchConfig(population_size=6, number_generations=5, quantizer="absmax")
 search = run_search(sys.argv[1], config, [Loud(), FrontWriter()], name="s", fabric=fabric)
 print("finished", search.finished, search.tally, flush=True)
+if devices > 1:
+    torch.distributed.destroy_process_group()
 """
 
 

@@ -67,6 +67,7 @@ def test_one_whose_store_is_gone_is_told_so():
 
 
 SCRIPT = """
+import torch
 from lightning_fabric import Fabric
 from emomc.shared_journal import open_journal
 
@@ -81,6 +82,7 @@ assert fabric.broadcast(entries) == entries
 fabric.barrier()
 if fabric.is_global_zero:
     print(sorted(entries))
+torch.distributed.destroy_process_group()
 """
 
 
