@@ -32,12 +32,12 @@ from experiments import (
 )
 from paper_outcomes import Outcome, Trade
 
-from emomc.devices import Devices
-from emomc.files import write_text
-from emomc.library import DENSE, Library
-from emomc.preparation import prepare_library
-from emomc.quiet import quiet_lightning
-from emomc.search_config import SearchConfig
+from emomc.common.files import write_text
+from emomc.library.library import DENSE, Library
+from emomc.pretraining.prepare import prepare_library
+from emomc.runtime.devices import Devices
+from emomc.runtime.notices import quiet_lightning
+from emomc.search.config import SearchConfig
 
 RATE = ("optimizer", "learning_rate", "weight_decay", "schedule", "pre_prune_learning_rate")
 CHAIN = ("pre_prune_schedule",)

@@ -18,12 +18,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from emomc.cost import CODINGS, estimate_energy, estimate_size
-from emomc.dataflow import DATAFLOWS
-from emomc.files import write_text
-from emomc.hardware import AffineMac, BilinearMac, Hardware, load_hardware
-from emomc.layers import LayerShape, trace_layers
-from emomc.networks import build_network
+from emomc.common.files import write_text
+from emomc.hardware.cost import CODINGS, estimate_energy, estimate_size
+from emomc.hardware.dataflows import DATAFLOWS
+from emomc.hardware.description import AffineMac, BilinearMac, Hardware, load_hardware
+from emomc.networks.tracing import LayerShape, trace_layers
+from emomc.networks.zoo import build_network
 
 TOLERANCE = 1e-12
 UNROLLED = {"xy": ("ox", "oy"), "icoc": ("c", "k"), "fxfy": ("fx", "fy"), "xfx": ("ox", "fx")}

@@ -24,13 +24,13 @@ import numpy as np
 import torch
 import yaml
 
-from emomc.calls import tabulate_calls
-from emomc.cost import estimate_energy
-from emomc.dataflow import DATAFLOWS
-from emomc.files import read_json, write_json, write_text
-from emomc.hardware import AffineMac, Hardware, Memory, OperationalArray, Precision
-from emomc.layers import LayerShape, trace_layers
-from emomc.networks import build_network
+from emomc.common.files import read_json, write_json, write_text
+from emomc.hardware.call_table import tabulate_calls
+from emomc.hardware.cost import estimate_energy
+from emomc.hardware.dataflows import DATAFLOWS
+from emomc.hardware.description import AffineMac, Hardware, Memory, OperationalArray, Precision
+from emomc.networks.tracing import LayerShape, trace_layers
+from emomc.networks.zoo import build_network
 
 NETWORKS = {"vgg16": (3, 32, 32), "lenet5": (1, 32, 32), "mobilenet": (3, 32, 32)}
 UNROLLED = {"xy": ("OX", "OY"), "icoc": ("C", "K"), "fxfy": ("FX", "FY"), "xfx": ("OX", "FX")}

@@ -19,17 +19,17 @@ import yaml
 from lightning_fabric import Fabric
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 
-from emomc.callbacks.front_writer import FrontWriter
+from emomc.callbacks.search.front_writer import FrontWriter
 from emomc.cli.command import shipped_configs
-from emomc.files import read_json, sha256_of_file, write_json
-from emomc.front_file import read_front
-from emomc.library import MANIFEST, Library
-from emomc.lightning_modules.data import DataConfig, build_data
-from emomc.preparation_config import PreparationConfig
-from emomc.search import run_search
-from emomc.search_callback import SearchCallback
-from emomc.search_config import SearchConfig
-from emomc.search_state import Candidate, Search
+from emomc.common.files import read_json, sha256_of_file, write_json
+from emomc.data.splits import DataConfig, build_data
+from emomc.fronts.front_file import read_front
+from emomc.library.library import MANIFEST, Library
+from emomc.pretraining.config import PreparationConfig
+from emomc.search.config import SearchConfig
+from emomc.search.observer import SearchCallback
+from emomc.search.run import run_search
+from emomc.search.state import Candidate, Search
 
 WORK = "work.json"
 

@@ -26,16 +26,16 @@ from torch import Tensor
 
 from emomc.cli.export import FRONT, find_search, pack_point
 from emomc.cli.users_code import data_config_of
-from emomc.errors import UserError
-from emomc.export import ExportFormat, export_network
-from emomc.files import write_text
-from emomc.front_file import read_front
-from emomc.library import Library
-from emomc.lightning_modules.data import build_data, load_split
-from emomc.loading import unpack_network
-from emomc.packed import PackedNetwork, pack_bytes
-from emomc.quiet import quiet_lightning
-from emomc.verification import verify_export
+from emomc.common.errors import UserError
+from emomc.common.files import write_text
+from emomc.data.splits import build_data, load_split
+from emomc.export.formats import ExportFormat, export_network
+from emomc.export.loading import unpack_network
+from emomc.export.verification import verify_export
+from emomc.fronts.front_file import read_front
+from emomc.library.library import Library
+from emomc.packed_file.writer import PackedNetwork, pack_bytes
+from emomc.runtime.notices import quiet_lightning
 
 READER = Path(__file__).parents[1] / "examples" / "c_reader"
 C_IMAGES = 1000

@@ -16,11 +16,11 @@ from pathlib import Path
 
 import torch
 
-from emomc.coding import ZeroRuns, count_zero_runs, stream_bits
-from emomc.compressed import CompressedNetworks, Quantizer
-from emomc.files import write_text
-from emomc.library import Library
-from emomc.search import build_own_network
+from emomc.candidates.compressed_networks import CompressedNetworks, Quantizer
+from emomc.common.files import write_text
+from emomc.compression.codings import ZeroRuns, count_zero_runs, stream_bits
+from emomc.library.library import Library
+from emomc.search.run import build_own_network
 
 BITS = (2, 3, 4, 6, 8)
 PAPER_INDEX_BITS = 3

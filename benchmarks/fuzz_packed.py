@@ -19,13 +19,13 @@ from pathlib import Path
 import numpy as np
 from torch import nn
 
-from emomc.coding import CODINGS, FLOAT_BITS, MAX_WEIGHTS
-from emomc.errors import UserError
-from emomc.files import write_text
-from emomc.loading import unpack_network
-from emomc.packed import NetworkDescription, PackedLayer, PackedNetwork, pack_bytes
-from emomc.packed_format import HEADER, LAYER
-from emomc.packed_reader import parse_packed
+from emomc.common.errors import UserError
+from emomc.common.files import write_text
+from emomc.compression.codings import CODINGS, FLOAT_BITS, MAX_WEIGHTS
+from emomc.export.loading import unpack_network
+from emomc.packed_file.layout import HEADER, LAYER
+from emomc.packed_file.reader import parse_packed
+from emomc.packed_file.writer import NetworkDescription, PackedLayer, PackedNetwork, pack_bytes
 
 SHAPES = {
     "conv1": (6, 1, 5, 5),

@@ -15,7 +15,7 @@ from pathlib import Path
 from experiments import table
 from paper_outcomes import ALLOWED_LOSS_POINTS
 
-from emomc.files import write_text
+from emomc.common.files import write_text
 
 BEGIN, END = "<!-- made by benchmarks/headline.py -->", "<!-- end of what benchmarks/headline.py made -->"
 EXPERIMENTS = ("lenet5_mnist", "vgg16_cifar10", "mobilenet_cifar10")

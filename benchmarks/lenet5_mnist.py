@@ -17,17 +17,17 @@ from pathlib import Path
 import torch
 from reference_lenet5 import TEST_ACCURACY_PERCENT
 
-from emomc.compressed import CompressedNetworks, Quantizer
-from emomc.costing import uncompressed_genotype
-from emomc.evaluation import CandidateEvaluator
-from emomc.files import write_text
-from emomc.front_file import read_front
-from emomc.genotype import Genotype
-from emomc.library import DENSE, Library
-from emomc.lightning_modules.data import DataConfig, build_data, load_split
-from emomc.quiet import quiet_lightning
-from emomc.search import build_own_network
-from emomc.statistics import wilson_interval
+from emomc.candidates.compressed_networks import CompressedNetworks, Quantizer
+from emomc.candidates.cost_model import uncompressed_genotype
+from emomc.candidates.evaluation import CandidateEvaluator
+from emomc.candidates.genotype import Genotype
+from emomc.common.files import write_text
+from emomc.common.intervals import wilson_interval
+from emomc.data.splits import DataConfig, build_data, load_split
+from emomc.fronts.front_file import read_front
+from emomc.library.library import DENSE, Library
+from emomc.runtime.notices import quiet_lightning
+from emomc.search.run import build_own_network
 
 
 def main() -> None:

@@ -28,12 +28,12 @@ import paper_page
 from experiments import fields_in, recorded_search, shipped_settings, stage_one_configs, stage_one_seconds
 from paper_outcomes import CODINGS, DATAFLOWS, Outcome, Trade
 
-from emomc.devices import Devices
-from emomc.lightning_modules.data import DataConfig
-from emomc.preparation import prepare_library
-from emomc.preparation_config import PreparationConfig
-from emomc.quiet import quiet_lightning
-from emomc.search_config import SearchConfig
+from emomc.data.splits import DataConfig
+from emomc.pretraining.config import PreparationConfig
+from emomc.pretraining.prepare import prepare_library
+from emomc.runtime.devices import Devices
+from emomc.runtime.notices import quiet_lightning
+from emomc.search.config import SearchConfig
 
 ARMS = {"reference": "_reference", "emomc": ""}
 """Arm -> what its shipped configuration's name ends with, after the experiment's."""

@@ -6,8 +6,8 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from emomc.library import DENSE, LevelRecord
-from emomc.pareto import hypervolume
+from emomc.common.pareto import hypervolume
+from emomc.library.library import DENSE, LevelRecord
 
 DATAFLOWS = {"xy": "X|Y", "icoc": "IC|OC", "fxfy": "Fx|Fy", "xfx": "X|Fx"}
 CODINGS = {"normal": "normal", "csr": "CSR", "coo": "COO"}

@@ -13,9 +13,9 @@ from matplotlib.ticker import LogFormatter
 from paper_outcomes import ALLOWED_LOSS_POINTS, COLUMNS, UNITS, Images, Outcome, Trade
 from published import CODE_FRONTS, published_result
 
-from emomc.files import whole_file, write_text
-from emomc.library import DENSE
-from emomc.pareto import non_dominated
+from emomc.common.files import whole_file, write_text
+from emomc.common.pareto import non_dominated
+from emomc.library.library import DENSE
 
 COLOURS = {"reference": "#d55e00", "emomc": "#0072b2"}
 DATASETS = {"mnist": "MNIST", "cifar10": "CIFAR-10", "digits": "digits"}

@@ -20,18 +20,18 @@ import torch
 from experiments import command, machine, shipped_settings, stage_one_configs
 from reference_lenet5 import TEST_ACCURACY_PERCENT
 
-from emomc.compressed import CompressedNetworks, Quantizer
-from emomc.costing import uncompressed_genotype
-from emomc.devices import Devices
-from emomc.evaluation import CandidateEvaluator
-from emomc.files import write_json, write_text
-from emomc.genotype import Genotype
-from emomc.library import DENSE, Library
-from emomc.lightning_modules.data import DataConfig, build_data, load_split
-from emomc.preparation import prepare_library
-from emomc.quiet import quiet_lightning
-from emomc.search import build_own_network, run_search
-from emomc.search_config import SearchConfig
+from emomc.candidates.compressed_networks import CompressedNetworks, Quantizer
+from emomc.candidates.cost_model import uncompressed_genotype
+from emomc.candidates.evaluation import CandidateEvaluator
+from emomc.candidates.genotype import Genotype
+from emomc.common.files import write_json, write_text
+from emomc.data.splits import DataConfig, build_data, load_split
+from emomc.library.library import DENSE, Library
+from emomc.pretraining.prepare import prepare_library
+from emomc.runtime.devices import Devices
+from emomc.runtime.notices import quiet_lightning
+from emomc.search.config import SearchConfig
+from emomc.search.run import build_own_network, run_search
 
 CRITERIA = ("layerwise", "global", "lamp", "macs")
 SPARSE_LEVELS = (50, 20, 10, 5, 2)

@@ -22,18 +22,18 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
-from emomc.calibration import calibrate
-from emomc.compressed import CompressedNetworks, Quantizer
-from emomc.evaluation import CandidateEvaluator
-from emomc.files import write_text
-from emomc.genotype import Genotype
-from emomc.library import Library
-from emomc.lightning_modules.data import DataConfig, load_split
+from emomc.candidates.calibration import calibrate
+from emomc.candidates.compressed_networks import CompressedNetworks, Quantizer
+from emomc.candidates.evaluation import CandidateEvaluator
+from emomc.candidates.genotype import Genotype
+from emomc.common.files import write_text
+from emomc.compression.quantization import UNCOMPRESSED_BITS
+from emomc.data.splits import DataConfig, load_split
+from emomc.library.library import Library
 from emomc.lightning_modules.image_data import ImageDataModule, Split
-from emomc.quantization import UNCOMPRESSED_BITS
-from emomc.quiet import quiet_lightning
-from emomc.search import build_own_network, run_search
-from emomc.search_config import SearchConfig
+from emomc.runtime.notices import quiet_lightning
+from emomc.search.config import SearchConfig
+from emomc.search.run import build_own_network, run_search
 
 OPTIONS = tuple(
     Quantizer(method, per_channel, bias_correction)

@@ -28,19 +28,19 @@ from lightning_fabric import Fabric
 from pytorch_lightning.plugins.environments import LightningEnvironment
 from safetensors import safe_open
 
-from emomc.callbacks.front_writer import FrontWriter
-from emomc.callbacks.tensorboard_front_logger import TensorBoardFrontLogger
+from emomc.callbacks.search.front_writer import FrontWriter
+from emomc.callbacks.search.tensorboard_front_logger import TensorBoardFrontLogger
 from emomc.cli import pretrain, search
-from emomc.devices import Devices
-from emomc.files import write_text
-from emomc.library import Library, state_digest
-from emomc.lightning_modules.data import DataConfig
-from emomc.preparation import prepare_library
-from emomc.preparation_config import PreparationConfig
-from emomc.quiet import quiet_lightning
-from emomc.search import run_search
-from emomc.search_callback import SearchCallback
-from emomc.search_config import SearchConfig
+from emomc.common.files import write_text
+from emomc.data.splits import DataConfig
+from emomc.library.library import Library, state_digest
+from emomc.pretraining.config import PreparationConfig
+from emomc.pretraining.prepare import prepare_library
+from emomc.runtime.devices import Devices
+from emomc.runtime.notices import quiet_lightning
+from emomc.search.config import SearchConfig
+from emomc.search.observer import SearchCallback
+from emomc.search.run import run_search
 
 BEGIN, END = "<!-- measured -->\n", "<!-- end of measured -->\n"
 MEMORY_GROWTH_ALLOWED = 0.05

@@ -24,23 +24,23 @@ import torch
 from experiments import command, machine, table
 from torchvision.models import resnet50
 
-from emomc.coding import count_zero_runs
-from emomc.compressed import CompressedNetworks, Quantizer
-from emomc.cost import estimate_energy
-from emomc.devices import Devices
-from emomc.evaluation import CandidateEvaluator
-from emomc.evolution import Evolution, EvolutionSettings
-from emomc.files import write_text
-from emomc.genotype import Genotype, SearchSpace
-from emomc.hardware import load_hardware
-from emomc.layers import LayerShape, trace_layers
-from emomc.library import Library
-from emomc.lightning_modules.data import DataConfig, build_data, load_split
-from emomc.networks import build_network
-from emomc.preparation import prepare_library
-from emomc.preparation_config import PreparationConfig
-from emomc.quiet import quiet_lightning
-from emomc.search import build_own_network
+from emomc.candidates.compressed_networks import CompressedNetworks, Quantizer
+from emomc.candidates.evaluation import CandidateEvaluator
+from emomc.candidates.genotype import Genotype, SearchSpace
+from emomc.common.files import write_text
+from emomc.compression.codings import count_zero_runs
+from emomc.data.splits import DataConfig, build_data, load_split
+from emomc.hardware.cost import estimate_energy
+from emomc.hardware.description import load_hardware
+from emomc.library.library import Library
+from emomc.networks.tracing import LayerShape, trace_layers
+from emomc.networks.zoo import build_network
+from emomc.pretraining.config import PreparationConfig
+from emomc.pretraining.prepare import prepare_library
+from emomc.runtime.devices import Devices
+from emomc.runtime.notices import quiet_lightning
+from emomc.search.evolution import Evolution, EvolutionSettings
+from emomc.search.run import build_own_network
 
 POPULATIONS = (20, 40, 80, 160, 320)
 LAYER_COUNTS = (5, 16, 54, 108, 216)

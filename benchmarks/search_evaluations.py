@@ -17,12 +17,12 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import torch
 
-from emomc.callbacks.front_tracker import FrontTracker
-from emomc.files import whole_file, write_text
-from emomc.library import Library
-from emomc.lightning_modules.data import DataConfig, build_data
-from emomc.search import run_search
-from emomc.search_config import SearchConfig
+from emomc.callbacks.search.front_tracker import FrontTracker
+from emomc.common.files import whole_file, write_text
+from emomc.data.splits import DataConfig, build_data
+from emomc.library.library import Library
+from emomc.search.config import SearchConfig
+from emomc.search.run import run_search
 
 ARMS = {"reference settings": "real", "ours": "integer"}
 

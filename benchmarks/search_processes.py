@@ -23,15 +23,15 @@ from experiments import command, machine, table
 from lightning_fabric import Fabric
 from search_speed import bare_loop, random_candidates
 
-from emomc.compressed import CompressedNetworks, Quantizer
-from emomc.files import write_text
-from emomc.library import Library
-from emomc.lightning_modules.data import DataConfig, build_data, load_split
-from emomc.quiet import quiet_lightning
-from emomc.resident import ResidentBatches
-from emomc.search import build_own_network, run_search
-from emomc.search_callback import SearchCallback
-from emomc.search_config import SearchConfig
+from emomc.candidates.compressed_networks import CompressedNetworks, Quantizer
+from emomc.common.files import write_text
+from emomc.data.resident import ResidentBatches
+from emomc.data.splits import DataConfig, build_data, load_split
+from emomc.library.library import Library
+from emomc.runtime.notices import quiet_lightning
+from emomc.search.config import SearchConfig
+from emomc.search.observer import SearchCallback
+from emomc.search.run import build_own_network, run_search
 
 
 def main() -> None:

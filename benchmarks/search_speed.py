@@ -28,16 +28,16 @@ from torch.utils.data import DataLoader, Subset
 from torchvision.datasets import MNIST
 from torchvision.transforms import Compose, Resize, ToTensor
 
-from emomc.compressed import CompressedNetworks, Quantizer
-from emomc.evaluation import CandidateEvaluator
-from emomc.files import write_text
-from emomc.genotype import Genotype
-from emomc.library import Library
-from emomc.lightning_modules.data import DataConfig, build_data, load_split
-from emomc.quiet import quiet_lightning
-from emomc.resident import ResidentBatches
-from emomc.search import build_own_network, run_search
-from emomc.search_config import SearchConfig
+from emomc.candidates.compressed_networks import CompressedNetworks, Quantizer
+from emomc.candidates.evaluation import CandidateEvaluator
+from emomc.candidates.genotype import Genotype
+from emomc.common.files import write_text
+from emomc.data.resident import ResidentBatches
+from emomc.data.splits import DataConfig, build_data, load_split
+from emomc.library.library import Library
+from emomc.runtime.notices import quiet_lightning
+from emomc.search.config import SearchConfig
+from emomc.search.run import build_own_network, run_search
 
 
 def main() -> None:

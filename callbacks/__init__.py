@@ -1,1 +1,1 @@
-"""Lightning callbacks: the pruning schedule of stage I and the observers of the search, one class a file."""
+"""Lightning callbacks, on two floors: ``trainer`` for any Trainer, ``search`` for those that observe a search."""

@@ -9,18 +9,18 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from emomc.cost import estimate_energy, estimate_size
-    from emomc.hardware import Hardware, load_hardware
-    from emomc.layers import LayerShape, trace_layers
-    from emomc.library import Library
-    from emomc.loading import load_compressed
-    from emomc.pareto import ParetoFront
-    from emomc.preparation import prepare_library
-    from emomc.preparation_config import PreparationConfig
-    from emomc.pruning import prune_by_magnitude
-    from emomc.quantization import quantize_symmetric
-    from emomc.search import run_search
-    from emomc.search_config import SearchConfig
+    from emomc.common.pareto import ParetoFront
+    from emomc.compression.pruning import prune_by_magnitude
+    from emomc.compression.quantization import quantize_symmetric
+    from emomc.export.loading import load_compressed
+    from emomc.hardware.cost import estimate_energy, estimate_size
+    from emomc.hardware.description import Hardware, load_hardware
+    from emomc.library.library import Library
+    from emomc.networks.tracing import LayerShape, trace_layers
+    from emomc.pretraining.config import PreparationConfig
+    from emomc.pretraining.prepare import prepare_library
+    from emomc.search.config import SearchConfig
+    from emomc.search.run import run_search
 
 __all__ = [
     "Hardware",
@@ -41,21 +41,21 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Hardware": "hardware",
-    "LayerShape": "layers",
-    "Library": "library",
-    "ParetoFront": "pareto",
-    "PreparationConfig": "preparation_config",
-    "SearchConfig": "search_config",
-    "estimate_energy": "cost",
-    "estimate_size": "cost",
-    "load_compressed": "loading",
-    "load_hardware": "hardware",
-    "prepare_library": "preparation",
-    "prune_by_magnitude": "pruning",
-    "quantize_symmetric": "quantization",
-    "run_search": "search",
-    "trace_layers": "layers",
+    "Hardware": "hardware.description",
+    "LayerShape": "networks.tracing",
+    "Library": "library.library",
+    "ParetoFront": "common.pareto",
+    "PreparationConfig": "pretraining.config",
+    "SearchConfig": "search.config",
+    "estimate_energy": "hardware.cost",
+    "estimate_size": "hardware.cost",
+    "load_compressed": "export.loading",
+    "load_hardware": "hardware.description",
+    "prepare_library": "pretraining.prepare",
+    "prune_by_magnitude": "compression.pruning",
+    "quantize_symmetric": "compression.quantization",
+    "run_search": "search.run",
+    "trace_layers": "networks.tracing",
 }
 
 

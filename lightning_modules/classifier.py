@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torch.optim import lr_scheduler
 from torchmetrics.classification import MulticlassAccuracy
 
-from emomc.errors import UserError
-from emomc.lightning_modules.data import check_batch, check_labels
+from emomc.common.errors import UserError
+from emomc.data.splits import check_batch, check_labels
 
 Batch = tuple[Tensor, Tensor]
 OptimizerName = Literal["sgd", "adam", "adamw"]

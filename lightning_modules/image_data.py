@@ -10,11 +10,11 @@ from pytorch_lightning import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from emomc.lightning_modules.augmentation import shift_and_mirror
-from emomc.lightning_modules.batches import EpochBatches, ResidentLoader
-from emomc.lightning_modules.data_config import DataConfig
-from emomc.lightning_modules.datasets import ImageDataset, load_dataset, stratified_split
-from emomc.lightning_modules.images import ArrayImages, FileImages, Images
+from emomc.data.augmentation import shift_and_mirror
+from emomc.data.batches import EpochBatches, ResidentLoader
+from emomc.data.config import DataConfig
+from emomc.data.datasets import ImageDataset, load_dataset, stratified_split
+from emomc.data.images import ArrayImages, FileImages, Images
 
 RESIDENT_LIMIT_BYTES = 4 * 2**30
 """With ``cache="auto"``, images that take more than this once decoded are streamed."""

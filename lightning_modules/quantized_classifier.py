@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from emomc.compression.quantization import QuantizedTensor, dequantize, round_to_codes
 from emomc.lightning_modules.classifier import Classifier, Recipe
-from emomc.quantization import QuantizedTensor, dequantize, round_to_codes
 
 
 class QuantizedClassifier(Classifier):

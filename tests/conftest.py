@@ -18,15 +18,15 @@ import torch
 from lightning_fabric import Fabric
 from pytorch_lightning.plugins.environments import LightningEnvironment
 
-from emomc.devices import Devices
-from emomc.library import Library
-from emomc.lightning_modules.data import DataConfig
-from emomc.preparation import prepare_library
-from emomc.preparation_config import PreparationConfig
-from emomc.quiet import quiet_lightning
-from emomc.search import run_search
-from emomc.search_config import SearchConfig
-from emomc.search_state import Search
+from emomc.data.splits import DataConfig
+from emomc.library.library import Library
+from emomc.pretraining.config import PreparationConfig
+from emomc.pretraining.prepare import prepare_library
+from emomc.runtime.devices import Devices
+from emomc.runtime.notices import quiet_lightning
+from emomc.search.config import SearchConfig
+from emomc.search.run import run_search
+from emomc.search.state import Search
 
 TINY = {
     "pre_train_epochs": 2,

@@ -10,10 +10,10 @@ import yaml
 from emomc.cli.command import fields_of, shipped_configs
 from emomc.cli.pretrain import build_parser as pretrain_parser
 from emomc.cli.search import build_parser as search_parser
-from emomc.hardware import load_hardware
-from emomc.lightning_modules.data import DataConfig
-from emomc.preparation_config import PreparationConfig
-from emomc.search_config import SearchConfig
+from emomc.data.splits import DataConfig
+from emomc.hardware.description import load_hardware
+from emomc.pretraining.config import PreparationConfig
+from emomc.search.config import SearchConfig
 
 SHIPPED = shipped_configs()
 HARDWARE = [entry.name for entry in files("emomc.configs.hardware").iterdir() if entry.name.endswith(".yaml")]

@@ -15,10 +15,10 @@ import emomc
 CODE = """
 import callbacks, configs, lightning_modules
 assert callbacks.MINE == configs.MINE == lightning_modules.MINE == "mine"
-import emomc.callbacks.front_writer, emomc.configs, emomc.lightning_modules.classifier
+import emomc.callbacks.search.front_writer, emomc.configs, emomc.lightning_modules.classifier
 assert emomc.callbacks is not callbacks and not hasattr(emomc.callbacks, "MINE")
-from emomc.callbacks.front_writer import FrontWriter
-from emomc.search_callback import SearchCallback
+from emomc.callbacks.search.front_writer import FrontWriter
+from emomc.search.observer import SearchCallback
 assert issubclass(FrontWriter, SearchCallback)
 print(FrontWriter.__module__, emomc.lightning_modules.classifier.Classifier.__module__)
 from emomc.cli.search import main
@@ -39,7 +39,7 @@ def test_folders_of_the_same_names_in_the_users_project_do_not_matter(tmp_path):
         (tmp_path / name / "__init__.py").write_text("MINE = 'mine'\n")
     done = python("-c", CODE, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.split()[:2] == ["emomc.callbacks.front_writer", "emomc.lightning_modules.classifier"]
+    assert done.stdout.split()[:2] == ["emomc.callbacks.search.front_writer", "emomc.lightning_modules.classifier"]
     # The shipped configurations are found by name, though another configs/ lies here.
     assert "library: runs/lenet5-digits/library" in done.stdout
 
@@ -86,7 +86,7 @@ def test_names_that_do_not_exist_are_missed():
 
 
 def test_nothing_happens_at_import(tmp_path):
-    code = "import emomc, emomc.errors, sys; assert 'torch' not in sys.modules"
+    code = "import emomc, emomc.common.errors, sys; assert 'torch' not in sys.modules"
     done = python("-c", code, cwd=tmp_path)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert list(tmp_path.iterdir()) == []

@@ -1,1 +1,1 @@
-"""Shipped hardware descriptions, one YAML file each; see ``emomc.hardware.load_hardware``."""
+"""Shipped hardware descriptions, one YAML file each; see ``emomc.hardware.description.load_hardware``."""

@@ -16,9 +16,9 @@ import torch
 import yaml
 from jsonargparse import ActionConfigFile, ArgumentParser, Namespace, set_parsing_settings
 
-from emomc.errors import UserError, UserNote
-from emomc.fields import parse_yaml, read_yaml
-from emomc.quiet import quiet_lightning
+from emomc.common.errors import UserError, UserNote
+from emomc.common.fields import parse_yaml, read_yaml
+from emomc.runtime.notices import quiet_lightning
 
 SECTIONS = ("pretrain", "search", "export")
 

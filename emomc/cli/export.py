@@ -10,23 +10,23 @@ from typing import Any, Literal
 from jsonargparse import ArgumentParser, Namespace
 from torch import nn
 
-from emomc.activations import FULL_BITS
-from emomc.calibration import open_calibration
+from emomc.candidates.calibration import open_calibration
+from emomc.candidates.compressed_networks import CompressedNetworks, Quantizer
+from emomc.candidates.finetuned_weights import FOLDER as TUNED
+from emomc.candidates.genotype import Genotype
+from emomc.candidates.packing import pack_candidate
 from emomc.cli.command import make_parser, run_command
 from emomc.cli.users_code import add_users_code, data_config_of, network_of
-from emomc.compressed import CompressedNetworks, Quantizer
-from emomc.errors import UserError
-from emomc.export import ExportFormat, export_network
-from emomc.front_file import read_front
-from emomc.genotype import Genotype
-from emomc.library import Library
-from emomc.lightning_modules.data import build_data, load_split
-from emomc.packed import PackedNetwork
-from emomc.packing import pack_candidate
-from emomc.picks import parse_pick, pick_point
-from emomc.search import build_own_network
-from emomc.tuned import FOLDER as TUNED
-from emomc.verification import Verification, verify_export
+from emomc.common.errors import UserError
+from emomc.compression.activations import FULL_BITS
+from emomc.data.splits import build_data, load_split
+from emomc.export.formats import ExportFormat, export_network
+from emomc.export.verification import Verification, verify_export
+from emomc.fronts.front_file import read_front
+from emomc.fronts.picks import parse_pick, pick_point
+from emomc.library.library import Library
+from emomc.packed_file.writer import PackedNetwork
+from emomc.search.run import build_own_network
 
 FRONT = "front.json"
 

@@ -10,13 +10,13 @@ from typing import Any
 import pytorch_lightning as pl
 from jsonargparse import ArgumentParser, Namespace
 
-from emomc.callbacks.epoch_lines import EpochLines
-from emomc.callbacks.stage_progress_bar import StageProgressBar
+from emomc.callbacks.trainer.epoch_lines import EpochLines
+from emomc.callbacks.trainer.stage_progress_bar import StageProgressBar
 from emomc.cli.command import fields_of, make_parser, run_command, stdout_is_terminal
-from emomc.devices import Devices
-from emomc.lightning_modules.data import DataConfig
-from emomc.preparation import prepare_library
-from emomc.preparation_config import PreparationConfig
+from emomc.data.splits import DataConfig
+from emomc.pretraining.config import PreparationConfig
+from emomc.pretraining.prepare import prepare_library
+from emomc.runtime.devices import Devices
 
 
 def main(argv: Sequence[str] | None = None) -> int:

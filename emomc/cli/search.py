@@ -11,28 +11,28 @@ from jsonargparse import ArgumentParser, Namespace
 from lightning_fabric import Fabric
 from rich.console import Console
 
-from emomc.callbacks.constraint_note import ConstraintNote
-from emomc.callbacks.front_lines import FrontLines
-from emomc.callbacks.front_tracker import FrontTracker
-from emomc.callbacks.front_writer import FrontWriter
-from emomc.callbacks.rich_front_table import RichFrontTable, front_table
-from emomc.callbacks.tensorboard_front_logger import TensorBoardFrontLogger
+from emomc.callbacks.search.constraint_note import ConstraintNote
+from emomc.callbacks.search.front_lines import FrontLines
+from emomc.callbacks.search.front_tracker import FrontTracker
+from emomc.callbacks.search.front_writer import FrontWriter
+from emomc.callbacks.search.rich_front_table import RichFrontTable, front_table
+from emomc.callbacks.search.tensorboard_front_logger import TensorBoardFrontLogger
 from emomc.cli.command import fields_of, make_parser, run_command, stdout_is_terminal
 from emomc.cli.users_code import add_users_code, data_config_of, network_of
-from emomc.errors import UserError
-from emomc.files import write_text
-from emomc.finetuning import Finetuning
-from emomc.front_document import front_document
-from emomc.layer_report import report_csv, report_table
-from emomc.library import Library
-from emomc.lightning_modules.data import build_data
-from emomc.lightning_refusals import lightning_refusals
-from emomc.picks import Pick, parse_pick, pick_point
-from emomc.search import run_search
-from emomc.search_callback import SearchCallback
-from emomc.search_config import SearchConfig
-from emomc.search_state import Search
-from emomc.trainers import ValidationTrainers
+from emomc.common.errors import UserError
+from emomc.common.files import write_text
+from emomc.data.splits import build_data
+from emomc.fronts.document import front_document
+from emomc.fronts.picks import Pick, parse_pick, pick_point
+from emomc.hardware.layer_report import report_csv, report_table
+from emomc.library.library import Library
+from emomc.runtime.lightning_refusals import lightning_refusals
+from emomc.runtime.trainers import ValidationTrainers
+from emomc.search.config import SearchConfig
+from emomc.search.finetuning import Finetuning
+from emomc.search.observer import SearchCallback
+from emomc.search.run import run_search
+from emomc.search.state import Search
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -7,11 +7,11 @@ import dataclasses
 from jsonargparse import ArgumentParser
 from torch import nn
 
-from emomc.errors import UserError
-from emomc.library import Library
-from emomc.lightning_modules.data import DataConfig, data_source_sha256, names_users_data
-from emomc.networks import build_network, network_source_sha256
-from emomc.user_code import names_user_code
+from emomc.common.errors import UserError
+from emomc.common.user_code import names_user_code
+from emomc.data.splits import DataConfig, data_source_sha256, names_users_data
+from emomc.library.library import Library
+from emomc.networks.zoo import build_network, network_source_sha256
 
 
 def add_users_code(parser: ArgumentParser) -> None:

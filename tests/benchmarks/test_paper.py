@@ -10,9 +10,9 @@ import yaml
 
 from emomc.cli.command import fields_of, shipped_configs
 from emomc.cli.pretrain import build_parser
-from emomc.lightning_modules.data import DataConfig
-from emomc.pareto import hypervolume
-from emomc.preparation_config import PreparationConfig
+from emomc.common.pareto import hypervolume
+from emomc.data.splits import DataConfig
+from emomc.pretraining.config import PreparationConfig
 
 
 def test_stage_one_is_what_the_command_makes(tmp_path: Path) -> None:
@@ -71,6 +71,6 @@ def test_a_small_run_writes_its_page_and_finds_its_searches_again(
         (arm, cost) for arm in paper.ARMS for cost in ("energy", "size")
     ]
     assert all(0 < float(row["hypervolume_test"]) < 1 for row in rows)
-    monkeypatch.setattr("emomc.search.CandidateEvaluator", None)  # whatever is measured again fails
+    monkeypatch.setattr("emomc.search.run.CandidateEvaluator", None)  # whatever is measured again fails
     paper.main()
     assert output.with_suffix(".csv").read_text() == table

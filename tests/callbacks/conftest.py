@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from emomc.library import Library
-from emomc.search_callback import SearchCallback
-from emomc.search_state import Search
+from emomc.library.library import Library
+from emomc.search.observer import SearchCallback
+from emomc.search.state import Search
 
 
 @pytest.fixture(scope="session")

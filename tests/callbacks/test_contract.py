@@ -13,22 +13,22 @@ import pytorch_lightning as pl
 import torch
 
 import emomc.callbacks
-from emomc.callbacks.epoch_lines import EpochLines
-from emomc.callbacks.epoch_seed import EpochSeed
-from emomc.callbacks.pareto_checkpoint import ParetoCheckpoint
-from emomc.callbacks.pruning_schedule import PruningSchedule
+from emomc.callbacks.trainer.epoch_lines import EpochLines
+from emomc.callbacks.trainer.epoch_seed import EpochSeed
+from emomc.callbacks.trainer.pareto_checkpoint import ParetoCheckpoint
+from emomc.callbacks.trainer.pruning_schedule import PruningSchedule
+from emomc.data.splits import DataConfig, build_data
 from emomc.lightning_modules.classifier import Recipe
-from emomc.lightning_modules.data import DataConfig, build_data
 from emomc.lightning_modules.pre_pruning import PrePruningClassifier
-from emomc.networks import build_network
-from emomc.search_callback import SearchCallback
+from emomc.networks.zoo import build_network
+from emomc.search.observer import SearchCallback
 
 
 def discover():
     """Every callback that a module of the package defines."""
     found = []
-    for module_info in pkgutil.iter_modules(emomc.callbacks.__path__):
-        module = importlib.import_module(f"emomc.callbacks.{module_info.name}")
+    for module_info in pkgutil.walk_packages(emomc.callbacks.__path__, "emomc.callbacks."):
+        module = importlib.import_module(module_info.name)
         found += [
             thing
             for thing in vars(module).values()

@@ -5,9 +5,9 @@ import yaml
 
 from emomc.cli import pretrain, search
 from emomc.cli.command import fields_of, shipped_configs
-from emomc.lightning_modules.data import DataConfig
-from emomc.preparation_config import PreparationConfig
-from emomc.search_config import SearchConfig
+from emomc.data.splits import DataConfig
+from emomc.pretraining.config import PreparationConfig
+from emomc.search.config import SearchConfig
 
 CONFIGS = {name: yaml.safe_load(text) for name, text in shipped_configs().items()}
 REFERENCES = sorted(name for name in CONFIGS if name.endswith("_reference"))

@@ -19,14 +19,14 @@ from emomc import (
     run_search,
     trace_layers,
 )
-from emomc.devices import Devices
-from emomc.errors import UserError
-from emomc.evaluation import Evaluation
-from emomc.finetuning import Finetuning
-from emomc.front_file import read_front
-from emomc.layers import LayerCall, LayerShape
-from emomc.lightning_modules.data import DataConfig
-from emomc.weights import load_weights
+from emomc.candidates.evaluation import Evaluation
+from emomc.common.errors import UserError
+from emomc.data.splits import DataConfig
+from emomc.fronts.front_file import read_front
+from emomc.networks.tracing import LayerCall, LayerShape
+from emomc.networks.weights import load_weights
+from emomc.runtime.devices import Devices
+from emomc.search.finetuning import Finetuning
 
 TINY = SearchConfig(population_size=4, number_generations=1)
 CALL = LayerCall((8, 8), (6, 6))

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from emomc.cli import pretrain, search
-from emomc.front_file import read_front
+from emomc.fronts.front_file import read_front
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "bring_your_own"
 SHORT = {

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from emomc.coding import CODINGS
-from emomc.loading import layer_weight, unpack_network
-from emomc.networks import build_network
-from emomc.packed import NetworkDescription, PackedLayer, PackedNetwork, pack_bytes, write_packed
-from emomc.quantization import quantize_symmetric
+from emomc.compression.codings import CODINGS
+from emomc.compression.quantization import quantize_symmetric
+from emomc.export.loading import layer_weight, unpack_network
+from emomc.networks.zoo import build_network
+from emomc.packed_file.writer import NetworkDescription, PackedLayer, PackedNetwork, pack_bytes, write_packed
 
 SOURCES = Path(__file__).parents[2] / "examples" / "c_reader"
 COMPILER = shutil.which("cc")

@@ -7,7 +7,7 @@ import torch
 from torch.distributed import HashStore
 
 from emomc.cli.command import make_parser, run_command
-from emomc.errors import UserError
+from emomc.common.errors import UserError
 
 
 @pytest.mark.parametrize(("ending", "status"), [(None, 0), (UserError("no"), 2), (KeyboardInterrupt(), 130)])

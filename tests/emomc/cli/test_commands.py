@@ -10,12 +10,12 @@ import signal
 import pytest
 import yaml
 
-from emomc.callbacks.epoch_lines import EpochLines
-from emomc.callbacks.front_lines import FrontLines
+from emomc.callbacks.search.front_lines import FrontLines
+from emomc.callbacks.trainer.epoch_lines import EpochLines
 from emomc.cli.pretrain import build_parser as pretrain_parser
 from emomc.cli.search import build_parser as search_parser
-from emomc.front_file import check_front
-from emomc.library import Library
+from emomc.fronts.front_file import check_front
+from emomc.library.library import Library
 
 TINY = ("--pre_train_epochs", 2, "--pre_prune_epochs", 1, "--pre_prune_step", 30, "--accelerator", "cpu")
 

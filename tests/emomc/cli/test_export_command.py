@@ -4,17 +4,17 @@ import shutil
 import pytest
 import torch
 
-from emomc.callbacks.front_writer import FrontWriter
+from emomc.callbacks.search.front_writer import FrontWriter
 from emomc.cli.export import main
-from emomc.files import sha256_of_file
-from emomc.layers import trace_network
-from emomc.library import Library, Manifest
-from emomc.loading import load_compressed
-from emomc.networks import build_network, network_source_sha256
-from emomc.packed_reader import read_packed
-from emomc.pruning import prune_by_magnitude
-from emomc.search import run_search
-from emomc.search_config import SearchConfig
+from emomc.common.files import sha256_of_file
+from emomc.compression.pruning import prune_by_magnitude
+from emomc.export.loading import load_compressed
+from emomc.library.library import Library, Manifest
+from emomc.networks.tracing import trace_network
+from emomc.networks.zoo import build_network, network_source_sha256
+from emomc.packed_file.reader import read_packed
+from emomc.search.config import SearchConfig
+from emomc.search.run import run_search
 
 NETWORK_FILE = """
 from torch import nn

@@ -11,8 +11,8 @@ from collections.abc import Callable
 
 import pytest
 
-from emomc.front_file import read_front
-from emomc.library import Library
+from emomc.fronts.front_file import read_front
+from emomc.library.library import Library
 
 # What is started in the background of a shell ignores Ctrl-C, unless it says otherwise.
 CODE = """

@@ -7,11 +7,11 @@ import socket
 
 import pytest
 
-from emomc.calibration import FOLDER as CALIBRATION
-from emomc.errors import UserError
-from emomc.library import Library
-from emomc.search import run_search
-from emomc.search_config import SearchConfig
+from emomc.candidates.calibration import FOLDER as CALIBRATION
+from emomc.common.errors import UserError
+from emomc.library.library import Library
+from emomc.search.config import SearchConfig
+from emomc.search.run import run_search
 
 
 @pytest.fixture

@@ -16,12 +16,12 @@ from matplotlib.figure import Figure
 from pytorch_lightning.plugins.environments import LightningEnvironment
 from safetensors.torch import load_file, save_file
 
-from emomc.callbacks.front_writer import FrontWriter
-from emomc.evaluation_log import LOG
-from emomc.files import sha256_of_file
-from emomc.hardware import load_hardware
-from emomc.search import run_search
-from emomc.search_config import SearchConfig
+from emomc.callbacks.search.front_writer import FrontWriter
+from emomc.candidates.evaluation_log import LOG
+from emomc.common.files import sha256_of_file
+from emomc.hardware.description import load_hardware
+from emomc.search.config import SearchConfig
+from emomc.search.run import run_search
 
 TINY = ("--population_size", 4, "--number_generations", 1, "--accelerator", "cpu")
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256))
@@ -193,7 +193,7 @@ def searched(shared_library, tmp_path_factory) -> Path:
     config = SearchConfig(population_size=4, number_generations=1)
     fabric = Fabric(accelerator="cpu", devices=1, plugins=[LightningEnvironment()])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("emomc.callbacks.front_writer.front_figure", lambda document: Figure((1, 1)))
+        patch.setattr("emomc.callbacks.search.front_writer.front_figure", lambda document: Figure((1, 1)))
         run_search(folder / "library", config, [FrontWriter()], name="s", fabric=fabric)
     return folder
 

@@ -1,0 +1,1 @@
+"""Observers of a search, one class a file."""

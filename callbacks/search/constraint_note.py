@@ -1,0 +1,23 @@
+"""A line on whether the constraints can be met."""
+
+from __future__ import annotations
+
+from emomc.search.observer import SearchCallback
+from emomc.search.state import Search
+
+
+class ConstraintNote(SearchCallback):
+    """Says before the search whether the cheapest network of the space meets the constraints, if there are any."""
+
+    def on_search_start(self, search: Search) -> None:
+        """Print the line."""
+        if not search.bounds:
+            return
+        bounds = ", ".join(f"{name} <= {bound:.6g}" for name, bound in search.bounds.items())
+        cheapest = f"fewest bits at level {search.space.levels[0]} %"
+        if search.reachable:
+            print(f"Constraints {bounds}: the cheapest network ({cheapest}) meets them.")
+        else:
+            print(
+                f"Constraints {bounds}: not even the cheapest network ({cheapest}) meets them; looking for the nearest."
+            )

@@ -1,0 +1,74 @@
+"""The files of a search that people and programs read."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+from typing import Any
+
+from emomc.callbacks.search.front_tracker import FrontTracker
+from emomc.common.files import whole_file, write_json, write_text
+from emomc.fronts.document import WHOLE_COSTS, front_document, interval
+from emomc.fronts.report.figure import front_figure
+from emomc.fronts.report.page import write_report
+from emomc.search.state import Candidate, Search
+
+
+class FrontWriter(FrontTracker):
+    """Writes front.csv, front.json, front.png, report.html and candidates.csv when the search ends.
+
+    Only what was asked for and measured goes into them, no time of day and no duration: equal searches write equal
+    bytes. Columns carry their unit; docs/fronts.md describes them.
+    """
+
+    def on_search_end(self, search: Search) -> None:
+        """Write the files."""
+        folder = search.folder
+        document = front_document(search, [dataclasses.asdict(entry) for entry in self.history])
+        write_text(folder / "front.csv", _csv(search, search.front))
+        write_text(folder / "candidates.csv", _csv(search, search.candidates))
+        write_json(folder / "front.json", document)
+        if not document["points"]:
+            return
+        write_report(document, folder / "report.html")
+        figure = front_figure(document)
+        with whole_file(folder / "front.png") as partial:
+            figure.savefig(partial, format="png", dpi=160, bbox_inches="tight")
+
+
+def _csv(search: Search, candidates: list[Candidate]) -> str:
+    text = io.StringIO()
+    rows = [_row(search, candidate) for candidate in candidates]
+    if rows:
+        writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    return text.getvalue()
+
+
+def _row(search: Search, candidate: Candidate) -> dict[str, Any]:
+    evaluation, test = candidate.evaluation, candidate.test
+    row = {
+        "index": candidate.index,
+        "generation": candidate.generation,
+        "level_percent": candidate.genotype.level,
+        "tuned": candidate.genotype.tuned,
+        "validation_accuracy": candidate.accuracy if candidate.measured else None,
+        **interval("validation", evaluation),
+        "test_accuracy": test.accuracy if test else None,
+        **interval("test", test),
+        **{name: int(value) if name in WHOLE_COSTS else value for name, value in candidate.costs.items()},
+        **{
+            f"{objective}_improvement": search.uncompressed[name] / candidate.costs[name]
+            for objective, name in search.cost_model.columns.items()
+        },
+        "validation_correct": evaluation.correct if evaluation else None,
+        "validation_images_seen": evaluation.seen if evaluation else None,
+        "validation_images": evaluation.images if evaluation else None,
+        "test_correct": test.correct if test else None,
+        "test_images": test.images if test else None,
+        "constraint_violation": float(candidate.violation),
+        **{f"bits_{layer}": bits for layer, bits in zip(search.space.layers, candidate.genotype.bits, strict=True)},
+    }
+    return {name: "" if value is None else value for name, value in row.items()}

@@ -1,0 +1,109 @@
+"""The search as a live table in a terminal."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from emomc.callbacks.search.front_tracker import FrontStatistics, FrontTracker
+from emomc.fronts.report.terminal import FrontTable
+from emomc.search.state import Candidate, Search
+
+# Lines of the view besides the points: progress, two of counts, title, header, the uncompressed network, the cursor's.
+_OTHER_LINES = 7
+_SECONDS_BETWEEN_FRONTS = 1.0
+
+
+class RichFrontTable(FrontTracker):
+    """Shows progress with the time left, counts and the current front; no taller than the terminal.
+
+    Counts and time move four times a second, the front at most once a second.
+    """
+
+    def __init__(self, console: Console | None = None) -> None:
+        """Take the console; rich's own choice if None."""
+        super().__init__()
+        self.console = console or Console()
+        self._live: Live | None = None
+        self._front: FrontTable | None = None
+        self._drawn = 0.0
+
+    def on_search_start(self, search: Search) -> None:
+        """Draw the first view."""
+        super().on_search_start(search)
+        self._draw(search)
+        self._live = Live(
+            console=self.console, refresh_per_second=4, transient=True, get_renderable=lambda: self.view(search)
+        )
+        self._live.start()
+
+    def on_candidate_end(self, search: Search, candidate: Candidate) -> None:
+        """Redraw the front if it was drawn a while ago."""
+        super().on_candidate_end(search, candidate)
+        if time.monotonic() - self._drawn >= _SECONDS_BETWEEN_FRONTS:
+            self._draw(search)
+
+    def show(self, search: Search, statistics: FrontStatistics) -> None:
+        """Redraw the front."""
+        self._draw(search)
+
+    def on_search_end(self, search: Search) -> None:
+        """Leave the terminal as it was."""
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+
+    def view(self, search: Search) -> RenderableType:
+        """Return progress, counts and front of a search."""
+        return Group(self._progress(search), *_lines(self._counts(search)), self._front or Text(""))
+
+    def _draw(self, search: Search) -> None:
+        # The table is made here and not when the display refreshes: that happens on a thread of its own.
+        self._front = FrontTable(search, max(1, self.console.size.height - _OTHER_LINES))
+        self._drawn = time.monotonic()
+
+    def _progress(self, search: Search) -> RenderableType:
+        total = search.config.number_generations
+        done = self.history[-1].generation if self.history else 0
+        if search.finished or done >= total:
+            state = "testing the front on the untouched images"
+        elif (left := self.seconds_left(search)) is None:
+            state = "time left known after the first"
+        else:
+            state = f"{_clock(left)} left{', at most' if search.config.patience else ''}"
+        line = Table.grid(padding=(0, 2, 0, 0), expand=True)
+        line.add_column(no_wrap=True)
+        line.add_column(ratio=1)
+        line.add_column(no_wrap=True, justify="right")
+        line.add_row(f"generation {done}/{total}", ProgressBar(total=total, completed=done), state)
+        return line
+
+    def _counts(self, search: Search) -> list[str]:
+        tally = search.tally
+        pace = "" if self.seconds_per_candidate is None else f"   {self.seconds_per_candidate:.3g} s per candidate"
+        best = f"   best accuracy {100 * self.history[-1].best_accuracy:.2f} %" if self.history else ""
+        return [
+            self.hypervolume_text + best,
+            f"measured {tally.measured}   reused {tally.reused}   stopped early {search.rejected}{pace}",
+        ]
+
+
+def front_table(search: Search, rows: int | None = None) -> FrontTable:
+    """Return the front as something a rich console prints, thinned evenly to ``rows`` points; all of them if None."""
+    return FrontTable(search, rows)
+
+
+def _lines(texts: Iterable[str]) -> list[Text]:
+    return [Text(text, no_wrap=True, overflow="ellipsis") for text in texts]
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

@@ -1,0 +1,1 @@
+"""Callbacks of a Lightning Trainer, one class a file."""

@@ -1,0 +1,1 @@
+"""One candidate of a search: its genotype, its compressed network, its cost and its accuracy."""

@@ -1,0 +1,64 @@
+"""Measuring what the layers of a library's levels see of a fixed set of training images."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+
+import pytorch_lightning as pl
+import torch
+from lightning_fabric import Fabric
+from torch import nn
+
+from emomc.candidates.compressed_networks import CompressedNetworks, Quantizer
+from emomc.candidates.evaluation import SMALLER_BATCHES, tensor_digest
+from emomc.candidates.genotype import Genotype
+from emomc.compression.layer_inputs import InputStore, measure_inputs
+from emomc.compression.quantization import UNCOMPRESSED_BITS
+from emomc.data.resident import ResidentBatches
+from emomc.data.splits import load_some
+from emomc.library.library import Library
+from emomc.runtime.memory import memory_for
+
+FOLDER = "calibration"
+IMAGES = 512
+"""Training images that calibrate, or all if there are fewer."""
+
+
+def calibrate(
+    library: Library, network: nn.Module, data: pl.LightningDataModule, fabric: Fabric, percents: Iterable[int]
+) -> InputStore:
+    """Return what the layers of levels see of training images in the level's network before it is quantized.
+
+    Measured once by the first process, and kept in ``calibration`` beside the library, in a folder named by the images
+    and the type of device.
+
+    Args:
+        library: the library.
+        network: its network.
+        data: that the library was made on.
+        fabric: the device, and the processes that need the same numbers.
+        percents: the levels.
+    """
+    images, labels = load_some(data, "train", IMAGES)
+    device = fabric.device
+    digest = hashlib.sha256(f"{tensor_digest(images, labels)} {device.type}".encode()).hexdigest()[:16]
+    store = open_calibration(library, digest)
+    missing = [percent for percent in percents if not store.has(percent)] if fabric.is_global_zero else []
+    if missing:
+        networks = CompressedNetworks(library, network, Quantizer(), device=device)
+        batch_size = library.manifest.evaluation_batch_size
+        batches = ResidentBatches(images.to(device), labels.to(device), batch_size)
+        names = [layer.name for layer in library.manifest.layers]
+        for percent in missing:
+            whole = networks.load(Genotype(percent, (UNCOMPRESSED_BITS,) * len(networks.layers)))
+            with torch.no_grad(), memory_for(f"evaluating batches of {batch_size} images", SMALLER_BATCHES):
+                store.write(percent, measure_inputs(whole, names, (part for part, _ in batches)))
+    fabric.barrier()
+    return store
+
+
+def open_calibration(library: Library, digest: str) -> InputStore:
+    """Return what was measured of a library's levels with the images and device that ``digest`` stands for."""
+    digests = {record.percent: record.sha256 for record in library.manifest.levels}
+    return InputStore(library.path.parent / FOLDER / digest, digests)

@@ -1,0 +1,215 @@
+"""What candidates cost: from genotypes to energy, size and cycles, a whole population at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from emomc.candidates.compressed_networks import CompressedNetworks
+from emomc.candidates.genotype import Genotype
+from emomc.candidates.packing import library_fixed_bytes, scale_counts
+from emomc.common.errors import UserError
+from emomc.compression.codings import count_zero_runs, stream_bits
+from emomc.compression.quantization import UNCOMPRESSED_BITS
+from emomc.hardware.cost import (
+    BITS_PER_KIB,
+    CODINGS,
+    EnergyBreakdown,
+    cycles_to_ms,
+    energy_breakdown,
+    estimate_cycles,
+    estimate_energy,
+    estimate_size_bits,
+)
+from emomc.hardware.description import Hardware
+from emomc.hardware.layer_report import LayerReport, layer_report
+from emomc.library.library import DENSE, Library
+from emomc.packed_file.writer import layer_bytes, packed_size_bytes
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+
+PAPER, EXACT = "paper", "exact"
+
+
+class CostModel:
+    """Costs the networks of one library under one accelerator, dataflow, coding and accounting.
+
+    ``paper`` accounting applies the paper's formulas to the densities of the library's masks. ``exact`` counts the
+    weights that are not zero after quantization, and the bytes of the packed file. What depends on (level, layer, bits)
+    alone is counted once, when it is first asked for.
+    """
+
+    def __init__(
+        self,
+        networks: CompressedNetworks,
+        hardware: Hardware,
+        *,
+        dataflow: str,
+        coding: str,
+        accounting: str = EXACT,
+        activation_bits: int | None = None,
+    ) -> None:
+        """Take the library's networks and the accelerator.
+
+        Args:
+            networks: the candidates.
+            hardware: the accelerator.
+            dataflow: see ``estimate_energy``.
+            coding: ``normal``, ``csr``, ``coo``; with exact accounting also ``bitmap`` and ``best`` (per layer).
+            accounting: ``exact`` or ``paper``.
+            activation_bits: bits of an activation in place of the hardware's.
+
+        Raises:
+            UserError: the paper has no formula for the coding.
+        """
+        if accounting == PAPER and coding not in CODINGS:
+            raise UserError(f"expected a coding of {', '.join(CODINGS)} with paper accounting, found {coding!r}")
+        manifest = networks.library.manifest
+        self.hardware = hardware
+        self.dataflow = dataflow
+        self.coding = coding
+        self.accounting = accounting
+        self.layers = manifest.layers
+        self.networks = networks
+        self._activation_bits = activation_bits
+        self._searched = np.array([layer.name not in manifest.excluded_layers for layer in self.layers])
+        self._weights = np.array([layer.weights for layer in self.layers])
+        self._scales = scale_counts(networks)
+        self._fixed_bytes = library_fixed_bytes(networks)
+        # (level, layer, bits, name of fine-tuned weights) -> nonzero weights, bits of the coded stream.
+        self._counts: dict[tuple[int, int, int, str], tuple[int, int]] = {}
+
+    @property
+    def columns(self) -> dict[str, str]:
+        """Objective -> the column of ``costs`` that it minimises."""
+        latency = "cycles" if self.hardware.clock_mhz is None else "latency_ms"
+        return {
+            "energy": "energy_mj" if self.hardware.has_joules else "energy_mac16",
+            "size": "size_kib",
+            "latency": latency,
+        }
+
+    def costs(self, genotypes: Sequence[Genotype]) -> dict[str, FloatArray]:
+        """Return each cost of each genotype.
+
+        Args:
+            genotypes: n of them.
+
+        Returns:
+            Columns of shape (n,): ``energy_mj`` of one image (``energy_mac16``, in 16-bit MACs, where the hardware's
+            energies are relative), ``size_kib`` and with exact accounting ``size_bytes``, ``cycles`` of one image, and
+            ``latency_ms`` where the hardware has a clock.
+        """
+        return self._costs(*self._tables(genotypes))
+
+    def uncompressed(self) -> dict[str, float]:
+        """Return the costs of the dense network at 32 bits, every weight stored, under the same dataflow."""
+        bits = np.full((1, len(self.layers)), UNCOMPRESSED_BITS)
+        stored = (self._weights * UNCOMPRESSED_BITS)[None, :].astype(np.int64)
+        columns = self._costs(bits, np.ones(bits.shape), stored, stored_scales=np.zeros(len(self.layers), np.int64))
+        costs = {name: float(column[0]) for name, column in columns.items()}
+        if self.accounting == PAPER:
+            # Whatever the coding: indices to weights that are all there would flatter every ratio.
+            costs["size_kib"] = float(self._weights.sum()) * UNCOMPRESSED_BITS / BITS_PER_KIB
+        return costs
+
+    def density(self, genotype: Genotype) -> dict[str, float]:
+        """Return the fraction of each layer's weights that the accounting takes for nonzero, 0..1."""
+        _, density, _ = self._tables([genotype])
+        return {layer.name: float(value) for layer, value in zip(self.layers, density[0], strict=True)}
+
+    def energy_by_layer(self, genotypes: Sequence[Genotype]) -> EnergyBreakdown:
+        """Return the energy of each genotype by layer and part."""
+        bits, density, stored = self._tables(genotypes)
+        return energy_breakdown(self.layers, bits, density, **self._options(stored))
+
+    def bytes_by_layer(self, genotypes: Sequence[Genotype]) -> FloatArray:
+        """Return the bytes of each layer as it is stored, shape (n, layers)."""
+        bits, density, stored = self._tables(genotypes)
+        if self.accounting == EXACT:
+            return layer_bytes(stored, self._scales).astype(np.float64)
+        return estimate_size_bits(self.layers, bits, density, coding=self.coding) / 8
+
+    def report(self, genotype: Genotype) -> LayerReport:
+        """Return what each layer of one genotype costs."""
+        bits, density, stored = self._tables([genotype])
+        options = self._options(stored)
+        coded = options.pop("coded_bits")
+        return layer_report(
+            self.layers,
+            bits[0],
+            density[0],
+            coded_bits=None if coded is None else coded[0],
+            stored_bits=8 * self.bytes_by_layer([genotype])[0],
+            **options,
+        )
+
+    def _costs(
+        self, bits: IntArray, density: FloatArray, stored: IntArray, stored_scales: IntArray | None = None
+    ) -> dict[str, FloatArray]:
+        options = self._options(stored)
+        cycles = estimate_cycles(self.layers, bits, density, **options).sum(axis=1)
+        costs = {self.columns["energy"]: estimate_energy(self.layers, bits, density, **options)}
+        if self.accounting == EXACT:
+            scales = self._scales if stored_scales is None else stored_scales
+            size = packed_size_bytes(self._fixed_bytes, stored, scales)
+            costs |= {"size_kib": size / 1024, "size_bytes": size.astype(np.float64)}
+        else:
+            paper = estimate_size_bits(self.layers, bits, density, coding=self.coding)
+            costs["size_kib"] = paper.sum(axis=1) / BITS_PER_KIB
+        costs["cycles"] = cycles
+        if self.hardware.clock_mhz is not None:
+            costs["latency_ms"] = cycles_to_ms(cycles, self.hardware)
+        return costs
+
+    def _options(self, stored: IntArray) -> dict[str, Any]:
+        return {
+            "dataflow": self.dataflow,
+            "hardware": self.hardware,
+            "coded_bits": stored if self.accounting == EXACT else None,
+            "activation_bits": self._activation_bits,
+        }
+
+    def _tables(self, genotypes: Sequence[Genotype]) -> tuple[IntArray, FloatArray, IntArray]:
+        """Return bits, density and coded bits of each genotype's layers, each of shape (n, layers)."""
+        bits = np.full((len(genotypes), len(self.layers)), UNCOMPRESSED_BITS)
+        bits[:, self._searched] = [genotype.bits for genotype in genotypes]
+        if self.accounting == PAPER:
+            density = np.array([paper_density(self.networks.library, genotype.level) for genotype in genotypes])
+            return bits, density, np.zeros(bits.shape, np.int64)
+        counts = np.array(
+            [
+                [self._count(genotype.level, layer, int(width), genotype.tuned) for layer, width in enumerate(row)]
+                for genotype, row in zip(genotypes, bits, strict=True)
+            ]
+        )
+        return bits, counts[:, :, 0] / self._weights, counts[:, :, 1]
+
+    def _count(self, level: int, layer: int, bits: int, tuned: str) -> tuple[int, int]:
+        """Return the nonzero weights of a layer and the bits of its coded stream."""
+        key = (level, layer, bits, tuned)
+        if key not in self._counts:
+            self._counts[key] = self._count_now(level, self.layers[layer].name, bits, tuned)
+        return self._counts[key]
+
+    def _count_now(self, level: int, name: str, bits: int, tuned: str) -> tuple[int, int]:
+        if bits == UNCOMPRESSED_BITS:
+            weights = self.networks.level(level).weights[name]
+            return int(weights.count_nonzero()), weights.numel() * UNCOMPRESSED_BITS
+        runs = count_zero_runs(self.networks.quantized(level, name, bits, tuned).codes.cpu().numpy())
+        return runs.nonzeros, stream_bits(runs, bits, self.coding)
+
+
+def paper_density(library: Library, level: int) -> FloatArray:
+    """Return the fraction of each layer's weights that a level's masks leave, shape (layers,); 1 where excluded."""
+    remaining = library.record(level).remaining
+    return np.array([remaining.get(layer.name, layer.weights) / layer.weights for layer in library.manifest.layers])
+
+
+def uncompressed_genotype(library: Library) -> Genotype:
+    """Return the dense network at 32 bits as a genotype."""
+    return Genotype(DENSE, (UNCOMPRESSED_BITS,) * len(library.manifest.compressed_layers))

@@ -1,0 +1,176 @@
+"""The log of a search's evaluations: the one state from which a search can be taken up again."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from emomc.candidates.evaluation import Evaluation
+from emomc.candidates.genotype import Genotype
+from emomc.common.errors import UserError, is_whole, require
+from emomc.common.files import writing
+from emomc.common.user_code import first_line
+from emomc.library.library import Library
+
+LOG = "evaluations.jsonl"
+
+Conditions = Mapping[str, Any]
+
+
+class EvaluationLog:
+    """Evaluations in the order they were made, one JSON line each, on disk as they come.
+
+    The first line says under which conditions all others were made, and with which versions. A line names the level by
+    the digest of its weights, and bits by the layer's name. A torn last line, left by a killed process, is dropped.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        library: Library,
+        conditions: Conditions,
+        versions: Mapping[str, str],
+        *,
+        others: Iterable[Path] = (),
+        write: bool = True,
+    ) -> None:
+        """Open a log, or begin one.
+
+        Args:
+            path: the file.
+            library: the library whose networks are evaluated.
+            conditions: whatever an evaluation depends on besides level and bits, JSON-ready.
+            versions: of the software that makes the evaluations.
+            others: logs of other searches; what they measured under the same conditions and versions is known here too.
+            write: whether this process keeps the file; of several that search together, one does.
+
+        Raises:
+            UserError: the log was begun under other conditions or versions; the first difference is named.
+        """
+        self._layers = tuple(layer.name for layer in library.manifest.compressed_layers)
+        self._digests = {record.percent: record.sha256[:16] for record in library.manifest.levels}
+        self._header = {"conditions": dict(conditions), "versions": dict(versions)}
+        self._known: dict[Genotype, Evaluation] = {}
+        for other in others:
+            # What another search could save this one is not worth an error here: that search will name it.
+            if other != path:
+                with contextlib.suppress(UserError):
+                    self._learn(other, _whole_lines(other))
+        self.foreign = len(self._known)
+        lines = _whole_lines(path)
+        if lines:
+            self._refuse_difference(path, lines[0])
+            self._learn(path, lines)
+        self._path = path
+        self._file = None
+        if write:
+            with writing(path):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                # Unbuffered, so that nothing waits to be written where it could not be.
+                self._file = path.open("ab", buffering=0)
+                # What a killed process left of a line goes; a log without a whole line begins anew.
+                self._file.truncate(sum(len(line) + 1 for line in lines))
+            if not lines:
+                self._write(self._header)
+
+    def __enter__(self) -> EvaluationLog:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._file is not None:
+            self._file.close()
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def get(self, genotype: Genotype) -> Evaluation | None:
+        """Return what is known of a genotype."""
+        return self._known.get(genotype)
+
+    def append(self, genotype: Genotype, evaluation: Evaluation) -> None:
+        """Keep an evaluation; where this process keeps the file, it is on disk when this returns."""
+        self._known[genotype] = evaluation
+        self._write(
+            {
+                "level": genotype.level,
+                "weights": self._digests[genotype.level],
+                "bits": dict(zip(self._layers, genotype.bits, strict=True)),
+                "correct": evaluation.correct,
+                "seen": evaluation.seen,
+                "images": evaluation.images,
+            }
+        )
+
+    def _write(self, value: Mapping[str, Any]) -> None:
+        if self._file is None:
+            return
+        with writing(self._path):
+            self._file.write(json.dumps(value, separators=(",", ":")).encode() + b"\n")
+            os.fsync(self._file.fileno())
+
+    def _learn(self, path: Path, lines: list[bytes]) -> None:
+        if not lines or _parsed(path, 1, lines[0]) != self._header:
+            return
+        for number, line in enumerate(lines[1:], 2):
+            entry = _parsed(path, number, line)
+            try:
+                found = self._entry(entry)
+            except (AttributeError, KeyError, TypeError, UserError) as error:
+                raise _damaged(path, number, error) from None
+            if found is not None:
+                genotype, evaluation = found
+                # Of two searches, one may have stopped where the other went on.
+                if genotype not in self._known or evaluation.seen >= self._known[genotype].seen:
+                    self._known[genotype] = evaluation
+
+    def _entry(self, entry: Mapping[str, Any]) -> tuple[Genotype, Evaluation] | None:
+        """Return what a line says; None if it is about other weights or other layers."""
+        level, bits = entry["level"], dict(entry["bits"])
+        require(all(is_whole(value) for value in bits.values()), "bits by layer", bits)
+        evaluation = Evaluation(entry["correct"], entry["seen"], entry["images"])
+        if self._digests.get(level) != entry["weights"] or bits.keys() != {*self._layers}:
+            return None
+        return Genotype(level, tuple(bits[name] for name in self._layers)), evaluation
+
+    def _refuse_difference(self, path: Path, line: bytes) -> None:
+        found = _parsed(path, 1, line)
+        for part in ("conditions", "versions"):
+            for key in sorted({*found.get(part, {}), *self._header[part]}):
+                was, now = found.get(part, {}).get(key), self._header[part].get(key)
+                if was != now:
+                    raise UserError(
+                        f"expected evaluations made with {key} {now!r} in {path}, found {was!r}: "
+                        f"take another --name, or --overwrite"
+                    )
+
+
+def _parsed(path: Path, number: int, line: bytes) -> dict[str, Any]:
+    """Return the object in a line of a log, counted from 1."""
+    try:
+        value = json.loads(line)
+        require(isinstance(value, dict), "values by name", value)
+    except (ValueError, RecursionError) as error:
+        raise _damaged(path, number, error) from None
+    found: dict[str, Any] = value
+    return found
+
+
+def _damaged(path: Path, number: int, error: Exception) -> UserError:
+    return UserError(
+        f"expected evaluations in {path}, found that line {number} is damaged ({first_line(error)}): "
+        f"take another --name, or --overwrite"
+    )
+
+
+def _whole_lines(path: Path) -> list[bytes]:
+    """Return the complete lines of a log; none if there is no such file."""
+    if not path.exists():
+        return []
+    return path.read_bytes().split(b"\n")[:-1]

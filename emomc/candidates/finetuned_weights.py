@@ -1,0 +1,63 @@
+"""The weights of fine-tuned points on disk."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import safetensors
+from safetensors.torch import load_file, save
+from torch import Tensor
+
+from emomc.common.errors import UserError
+from emomc.common.files import existing_file, whole_file
+from emomc.compression.quantization import QuantizedTensor
+
+FOLDER = "tuned"
+_CODES, _SCALE, _REST = "codes.", "scale.", "rest."
+
+
+@dataclasses.dataclass(frozen=True)
+class TunedNetwork:
+    """What fine-tuning changed of one candidate."""
+
+    layers: dict[str, QuantizedTensor]
+    """Layer name -> codes and steps, before any BatchNorm is folded in."""
+    rest: dict[str, Tensor]
+    """Every other entry of the folded network's state dict, as ``FoldedState.rest``."""
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that it takes."""
+        layers = sum(layer.codes.nbytes + layer.scale.nbytes for layer in self.layers.values())
+        return layers + sum(tensor.nbytes for tensor in self.rest.values())
+
+
+def write_tuned(path: Path, tuned: TunedNetwork) -> None:
+    """Write it as safetensors, whole or not at all."""
+    tensors = {_REST + name: tensor for name, tensor in tuned.rest.items()}
+    for name, layer in tuned.layers.items():
+        tensors |= {_CODES + name: layer.codes, _SCALE + name: layer.scale}
+    # In one entry: safetensors writes several in another order each time.
+    bits = {"bits": json.dumps({name: layer.bits for name, layer in tuned.layers.items()}, sort_keys=True)}
+    with whole_file(path) as partial:
+        partial.write_bytes(save({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, metadata=bits))
+
+
+def read_tuned(path: Path, device: str = "cpu") -> TunedNetwork:
+    """Read what ``write_tuned`` wrote.
+
+    Raises:
+        UserError: the file is missing or damaged.
+    """
+    existing_file(path, "fine-tuned weights")
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            bits = {str(name): int(value) for name, value in json.loads((file.metadata() or {})["bits"]).items()}
+        tensors = load_file(path, device=device)
+        layers = {name: QuantizedTensor(tensors[_CODES + name], tensors[_SCALE + name], bits[name]) for name in bits}
+    except (safetensors.SafetensorError, AttributeError, KeyError, TypeError, ValueError) as error:
+        raise UserError(f"expected fine-tuned weights in {path}, found a file that cannot be read: {error}") from None
+    rest = {key.removeprefix(_REST): tensor for key, tensor in tensors.items() if key.startswith(_REST)}
+    return TunedNetwork(layers, rest)

@@ -1,0 +1,88 @@
+"""The order in which candidates see the validation images: hardest first."""
+
+from __future__ import annotations
+
+from itertools import repeat
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+from emomc.candidates.compressed_networks import CompressedNetworks, Quantizer
+from emomc.candidates.evaluation import SMALLER_BATCHES, tensor_digest
+from emomc.candidates.genotype import Genotype
+from emomc.common.errors import UserError, is_whole
+from emomc.common.files import read_json, write_json
+from emomc.compression.quantization import UNCOMPRESSED_BITS
+from emomc.data.resident import ResidentBatches
+from emomc.library.library import Library
+from emomc.runtime.memory import memory_for
+
+ORDER_FILE = "image_order.json"
+
+# The networks that vote on what is hard: this many levels, each at these bits in all layers.
+_LEVELS = 8
+_BITS = (3, 4, UNCOMPRESSED_BITS)
+
+
+def load_image_order(library: Library, network: nn.Module, images: Tensor, labels: Tensor, fabric: Fabric) -> Tensor:
+    """Return the library's order of the validation images, made once and kept beside its levels.
+
+    Images that many networks of the library misclassify come first, so that a poor candidate shows early. Among equals
+    the given order stays. The accuracy over all images does not depend on the order.
+
+    Args:
+        library: the library.
+        network: its network.
+        images: float, (n, channels, height, width), normalised.
+        labels: int64, (n,).
+        fabric: the device, and the processes that need the same order.
+
+    Returns:
+        int64, (n,): positions of the images.
+    """
+    path = library.path / ORDER_FILE
+    digest = tensor_digest(images, labels)
+    if fabric.is_global_zero and _read_order(path, digest) is None:
+        misses = _count_misses(library, network, images, labels, fabric.device)
+        hardest_first = np.argsort(-misses.numpy(), kind="stable")
+        write_json(path, {"images": digest, "order": hardest_first.tolist()})
+    fabric.barrier()
+    order = _read_order(path, digest)
+    if order is None:
+        raise RuntimeError(f"expected the order of images in {path}, found none after writing it")
+    return torch.tensor(order)
+
+
+def _read_order(path: Path, digest: str) -> list[int] | None:
+    if not path.exists():
+        return None
+    content = read_json(path, "the order of images")
+    found: Any = content.get("order") if isinstance(content, dict) else None
+    if (
+        not isinstance(found, list)
+        or not all(map(is_whole, found, repeat(0)))
+        or sorted(found) != list(range(len(found)))
+    ):
+        raise UserError(f"expected the order of the validation images in {path}, found another content: delete it")
+    return found if content.get("images") == digest else None
+
+
+@torch.inference_mode()
+def _count_misses(library: Library, network: nn.Module, images: Tensor, labels: Tensor, device: torch.device) -> Tensor:
+    """Return how many of the voting networks misclassify each image, (n,)."""
+    networks = CompressedNetworks(library, network, Quantizer(), device=device)
+    batch_size = library.manifest.evaluation_batch_size
+    batches = ResidentBatches(images.to(device), labels.to(device), batch_size)
+    misses = torch.zeros(len(labels), dtype=torch.int64)
+    percents = library.percents
+    voters = sorted({percents[round(i)] for i in np.linspace(0, len(percents) - 1, min(_LEVELS, len(percents)))})
+    for percent in voters:
+        for bits in _BITS:
+            folded = networks.load(Genotype(percent, (bits,) * len(networks.layers)))
+            with memory_for(f"evaluating batches of {batch_size} images", SMALLER_BATCHES):
+                misses += torch.cat([(folded(part).argmax(1) != label).cpu() for part, label in batches])
+    return misses

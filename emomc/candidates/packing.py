@@ -1,0 +1,85 @@
+"""From a candidate of a search to what a packed file holds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from emomc.candidates.compressed_networks import CompressedNetworks
+from emomc.candidates.genotype import Genotype
+from emomc.compression.quantization import UNCOMPRESSED_BITS
+from emomc.library.library import DENSE, Manifest
+from emomc.packed_file.writer import NetworkDescription, PackedLayer, PackedNetwork, fixed_bytes
+
+
+def describe(manifest: Manifest) -> NetworkDescription:
+    """Return what a packed file says of a library's network: of a user's file only its name, not its folder."""
+    where, _, name = manifest.network.rpartition(":")
+    return NetworkDescription(
+        network=f"{Path(where).name}:{name}" if where else manifest.network,
+        network_args=dict(manifest.network_args),
+        network_source_sha256=manifest.network_source_sha256,
+        input_shape=manifest.input_shape,
+        class_names=tuple(manifest.class_names),
+        mean=tuple(manifest.mean or ()),
+        std=tuple(manifest.std or ()),
+    )
+
+
+def pack_candidate(networks: CompressedNetworks, genotype: Genotype) -> PackedNetwork:
+    """Return a candidate's codes, scales and other tensors: what its evaluation ran with.
+
+    Args:
+        networks: the library's networks in compressed form.
+        genotype: level and bits of each searched layer.
+    """
+    level = networks.level(genotype.level)
+    bits_of = dict(zip(networks.layers, genotype.bits, strict=True))
+    layers = []
+    for layer in networks.library.manifest.layers:
+        bits = bits_of.get(layer.name, UNCOMPRESSED_BITS)
+        if bits == UNCOMPRESSED_BITS:
+            weights, scale = _array(level.full_precision(layer.name)), np.zeros(0, np.float32)
+        else:
+            which = genotype.level, layer.name, bits, genotype.tuned
+            weights, scale = _array(networks.quantized(*which).codes), _array(networks.folded_scale(*which))
+        layers.append(PackedLayer(layer.name, bits, weights, scale))
+    return PackedNetwork(
+        describe(networks.library.manifest),
+        tuple(layers),
+        {name: _array(tensor) for name, tensor in networks.rest(genotype).items()},
+    )
+
+
+def library_fixed_bytes(networks: CompressedNetworks) -> int:
+    """Return the bytes of a packed file that are the same for every candidate of a library."""
+    manifest = networks.library.manifest
+    names = [layer.name for layer in manifest.layers]
+    return fixed_bytes(describe(manifest), names, networks.level(_any_level(networks)).rest)
+
+
+def scale_counts(networks: CompressedNetworks) -> NDArray[np.int64]:
+    """Return the number of scales of each layer of the library where it is compressed, shape (layers,).
+
+    An uncompressed layer has none.
+    """
+    factors = networks.level(_any_level(networks)).factors
+    counts = []
+    for layer in networks.library.manifest.layers:
+        many = networks.quantizer.per_channel or layer.name in factors
+        counts.append(0 if layer.name in networks.excluded else layer.out_channels if many else 1)
+    return np.array(counts, np.int64)
+
+
+def _any_level(networks: CompressedNetworks) -> int:
+    percents = networks.library.percents
+    return DENSE if DENSE in percents else percents[0]
+
+
+def _array(tensor: Tensor) -> NDArray[Any]:
+    array: NDArray[Any] = tensor.detach().cpu().contiguous().numpy()
+    return array

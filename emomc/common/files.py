@@ -1,0 +1,160 @@
+"""Files that appear under their name only when they are whole."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from emomc.common.errors import UserError
+
+
+@contextlib.contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Give a path beside ``path`` to write to; rename it to ``path`` once the block has ended well.
+
+    The content and the new name are flushed to disk. After an error nothing stands under either name.
+
+    Args:
+        path: the file to make or replace; its folder is made if it is missing.
+
+    Raises:
+        UserError: the file cannot be written; the disk may be full.
+    """
+    # The process number keeps two writers apart, and tells what ``remove_leftovers`` may remove.
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield partial
+            with partial.open("rb") as written:
+                os.fsync(written.fileno())
+            partial.replace(path)
+            _flush_folder(path.parent)
+        finally:
+            # Nothing was begun where a folder of the path is a file.
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                partial.unlink()
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Say in one line for the user that a file or folder cannot be written in the block.
+
+    Raises:
+        UserError: the operating system refuses: no room, no permission, a file where a folder should be, ...
+    """
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"expected to write {path}, found: {error.strerror or error}") from error
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what writers that were killed began to write in a folder and below."""
+    for partial in folder.rglob(".*.partial"):
+        number = partial.name.split(".")[-2]
+        if number.isdecimal() and not _is_alive(int(number)):
+            partial.unlink(missing_ok=True)
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):
+        return True  # another user's, or no number of a process
+    return True
+
+
+def _flush_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write ``text`` in UTF-8 with its line ends as they are, whole or not at all."""
+    with whole_file(path) as partial:
+        partial.write_bytes(text.encode())
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write ``value`` as indented JSON, whole or not at all.
+
+    Raises:
+        ValueError: a number is not finite; JSON has no such number.
+    """
+    write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
+
+
+def read_json(path: Path, what: str) -> Any:
+    """Read a JSON file.
+
+    Args:
+        path: the file.
+        what: what the file should be, for the error ("a library manifest").
+
+    Raises:
+        UserError: the file is missing or is no JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"expected {what} at {path}, found no such file") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"expected {what} at {path}, found a file that cannot be read as JSON: {error}") from None
+
+
+def existing_file(path: Path, what: str) -> Path:
+    """Return ``path`` if it is a file.
+
+    Raises:
+        UserError: there is no such file.
+    """
+    if not path.is_file():
+        raise UserError(f"expected {what} at {path}, found no such file")
+    return path
+
+
+def sha256_of_file(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes as 64 hex digits."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+@contextlib.contextmanager
+def folder_lock(folder: Path) -> Iterator[None]:
+    """Keep other processes out of a folder while the block runs; the folder is made if it is missing.
+
+    The lock is the operating system's, so it ends with the process that holds it, however that ends.
+
+    Raises:
+        UserError: another process holds the lock; its number is named. Or the folder cannot be written.
+    """
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / ".lock").open("a+", encoding="utf-8")
+    with lock as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            holder = file.read().strip() or "unknown"
+            raise UserError(f"expected {folder} to be free, found it in use by process {holder}") from None
+        with writing(folder):
+            file.truncate(0)
+            file.write(str(os.getpid()))
+            file.flush()
+        yield

@@ -1,0 +1,1 @@
+"""Compressing weights and activations: pruning, quantization, bias correction, codings. Pure functions."""

@@ -1,0 +1,1 @@
+"""Images: settings, datasets, augmentation, batches, and whole splits in memory."""

@@ -1,0 +1,77 @@
+"""Which images make up each batch, and loaders over images in memory."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DistributedSampler
+
+from emomc.data.images import Images
+
+
+class EpochBatches(DistributedSampler[Tensor]):
+    """Yields the indices of one batch after another.
+
+    Shuffled, the order is a function of the seed and the epoch alone, and an epoch is cut into batches whose sizes
+    differ by at most one: no small last batch disturbs BatchNorm. In order, every batch is full but the last.
+
+    It is a ``DistributedSampler`` so that Lightning calls ``set_epoch`` and puts no sampler of its own in its place.
+
+    Args:
+        count: number of images.
+        batch_size: most images in a batch.
+        shuffle: a new order for every epoch, or 0, 1, 2, ...
+        seed: decides the orders.
+        rank: number of this device among all.
+        world_size: number of devices. All get equally many images; to make up the number, up to ``world_size - 1``
+            images are seen twice in an epoch.
+    """
+
+    def __init__(
+        self, count: int, batch_size: int, *, shuffle: bool, seed: int = 0, rank: int = 0, world_size: int = 1
+    ) -> None:
+        super().__init__(range(count), world_size, rank, shuffle, seed)  # type: ignore[arg-type]
+        self.count = count
+        self.batch_size = batch_size
+
+    def __len__(self) -> int:
+        return math.ceil(math.ceil(self.count / self.num_replicas) / self.batch_size)
+
+    def __iter__(self) -> Iterator[Tensor]:
+        share = self._share()
+        if not self.shuffle:
+            yield from share.split(self.batch_size)
+        elif len(share):
+            yield from share.tensor_split(len(self))
+
+    def _share(self) -> Tensor:
+        """Indices of this device's images."""
+        generator = np.random.default_rng([self.seed, self.epoch])
+        order = generator.permutation(self.count) if self.shuffle else np.arange(self.count)
+        per_device = math.ceil(self.count / self.num_replicas)
+        return torch.from_numpy(np.resize(order, per_device * self.num_replicas)[self.rank :: self.num_replicas].copy())
+
+
+class ResidentLoader:
+    """Iterates over batches of images in memory: (uint8 images of shape (n, c, h, w), int64 labels of shape (n,)).
+
+    Lightning takes any iterable object with a length as one loader; it looks for ``sampler`` to tell the epoch, and
+    then expects ``batch_sampler`` to be there too.
+    """
+
+    batch_sampler = None
+
+    def __init__(self, images: Images, sampler: EpochBatches) -> None:
+        self.images = images
+        self.sampler = sampler
+
+    def __len__(self) -> int:
+        return len(self.sampler)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        for indices in self.sampler:
+            yield self.images[indices]

@@ -1,0 +1,178 @@
+"""Labelled images, in memory or in files. Every image is uint8, of shape (channels, height, width)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
+from torch.nn import functional
+
+from emomc.common.errors import UserError
+
+_T = TypeVar("_T")
+_S = TypeVar("_S")
+
+GREY_MODES = frozenset({"1", "L", "LA"})
+"""Pillow's modes of grey images with at most 8 bits a pixel."""
+COLOUR_MODES = frozenset({"RGB", "RGBA", "P", "PA", "CMYK", "YCbCr", "HSV", "LAB", "RGBX", "RGBa"})
+"""Pillow's modes that become RGB; transparency is dropped."""
+
+
+class Images(Protocol):
+    """Labelled images that are read by their indices."""
+
+    labels: Tensor
+    """int64, shape (n,)."""
+    image_shape: tuple[int, int, int]
+    """(channels, height, width) of every image."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, indices: Tensor) -> tuple[Tensor, Tensor]:
+        """Return uint8 images of shape (k, channels, height, width) and int64 labels of shape (k,)."""
+
+    def subset(self, indices: Tensor) -> Images:
+        """Return some of the images, in the order of ``indices``."""
+
+
+class ArrayImages:
+    """Images in memory.
+
+    Args:
+        images: uint8, shape (n, channels, height, width).
+        labels: int64, shape (n,).
+    """
+
+    def __init__(self, images: Tensor, labels: Tensor) -> None:
+        self.images = images
+        self.labels = labels
+        channels, height, width = images.shape[1:]
+        self.image_shape = (channels, height, width)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, indices: Tensor) -> tuple[Tensor, Tensor]:
+        return self.images[indices], self.labels[indices]
+
+    def subset(self, indices: Tensor) -> ArrayImages:
+        """Return some of the images, in the order of ``indices``."""
+        return ArrayImages(*self[indices])
+
+
+class FileImages:
+    """Images in files, decoded when they are read.
+
+    Args:
+        paths: one file an image.
+        labels: int64, shape (n,).
+        image_shape: (channels, height, width) to bring every image to.
+    """
+
+    def __init__(
+        self, paths: Sequence[Path] | NDArray[np.str_], labels: Tensor, image_shape: tuple[int, int, int]
+    ) -> None:
+        # One array instead of many objects: worker processes then share its memory.
+        self._paths = np.array([os.fspath(path) for path in paths])
+        self.labels = labels
+        self.image_shape = image_shape
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, indices: Tensor) -> tuple[Tensor, Tensor]:
+        images = torch.stack([self._decode(int(index)) for index in indices])
+        return images, self.labels[indices]
+
+    def subset(self, indices: Tensor) -> FileImages:
+        """Return some of the images, in the order of ``indices``."""
+        return FileImages(self._paths[indices.numpy()], self.labels[indices], self.image_shape)
+
+    def decoded(self) -> ArrayImages:
+        """Decode every image, on all cores."""
+        images = torch.empty((len(self), *self.image_shape), dtype=torch.uint8)
+
+        def fill(index: int) -> None:
+            images[index] = self._decode(index)
+
+        in_threads(fill, range(len(self)))
+        return ArrayImages(images, self.labels)
+
+    def _decode(self, index: int) -> Tensor:
+        channels, height, width = self.image_shape
+        path = Path(str(self._paths[index]))
+        try:
+            with Image.open(path) as image:
+                pixels = image.convert("L" if channels == 1 else "RGB")
+        except (OSError, UnidentifiedImageError, ValueError) as error:
+            raise unreadable(path, error) from None
+        if pixels.size != (width, height):
+            pixels = pixels.resize((width, height), Image.Resampling.BILINEAR)
+        array = torch.from_numpy(np.array(pixels))
+        return array.unsqueeze(0) if channels == 1 else array.permute(2, 0, 1)
+
+
+def read_header(path: Path) -> tuple[int, int, int]:
+    """Return (channels: 1 or 3, height, width) of an image file without decoding its pixels.
+
+    Raises:
+        UserError: the file is no image, or has more than 8 bits a channel.
+    """
+    try:
+        with Image.open(path) as image:
+            mode, (width, height) = image.mode, image.size
+    except (OSError, UnidentifiedImageError, ValueError) as error:
+        raise unreadable(path, error) from None
+    if mode not in GREY_MODES | COLOUR_MODES:
+        raise UserError(f"expected an image of 8 bits a channel in {path}, found one of Pillow's mode {mode}")
+    return (1 if mode in GREY_MODES else 3), height, width
+
+
+def is_readable(path: Path) -> bool:
+    """Say whether all of an image file can be decoded."""
+    try:
+        read_header(path)
+        with Image.open(path) as image:
+            image.load()
+    except (UserError, OSError, ValueError):
+        return False
+    return True
+
+
+def unreadable(path: Path, error: Exception) -> UserError:
+    """Return the error for a file that cannot be decoded."""
+    return UserError(f"expected an image in {path}, found a file that cannot be decoded: {str(error).splitlines()[0]}")
+
+
+def in_threads(function: Callable[[_T], _S], items: Sequence[_T]) -> list[_S]:
+    """Return ``function`` of each item; Pillow decodes outside Python's lock."""
+    # A thread takes many items at once: handing one over costs as much as reading a header.
+    parts = [items[start : start + 256] for start in range(0, len(items), 256)]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        results = pool.map(lambda part: [function(item) for item in part], parts)
+        return [result for of_part in results for result in of_part]
+
+
+def fit_to(images: Tensor, size: int, *, pad: bool) -> Tensor:
+    """Bring images to size x size pixels.
+
+    Args:
+        images: uint8, shape (n, channels, height, width), square.
+        size: height and width wanted, pixels.
+        pad: put smaller images into the middle of black ones; otherwise resize, bilinearly.
+    """
+    missing = size - images.shape[-1]
+    if missing == 0:
+        return images
+    if pad and missing > 0:
+        before, after = missing // 2, missing - missing // 2
+        return functional.pad(images, (before, after, before, after))
+    return functional.interpolate(images, size=(size, size), mode="bilinear", antialias=missing < 0)

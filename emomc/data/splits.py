@@ -1,0 +1,261 @@
+"""Data by name: the module to train on, what is known of it, and whole splits in memory."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from pytorch_lightning import LightningDataModule
+from torch import Tensor
+
+from emomc.common.errors import UserError
+from emomc.common.user_code import call_with, first_line, load_object, names_user_code, source_sha256
+from emomc.data.config import DataConfig
+from emomc.data.datasets import FOLDER_PREFIX
+from emomc.lightning_modules.image_data import ImageDataModule, Split
+
+__all__ = [
+    "DataConfig",
+    "DataFacts",
+    "ImageDataModule",
+    "Split",
+    "build_data",
+    "check_batch",
+    "check_labels",
+    "data_source_sha256",
+    "describe_data",
+    "load_some",
+    "load_split",
+    "names_users_data",
+]
+
+
+def build_data(config: DataConfig) -> LightningDataModule:
+    """Make the data module that ``config.dataset`` names; nothing is read or downloaded yet.
+
+    A user's class gets those fields of ``config`` (``data_dir``, ``batch_size``, ``num_workers``, ``seed``, ...) that
+    its constructor names.
+
+    Raises:
+        UserError: a user's class cannot be found or made, or is no LightningDataModule.
+    """
+    spec = config.dataset
+    if not names_users_data(spec):
+        return ImageDataModule(config)
+    thing = load_object(spec, "a LightningDataModule")
+    if not callable(thing) or (isinstance(thing, type) and not issubclass(thing, LightningDataModule)):
+        raise UserError(f"expected {spec} to be a LightningDataModule, found {getattr(thing, '__name__', thing)!r}")
+    data = call_with(thing, {}, dataclasses.asdict(config), f"the data module {spec}")
+    if not isinstance(data, LightningDataModule):
+        raise UserError(f"expected {spec} to make a LightningDataModule, found {type(data).__name__}")
+    return data
+
+
+def names_users_data(dataset: str) -> bool:
+    """Say whether a dataset's name is that of a user's data module, whose code would run."""
+    return not dataset.startswith(FOLDER_PREFIX) and names_user_code(dataset)
+
+
+def data_source_sha256(dataset: str) -> str | None:
+    """Return the SHA-256 (64 hex digits) of the source file of a user's data module, None for our own datasets.
+
+    Raises:
+        UserError: there is no such file or module.
+    """
+    return source_sha256(dataset, "a LightningDataModule") if names_users_data(dataset) else None
+
+
+@dataclasses.dataclass(frozen=True)
+class DataFacts:
+    """What a network and an export must know of the data."""
+
+    input_shape: tuple[int, int, int]
+    """(channels, height, width) of one image."""
+    num_classes: int
+    """Number of classes."""
+    class_names: tuple[str, ...]
+    """Name of each class, by label."""
+    mean: tuple[float, ...] | None
+    """Per channel, of pixels in 0..1; none if a user's module does not say how it normalises."""
+    std: tuple[float, ...] | None
+    """Per channel, of pixels in 0..1; none if a user's module does not say how it normalises."""
+
+
+def describe_data(data_module: LightningDataModule) -> DataFacts:
+    """Return the facts of a data module.
+
+    A user's module must have ``num_classes``; ``input_shape`` is that of its validation images, and ``class_names``,
+    ``mean`` and ``std`` are taken where it has them.
+
+    Raises:
+        UserError: ``num_classes`` is missing, or the images cannot be loaded.
+    """
+    if isinstance(data_module, ImageDataModule):
+        known = data_module
+        return DataFacts(known.input_shape, known.num_classes, known.class_names, known.mean, known.std)
+    num_classes = _num_classes(data_module)
+    images, _ = next(iter(_batches(data_module, "validation")), (None, None))
+    if images is None:
+        raise _no_images("validation")
+    names = getattr(data_module, "class_names", None) or tuple(str(label) for label in range(num_classes))
+    if len(names) != num_classes:
+        raise UserError(f"expected {num_classes} class_names, found {len(names)}")
+    channels, height, width = images.shape[1:]
+    mean, std = (getattr(data_module, key, None) for key in ("mean", "std"))
+    return DataFacts(
+        input_shape=(channels, height, width),
+        num_classes=num_classes,
+        class_names=tuple(str(name) for name in names),
+        mean=None if mean is None else tuple(float(value) for value in mean),
+        std=None if std is None else tuple(float(value) for value in std),
+    )
+
+
+def load_split(data_module: LightningDataModule, split: Split) -> tuple[Tensor, Tensor]:
+    """Load a whole split into memory, as a network sees it in evaluation.
+
+    A user's module is set up, and its own ``on_after_batch_transfer`` is applied, without a Trainer.
+
+    Args:
+        data_module: from ``build_data``, or any LightningDataModule with ``num_classes`` whose batches are pairs of
+            images and labels.
+        split: "train" (not augmented, if the module is ours), "validation" or "test".
+
+    Returns:
+        Normalised images, float32, shape (n, channels, height, width), and labels, int64, shape (n,).
+
+    Raises:
+        UserError: the split is empty, a label is outside 0..num_classes-1, an image is not finite, or batches are of
+            another form.
+    """
+    if isinstance(data_module, ImageDataModule):
+        images, labels = data_module.load_split(split)
+    else:
+        batches = list(_batches(data_module, split))
+        if not sum(len(labels) for _, labels in batches):
+            raise _no_images(split)
+        shapes = {tuple(images.shape[1:]) for images, _ in batches}
+        if len(shapes) > 1:
+            raise UserError(f"expected {split} images of one shape, found {', '.join(map(str, sorted(shapes)))}")
+        images = torch.cat([images.float() for images, _ in batches])
+        labels = torch.cat([labels.long() for _, labels in batches])
+    _check_split(images, labels, _num_classes(data_module), split)
+    return images, labels
+
+
+def load_some(data_module: LightningDataModule, split: Split, count: int) -> tuple[Tensor, Tensor]:
+    """Load a fixed choice of a split's images, without the rest of it; see ``load_split``.
+
+    Ours are spread evenly over the split. Of a user's module they are the first that its loader gives with torch's
+    generator seeded with 0.
+
+    Args:
+        data_module: as for ``load_split``.
+        split: "train" (not augmented, if the module is ours), "validation" or "test".
+        count: images to load, or all if there are fewer.
+
+    Returns:
+        As ``load_split``, at most ``count`` images.
+
+    Raises:
+        UserError: as ``load_split``.
+    """
+    if isinstance(data_module, ImageDataModule):
+        images, labels = data_module.load_some(split, count)
+    else:
+        parts: list[tuple[Tensor, Tensor]] = []
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            for batch in _batches(data_module, split):
+                parts.append(batch)
+                if sum(len(labels) for _, labels in parts) >= count:
+                    break
+        if not parts:
+            raise _no_images(split)
+        images = torch.cat([images.float() for images, _ in parts])[:count]
+        labels = torch.cat([labels.long() for _, labels in parts])[:count]
+    _check_split(images, labels, _num_classes(data_module), split)
+    return images, labels
+
+
+def check_labels(labels: Tensor, num_classes: int, split: Split) -> None:
+    """Check that labels, of which there is at least one, name classes.
+
+    Raises:
+        UserError: a label is outside 0..num_classes-1.
+    """
+    low, high = int(labels.min()), int(labels.max())
+    if low < 0 or high >= num_classes:
+        found = low if low < 0 else high
+        raise UserError(f"expected {split} labels in 0..{num_classes - 1}, found {found}")
+
+
+def _check_split(images: Tensor, labels: Tensor, num_classes: int, split: Split) -> None:
+    if not len(labels):
+        raise _no_images(split)
+    check_labels(labels, num_classes, split)
+    finite = torch.isfinite(images).flatten(1).all(1)
+    if not bool(finite.all()):
+        first = int((~finite).nonzero()[0])
+        raise UserError(f"expected finite {split} images, found a NaN or an infinity in number {first}")
+
+
+def _num_classes(data_module: LightningDataModule) -> int:
+    found = getattr(data_module, "num_classes", None)
+    if not isinstance(found, int) or found < 2:
+        name = type(data_module).__name__
+        raise UserError(f"expected {name}.num_classes, a whole number of at least 2, found {found!r}")
+    return found
+
+
+def _batches(data_module: LightningDataModule, split: Split) -> Iterable[tuple[Tensor, Tensor]]:
+    """Set a user's module up and yield its batches, checked, as they are after its own transfer hook."""
+    make = {
+        "train": data_module.train_dataloader,
+        "validation": data_module.val_dataloader,
+        "test": data_module.test_dataloader,
+    }
+    try:
+        data_module.prepare_data()
+        data_module.setup("test" if split == "test" else "fit")
+        for batch in make[split]():
+            yield check_batch(data_module.on_after_batch_transfer(batch, 0), split)
+    except UserError:
+        raise
+    except Exception as error:
+        name = type(data_module).__name__
+        raise UserError(f"expected {split} batches of {name}, found that it fails: {first_line(error)}") from error
+
+
+def check_batch(batch: Any, split: Split) -> tuple[Tensor, Tensor]:
+    """Return the images, float (n, channels, height, width), and the labels, integers (n,), of a batch.
+
+    Raises:
+        UserError: the batch is of another form.
+    """
+    if not isinstance(batch, (tuple, list)) or len(batch) != 2 or not all(isinstance(part, Tensor) for part in batch):
+        raise UserError(f"expected {split} batches of two tensors, images and labels, found {_form(batch)}")
+    images, labels = batch
+    if images.ndim != 4 or not images.is_floating_point():
+        raise UserError(
+            f"expected {split} images as a float tensor (n, channels, height, width), found {images.dtype} of shape "
+            f"{tuple(images.shape)}"
+        )
+    if labels.shape != images.shape[:1] or labels.is_floating_point() or labels.is_complex():
+        raise UserError(
+            f"expected {split} labels as a tensor of {len(images)} whole numbers, found {labels.dtype} of shape "
+            f"{tuple(labels.shape)}"
+        )
+    return images, labels
+
+
+def _form(batch: Any) -> str:
+    if isinstance(batch, (tuple, list)):
+        return f"a {type(batch).__name__} of {', '.join(type(part).__name__ for part in batch) or 'nothing'}"
+    return f"a {type(batch).__name__}"
+
+
+def _no_images(split: Split) -> UserError:
+    return UserError(f"expected at least one {split} image, found none")

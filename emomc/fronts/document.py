@@ -1,0 +1,135 @@
+"""From a search to the content of front.json."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from emomc.candidates.evaluation import Evaluation
+from emomc.common.intervals import wilson_interval
+from emomc.common.versions import versions
+from emomc.compression.activations import FULL_BITS
+from emomc.compression.quantization import UNCOMPRESSED_BITS
+from emomc.fronts.front_file import FRONT_FORMAT_VERSION
+from emomc.hardware.cost import PARTS
+from emomc.search.state import Candidate, Search
+
+WHOLE_COSTS = ("size_bytes",)
+"""Costs that are counted in whole numbers. Cycles are not: a step is skipped with a probability."""
+
+
+def front_document(search: Search, history: Sequence[Mapping[str, Any]] = ()) -> dict[str, Any]:
+    """Return the content of front.json, as ``docs/fronts.md`` describes it.
+
+    Args:
+        search: at any moment.
+        history: one entry a generation, as ``FrontStatistics`` has.
+    """
+    manifest, config, model = search.library.manifest, search.config, search.cost_model
+    front = search.front
+    genotypes = [candidate.genotype for candidate in front]
+    energy = model.energy_by_layer(genotypes) if front else None
+    stored = model.bytes_by_layer(genotypes) if front else None
+    names = [layer.name for layer in manifest.layers]
+    points = []
+    for row, candidate in enumerate(front):
+        point = _point(search, candidate)
+        if energy is not None and stored is not None:
+            point["dataflow"] = energy.dataflows[row]
+            point["energy_by_layer"] = {
+                name: {part: float(getattr(energy, part)[row, column]) for part in PARTS}
+                for column, name in enumerate(names)
+            }
+            point["bytes_by_layer"] = {name: round(float(stored[row, column])) for column, name in enumerate(names)}
+        if config.activation_bits < FULL_BITS and search.inputs:
+            seen = search.inputs.level(candidate.genotype.level)
+            point["input_ranges"] = {name: list(seen[name].range) for name in names}
+        points.append(point)
+    dense = search.library.dense_accuracy
+    images = front[0].evaluation.images if front and front[0].evaluation else None
+    # The library keeps the share; images are counted in whole ones.
+    baseline = None if images is None else Evaluation(round(dense * images), images, images)
+    return {
+        "format_version": FRONT_FORMAT_VERSION,
+        "settings": {name: _plain(value) for name, value in dataclasses.asdict(config).items()},
+        "objectives": list(config.objectives),
+        "network": manifest.network,
+        "dataset": manifest.data["dataset"],
+        "hardware": model.hardware.name,
+        "dataflow": config.dataflow,
+        "coding": config.coding,
+        "accounting": config.accounting,
+        "calibration": search.inputs.digest if search.inputs else None,
+        "energy_unit": model.hardware.energy_label,
+        "layers": [layer.to_dict() for layer in manifest.layers],
+        "baseline": {
+            "validation_accuracy": dense,
+            "validation_correct": None if baseline is None else baseline.correct,
+            "validation_images": images,
+            **interval("validation", baseline),
+            **_test(search.baseline_test),
+            **_costs(search, search.uncompressed),
+            "bits": UNCOMPRESSED_BITS,
+        },
+        "points": points,
+        "tuned": [
+            {"kept": pair.kept, "before": _point(search, pair.before), "after": _point(search, pair.after)}
+            for pair in search.tuned
+        ],
+        "history": [dict(entry) for entry in history],
+        "versions": versions(),
+        "finished": search.finished,
+    }
+
+
+def _point(search: Search, candidate: Candidate) -> dict[str, Any]:
+    names = [layer.name for layer in search.library.manifest.layers]
+    searched = dict(zip(search.space.layers, candidate.genotype.bits, strict=True))
+    evaluation = candidate.evaluation
+    return {
+        "index": candidate.index,
+        "level": candidate.genotype.level,
+        "tuned": candidate.genotype.tuned or None,
+        "bits": {name: searched.get(name, UNCOMPRESSED_BITS) for name in names},
+        "density": search.cost_model.density(candidate.genotype),
+        "validation_accuracy": candidate.accuracy,
+        "validation_correct": evaluation.correct if evaluation else None,
+        "validation_images": evaluation.images if evaluation else None,
+        **interval("validation", evaluation),
+        **_test(candidate.test),
+        **_costs(search, candidate.costs),
+    }
+
+
+def interval(kind: str, evaluation: Evaluation | None) -> dict[str, float | None]:
+    """Return the ends of the 95 % confidence interval of an accuracy, None where not all images were seen.
+
+    Args:
+        kind: ``validation`` or ``test``; the entries are called ``KIND_accuracy_low`` and ``KIND_accuracy_high``.
+        evaluation: on those images.
+    """
+    low, high = None, None
+    if evaluation is not None and evaluation.complete:
+        low, high = wilson_interval(evaluation.correct, evaluation.images)
+    return {f"{kind}_accuracy_low": low, f"{kind}_accuracy_high": high}
+
+
+def _test(evaluation: Evaluation | None) -> dict[str, Any]:
+    return {
+        "test_accuracy": evaluation.accuracy if evaluation else None,
+        "test_correct": evaluation.correct if evaluation else None,
+        "test_images": evaluation.images if evaluation else None,
+        **interval("test", evaluation),
+    }
+
+
+def _costs(search: Search, costs: Mapping[str, float]) -> dict[str, float | int]:
+    """Return the costs under the names of front.json, where ``energy_mj`` holds the document's ``energy_unit``."""
+    energy = search.cost_model.columns["energy"]
+    named: dict[str, float] = {("energy_mj" if name == energy else name): value for name, value in costs.items()}
+    return {name: int(value) if name in WHOLE_COSTS else value for name, value in named.items()}
+
+
+def _plain(value: object) -> object:
+    return list(value) if isinstance(value, tuple) else value

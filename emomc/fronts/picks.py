@@ -1,0 +1,392 @@
+"""Picking the one point of a front to ship, and saying why it is the one.
+
+Accuracies that decide are always those of the validation images: choosing by the test set would spoil it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import math
+from collections.abc import Callable
+
+import numpy as np
+
+from emomc.common.errors import UserError
+from emomc.common.pareto import knee
+from emomc.fronts.front_file import Front, Point
+
+COST_UNITS = {"energy_mj": "mJ", "size_kib": "KiB", "latency_ms": "ms", "cycles": "cycles"}
+"""The costs a point may have, and the unit of each."""
+COST_NAMES = {"energy_mj": "energy", "size_kib": "size", "latency_ms": "latency", "cycles": "cycles"}
+"""What each cost is called in a sentence."""
+_OBJECTIVE_KEYS = {"accuracy": "validation_accuracy", "energy": "energy_mj", "size": "size_kib", "cycles": "cycles"}
+FORMS = "knee, max-accuracy, budget:COST=LIMIT[,COST=LIMIT], within:POINTS[:COST], aggregate[:RATIO], index:NUMBER"
+"""What ``parse_pick`` understands, for help texts and errors."""
+
+
+class PickKind(enum.Enum):
+    """How a point is chosen; the value is the word that names it."""
+
+    KNEE = "knee"
+    MAX_ACCURACY = "max-accuracy"
+    BUDGET = "budget"
+    WITHIN = "within"
+    AGGREGATE = "aggregate"
+    INDEX = "index"
+
+
+@dataclasses.dataclass(frozen=True)
+class Limit:
+    """The most a point may cost."""
+
+    cost: str
+    """A key of ``COST_UNITS``."""
+    value: float
+    """In the cost's unit, or in percent of the uncompressed network."""
+    relative: bool = False
+    """Whether ``value`` is a percentage."""
+
+    def __str__(self) -> str:
+        return f"{self.cost}={self.value:g}{'%' if self.relative else ''}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Pick:
+    """A rule that chooses one point of a front; see ``parse_pick``."""
+
+    kind: PickKind
+    limits: tuple[Limit, ...] = ()
+    """Of a budget: all of them hold."""
+    value: float | None = None
+    """WITHIN: percentage points of accuracy; AGGREGATE: reward over penalty; INDEX: the point's index."""
+    cost: str | None = None
+    """WITHIN: the cost to minimise; None: the first one the search minimised."""
+
+    def __str__(self) -> str:
+        if self.kind is PickKind.BUDGET:
+            return "budget:" + ",".join(map(str, self.limits))
+        tail = "" if self.value is None else f":{self.value:g}"
+        return self.kind.value + tail + (f":{self.cost}" if self.cost else "")
+
+
+@dataclasses.dataclass(frozen=True)
+class PickedPoint:
+    """The point a rule chose."""
+
+    pick: Pick
+    index: int
+    """The point's ``index`` in the front."""
+    position: int
+    """Its position in the front's list of points."""
+    reason: str
+    """One sentence that says why it is the one."""
+
+
+def parse_pick(text: str) -> Pick:
+    """Read a rule as it stands on a command line.
+
+    - ``knee``: where the front bends most, a point of accuracy being worth a percent of the uncompressed cost.
+    - ``max-accuracy``: the most accurate; of equals the cheapest.
+    - ``budget:energy_mj=0.003``, ``budget:size_kib=20,latency_ms=5``, ``budget:energy_mj=10%``: the most accurate that
+      costs at most so much; a percentage is one of the uncompressed network's cost.
+    - ``within:1.0``, ``within:1.0:size_kib``: the cheapest that loses at most so many percentage points of accuracy
+      against the uncompressed network.
+    - ``aggregate``, ``aggregate:5``: the most reward per cost, with a right answer worth that many times what a wrong
+      one costs (1 unless given).
+    - ``index:3``: the point with this index.
+
+    Raises:
+        UserError: the text is none of these.
+    """
+    word, _, rest = text.strip().partition(":")
+    if word in (PickKind.KNEE.value, PickKind.MAX_ACCURACY.value) and not rest:
+        return Pick(PickKind(word))
+    if word == PickKind.BUDGET.value and rest:
+        return Pick(PickKind.BUDGET, limits=tuple(_parse_limit(part) for part in rest.split(",")))
+    if word == PickKind.WITHIN.value and rest:
+        points, _, cost = rest.partition(":")
+        if cost and cost not in COST_UNITS:
+            raise UserError(f"expected one of {', '.join(COST_UNITS)} in the pick {text!r}, found {cost!r}")
+        return Pick(PickKind.WITHIN, value=_number(points, "percentage points, 0 or more,", 0.0), cost=cost or None)
+    if word == PickKind.AGGREGATE.value:
+        ratio = _number(rest, "a ratio of reward over penalty above 0", 0.0) if rest else 1.0
+        if ratio == 0:
+            raise UserError("expected a ratio of reward over penalty above 0, found 0")
+        return Pick(PickKind.AGGREGATE, value=ratio)
+    if word == PickKind.INDEX.value:
+        if not rest.isdecimal():
+            raise UserError(f"expected index:NUMBER with a whole number, found {text!r}")
+        return Pick(PickKind.INDEX, value=int(rest))
+    raise UserError(f"expected a pick such as {FORMS}, found {text!r}")
+
+
+def _parse_limit(text: str) -> Limit:
+    cost, sign, value = (part.strip() for part in text.partition("="))
+    if cost not in COST_UNITS or not sign:
+        raise UserError(f"expected a budget such as energy_mj=0.003 for {', '.join(COST_UNITS)}, found {text!r}")
+    relative = value.endswith("%")
+    return Limit(cost, _number(value.removesuffix("%"), f"a limit of 0 or more for {cost}", 0.0), relative)
+
+
+def _number(text: str, what: str, least: float) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        raise UserError(f"expected {what}, found {text!r}") from None
+    if not math.isfinite(value) or value < least:
+        raise UserError(f"expected {what}, found {text!r}")
+    return value
+
+
+def pick_point(pick: Pick | str, front: Front) -> PickedPoint:
+    """Choose a point of a front.
+
+    Args:
+        pick: the rule, or its text.
+        front: the content of a front.json (``emomc.fronts.front_file.read_front``).
+
+    Raises:
+        UserError: the front is empty, the rule needs a cost that it does not hold, or no point meets the rule; then
+            the nearest point is named.
+    """
+    rule = parse_pick(pick) if isinstance(pick, str) else pick
+    if not front["points"]:
+        raise UserError("expected a front with at least one point to pick from, found an empty one")
+    position, reason = _CHOOSERS[rule.kind](rule, front)
+    return PickedPoint(rule, front["points"][position]["index"], position, reason)
+
+
+def standard_picks(front: Front) -> list[PickedPoint]:
+    """Apply the rules that suit every front and leave out those that no point meets.
+
+    Knee, most accurate, cheapest within one point of accuracy, most accurate for a tenth of each minimised cost of the
+    uncompressed network, and the aggregation of reward and penalty.
+    """
+    rules = [Pick(PickKind.KNEE), Pick(PickKind.MAX_ACCURACY), Pick(PickKind.WITHIN, value=1.0)]
+    tenths = [key for key in cost_keys(front) if front["baseline"].get(key)]
+    rules += [Pick(PickKind.BUDGET, limits=(Limit(key, 10.0, relative=True),)) for key in tenths]
+    rules.append(Pick(PickKind.AGGREGATE, value=1.0))
+    found = []
+    for rule in rules:
+        try:
+            found.append(pick_point(rule, front))
+        except UserError:
+            continue
+    return found
+
+
+def objective_keys(front: Front) -> list[str]:
+    """Return the entry of a point that holds each objective of the search.
+
+    Raises:
+        UserError: an objective has no such entry.
+    """
+    points = front["points"]
+    keys = []
+    for name in front["objectives"]:
+        key = _OBJECTIVE_KEYS.get(name, name)
+        if name == "latency":
+            key = "latency_ms" if all(point.get("latency_ms") is not None for point in points) else "cycles"
+        if any(point.get(key) is None for point in points):
+            raise UserError(f"expected the objective {name} as {key} in every point of the front, found points without")
+        keys.append(key)
+    return keys
+
+
+def cost_keys(front: Front) -> list[str]:
+    """Return the entries that hold the minimised objectives, in the order of the search's objectives."""
+    return [key for key in objective_keys(front) if key != "validation_accuracy"]
+
+
+def _knee(_rule: Pick, front: Front) -> tuple[int, str]:
+    """Take one percentage point of accuracy to be worth one percent of the uncompressed network's cost.
+
+    The front's own ends would be another measure, but a front reaches down to networks that nobody ships.
+    """
+    keys, base = objective_keys(front), front["baseline"]
+    losses = [
+        [-point[key] if key == "validation_accuracy" else point[key] for key in keys] for point in front["points"]
+    ]
+    known = all(key == "validation_accuracy" or (base.get(key) or 0) > 0 for key in keys)
+    span = [1.0 if key == "validation_accuracy" else base[key] for key in keys] if known else None
+    position = knee(losses, span)
+    name, paid = _name(front, position), _paid(front, position)
+    if span is None:
+        return position, f"{name} is the knee, where the front bends most: {paid}."
+    costs = " and ".join(COST_NAMES[key] for key in cost_keys(front)) or "cost"
+    return position, (
+        f"{name} is the knee: cheaper ones lose more points of accuracy than they save percent of the uncompressed "
+        f"{costs}, dearer ones gain fewer than they add; {paid}."
+    )
+
+
+def _max_accuracy(_rule: Pick, front: Front) -> tuple[int, str]:
+    position = _most_accurate(front, range(len(front["points"])))
+    name, paid = _name(front, position), _paid(front, position)
+    return position, f"{name} is the most accurate network of the front: {paid}."
+
+
+def _budget(rule: Pick, front: Front) -> tuple[int, str]:
+    points = front["points"]
+    limits = [(limit.cost, _absolute(limit, front)) for limit in rule.limits]
+    for cost, _ in limits:
+        _require(cost, points)
+    wanted = " and ".join(
+        _limit_text(limit, value, front) for limit, (_, value) in zip(rule.limits, limits, strict=True)
+    )
+    meeting = [i for i, point in enumerate(points) if all(point[cost] <= value for cost, value in limits)]
+    if not meeting:
+        position = min(range(len(points)), key=lambda i: _excess(points[i], limits))
+        costs = " and ".join(_amount(cost, points[position][cost], front) for cost, _ in limits)
+        raise UserError(
+            f"expected a point that needs {wanted}, found none; the nearest is point {points[position]['index']} "
+            f"with {costs} and {_percent(points[position]['validation_accuracy'])} validation accuracy"
+        )
+    position = _most_accurate(front, meeting)
+    name, paid = _name(front, position), _paid(front, position)
+    return position, f"{name} is the most accurate network that needs {wanted}: {paid}."
+
+
+def _within(rule: Pick, front: Front) -> tuple[int, str]:
+    points, allowed = front["points"], float(rule.value or 0.0)
+    costs = [rule.cost] if rule.cost else cost_keys(front)
+    if not costs:
+        raise UserError(
+            f"expected within:{allowed:g}:COST for a front without a cost among its objectives, found no cost"
+        )
+    _require(costs[0], points)
+    baseline = front["baseline"]["validation_accuracy"]
+    # A billionth forgives the rounding of a difference of two fractions, never one image.
+    meeting = [i for i, point in enumerate(points) if 100 * (baseline - point["validation_accuracy"]) <= allowed + 1e-9]
+    if not meeting:
+        nearest = _most_accurate(front, range(len(points)))
+        raise UserError(
+            f"expected a point within {allowed:g} points of the uncompressed network's {_percent(baseline)} validation "
+            f"accuracy, found none; the nearest is {_name(front, nearest).lower()} with "
+            f"{_percent(points[nearest]['validation_accuracy'])}"
+        )
+    position = min(meeting, key=lambda i: (points[i][costs[0]], -points[i]["validation_accuracy"], i))
+    name, paid = _name(front, position), _paid(front, position)
+    return position, (
+        f"{name} has the least {COST_NAMES[costs[0]]} of those within {allowed:g} "
+        f"{'point' if allowed == 1 else 'points'} of the uncompressed accuracy: {paid}."
+    )
+
+
+def _aggregate(rule: Pick, front: Front) -> tuple[int, str]:
+    """Reward r for each right answer, penalty t for each wrong one, per unit of cost: (r a - t (1 - a)) / cost.
+
+    Source: our reading of the aggregation score in section V.D of Wang et al., "Evolutionary Multi-Objective Model
+    Compression for Deep Neural Networks", IEEE CIM 16(3), 2021, which scores fronts at r/t = 5, 1 and 0.2, each score
+    divided by the uncompressed network's.
+    """
+    points, ratio = front["points"], float(rule.value or 1.0)
+    costs = cost_keys(front)
+    if not costs:
+        raise UserError("expected a cost among the objectives for the pick aggregate, found none")
+    cost = costs[0]
+
+    def score(point: Point) -> float:
+        accuracy = point["validation_accuracy"]
+        return float((ratio * accuracy - (1 - accuracy)) / point[cost]) if point[cost] > 0 else math.nan
+
+    scores = np.array([score(point) for point in points])
+    if not np.isfinite(scores).all():
+        raise UserError(f"expected a {COST_NAMES[cost]} above 0 in every point for the pick aggregate, found 0")
+    position = int(np.argmax(scores))
+    if scores[position] <= 0:
+        raise UserError(f"expected a point whose reward exceeds its penalty at a ratio of {ratio:g}, found none")
+    base = front["baseline"]
+    gain = ""
+    if base.get(cost) and (uncompressed := score(base)) > 0:
+        gain = f" ({_short(scores[position] / uncompressed)} times the uncompressed network's earnings)"
+    name, paid = _name(front, position), _paid(front, position)
+    worth = "as much as" if ratio == 1 else f"{_short(ratio)} times what"
+    return position, (
+        f"{name} earns the most per unit of {COST_NAMES[cost]} if a right answer is worth {worth} a wrong one "
+        f"costs{gain}: {paid}."
+    )
+
+
+def _index(rule: Pick, front: Front) -> tuple[int, str]:
+    for position, point in enumerate(front["points"]):
+        if point["index"] == rule.value:
+            return position, f"{_name(front, position)} was asked for by its index: {_paid(front, position)}."
+    known = [point["index"] for point in front["points"]]
+    raise UserError(f"expected the index of a point, {min(known)} to {max(known)}, found {rule.value:g}")
+
+
+_CHOOSERS: dict[PickKind, Callable[[Pick, Front], tuple[int, str]]] = {
+    PickKind.KNEE: _knee,
+    PickKind.MAX_ACCURACY: _max_accuracy,
+    PickKind.BUDGET: _budget,
+    PickKind.WITHIN: _within,
+    PickKind.AGGREGATE: _aggregate,
+    PickKind.INDEX: _index,
+}
+
+
+def _most_accurate(front: Front, positions: range | list[int]) -> int:
+    points, costs = front["points"], cost_keys(front)
+    return min(positions, key=lambda i: (-points[i]["validation_accuracy"], [points[i][key] for key in costs], i))
+
+
+def _absolute(limit: Limit, front: Front) -> float:
+    if not limit.relative:
+        return limit.value
+    base = front["baseline"].get(limit.cost)
+    if not base:
+        raise UserError(f"expected the uncompressed network's {limit.cost} for the budget {limit}, found none")
+    return float(base) * limit.value / 100
+
+
+def _excess(point: Point, limits: list[tuple[str, float]]) -> tuple[float, list[float]]:
+    """How far a point is from its limits: by the worst ratio, comparable between units; of equals by the costs."""
+    ratios = [point[cost] / value if value > 0 else point[cost] + 1 for cost, value in limits]
+    return max(ratios), [point[cost] for cost, _ in limits]
+
+
+def _require(cost: str, points: list[Point]) -> None:
+    if any(point.get(cost) is None for point in points):
+        raise UserError(f"expected {cost} in every point of the front, found points without it")
+
+
+def _limit_text(limit: Limit, value: float, front: Front) -> str:
+    share = f" ({limit.value:g} % of the uncompressed network's)" if limit.relative else ""
+    return f"at most {_amount(limit.cost, value, front)}{share}"
+
+
+def _name(front: Front, position: int) -> str:
+    return f"Point {front['points'][position]['index']}"
+
+
+def _paid(front: Front, position: int) -> str:
+    """Say what the point reaches and costs: "98.1 % validation accuracy (test 97.9 %) for 0.0031 mJ (4.2 times ..."."""
+    point, baseline = front["points"][position], front["baseline"]
+    test = point.get("test_accuracy")
+    text = f"{_percent(point['validation_accuracy'])} validation accuracy"
+    if test is not None:
+        text += f" (test {_percent(test)})"
+    parts = []
+    for key in cost_keys(front):
+        part = _amount(key, point[key], front)
+        if baseline.get(key) and point[key] > 0:
+            factor = baseline[key] / point[key]
+            relation = f"{_short(factor)} times less" if factor >= 1 else f"{_short(1 / factor)} times more"
+            part += f" ({relation} than uncompressed)"
+        parts.append(part)
+    return text + (" for " + " and ".join(parts) if parts else "")
+
+
+def _amount(key: str, value: float, front: Front) -> str:
+    unit = str(front["energy_unit"]) if key == "energy_mj" else COST_UNITS[key]
+    return f"{_short(value)} {unit}"
+
+
+def _percent(fraction: float) -> str:
+    return f"{100 * fraction:.2f} %"
+
+
+def _short(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"

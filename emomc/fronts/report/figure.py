@@ -1,0 +1,123 @@
+"""The figure front.png, for papers and slides."""
+
+from __future__ import annotations
+
+import math
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+from emomc.common.errors import UserError
+from emomc.common.intervals import wilson_interval
+from emomc.fronts.front_file import Front
+from emomc.fronts.picks import COST_NAMES, COST_UNITS, cost_keys, pick_point
+
+_BLUE, _ORANGE, _GREY = "#0072b2", "#d55e00", "#5f6770"
+
+
+def front_figure(front: Front, *, cost: str | None = None) -> Figure:
+    """Draw a front: accuracy with its 95 % confidence interval against a cost, uncompressed network and knee marked.
+
+    A tail of networks that lost more than 40 percentage points is left out, and a note says so, where at least half of
+    the networks lie within 5 points of the uncompressed one.
+
+    Save it with ``figure.savefig("front.png", dpi=200)``. No display is needed.
+
+    Args:
+        front: the content of a front.json (``emomc.fronts.front_file.read_front``).
+        cost: the entry on the horizontal axis, such as ``energy_mj``; unless given, the first cost that the search
+            minimised.
+
+    Raises:
+        UserError: no point, or the cost is not known for every point.
+    """
+    points, baseline = front["points"], front["baseline"]
+    if not points:
+        raise UserError("expected a front with at least one point for a figure, found an empty one")
+    key = cost or next(iter(cost_keys(front)), "energy_mj")
+    if key not in COST_UNITS or any(point.get(key) is None for point in points):
+        raise UserError(f"expected a cost that every point of the front has, found {key!r}")
+    shown, hidden = _in_range(front)
+    costs = [float(point[key]) for point in points]
+    validation = [100 * point["validation_accuracy"] for point in points]
+    base_cost, base_accuracy = baseline.get(key), 100 * baseline["validation_accuracy"]
+
+    figure = Figure(figsize=(5.6, 3.7), layout="constrained")
+    axes = figure.add_subplot()
+    axes.grid(color="#e6e8ea", linewidth=0.7)
+    axes.set_axisbelow(True)
+    axes.axhline(base_accuracy, color=_GREY, linestyle=(0, (5, 4)), linewidth=1)
+    order = sorted(range(len(points)), key=lambda i: (costs[i], -validation[i]))
+    best = [max(validation[i] for i in order[: rank + 1]) for rank in range(len(order))]
+    axes.step([costs[i] for i in order], best, where="post", color=_BLUE, alpha=0.4, linewidth=1.2)
+    axes.plot([], [], "o", color=_BLUE, markersize=4.8, label="validation")
+    test = [point.get("test_accuracy") for point in points]
+    if all(value is not None for value in test):
+        on_test = [100 * value for value in test]
+        axes.plot(costs, on_test, "x", color=_ORANGE, markersize=4.5, markeredgewidth=1.1, label="test")
+    _intervals(axes, front, costs)
+    axes.plot(costs, validation, "o", color=_BLUE, markersize=4.8, markeredgecolor="white", markeredgewidth=0.6)
+    knee = pick_point("knee", front).position
+    axes.plot(
+        costs[knee],
+        validation[knee],
+        "D",
+        color="white",
+        markeredgecolor=_BLUE,
+        markeredgewidth=1.5,
+        markersize=7,
+        label="knee",
+    )
+    if base_cost:
+        axes.plot(base_cost, base_accuracy, "s", color="white", markeredgecolor=_GREY, label="uncompressed")
+    _scale_costs(axes, [*costs, float(base_cost)] if base_cost else costs)
+    if hidden:
+        lowest, highest = min(validation[i] for i in shown), max(base_accuracy, *validation)
+        margin = 0.08 * (highest - lowest)
+        axes.set_ylim(lowest - margin, highest + margin)
+        axes.set_xlim(0.97 * min(costs[i] for i in shown), None)
+        axes.plot([], [], " ", label=f"{hidden} less accurate not shown")
+    unit = front["energy_unit"] if key == "energy_mj" else COST_UNITS[key]
+    name = COST_NAMES[key]
+    axes.set_xlabel(name.capitalize() if name == unit else f"{name.capitalize()} ({unit})")
+    axes.set_ylabel("Accuracy (%)")
+    axes.set_title(f"{front['network']} on {front['dataset']}".replace("$", r"\$"), fontsize=10)
+    axes.legend(loc="lower right", frameon=False, fontsize=8.5)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    return figure
+
+
+def _in_range(front: Front) -> tuple[list[int], int]:
+    """Return the positions to show, and how many are not: a tail that nobody would ship squeezes the others together.
+
+    Shown are the points within 5 percentage points of the uncompressed network, if these are half of the front and
+    the others reach down to more than 40 below it; otherwise all.
+    """
+    base = front["baseline"]["validation_accuracy"]
+    lost = [100 * (base - point["validation_accuracy"]) for point in front["points"]]
+    near = [position for position, points in enumerate(lost) if points <= 5]
+    if max(lost) > 40 and 2 * len(near) >= len(lost):
+        return near, len(lost) - len(near)
+    return list(range(len(lost))), 0
+
+
+def _intervals(axes: Axes, front: Front, costs: list[float]) -> None:
+    """Draw the 95 % confidence interval of each validation accuracy that was counted."""
+    for point, cost in zip(front["points"], costs, strict=True):
+        correct, images = point.get("validation_correct"), point.get("validation_images")
+        if correct is not None and images:
+            low, high = wilson_interval(correct, images)
+            axes.vlines(cost, 100 * low, 100 * high, color=_BLUE, alpha=0.35, linewidth=1)
+
+
+def _scale_costs(axes: Axes, costs: list[float]) -> None:
+    """Use a logarithmic axis where the costs span more than a factor of six, with plain numbers on it."""
+    if min(costs) <= 0 or max(costs) <= 6 * min(costs):
+        return
+    axes.set_xscale("log")
+    decades = math.log10(max(costs) / min(costs))
+    axes.xaxis.set_major_locator(LogLocator(subs=(1.0,) if decades > 3 else (1.0, 2.0, 5.0)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())

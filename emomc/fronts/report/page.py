@@ -1,0 +1,147 @@
+"""The self-contained page report.html: one file, nothing loaded from elsewhere."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+import json
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from emomc.common.errors import UserError
+from emomc.common.files import write_text
+from emomc.common.intervals import wilson_interval
+from emomc.fronts.front_file import ENERGY_PARTS, Front, Point, check_front
+from emomc.fronts.picks import COST_NAMES, Pick, PickKind, cost_keys, standard_picks
+
+_TITLES = {
+    PickKind.KNEE: "Knee of the front",
+    PickKind.MAX_ACCURACY: "Most accurate",
+    PickKind.WITHIN: "Within one point of uncompressed",
+    PickKind.AGGREGATE: "Most reward per {cost}",
+}
+
+
+def write_report(front: Front, path: Path) -> None:
+    """Write the page of a front.
+
+    Args:
+        front: the content of a front.json (``emomc.fronts.front_file.read_front``).
+        path: the file to write, such as ``report.html``.
+
+    Raises:
+        UserError: the front has another layout, or no point.
+    """
+    write_text(path, render_report(front))
+
+
+def render_report(front: Front) -> str:
+    """Return the page of a front as HTML; see ``write_report``."""
+    check_front(front)
+    if not front["points"]:
+        raise UserError("expected a front with at least one point for a report, found an empty one")
+    style = _asset("page.css")
+    script = "".join(map(_asset, ("charts.js", "history.js", "page.js")))
+    # Only what this function put there may run or style: text from the front that slipped through would be inert.
+    policy = (
+        f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}; img-src data:; "
+        "base-uri 'none'; form-action 'none'"
+    )
+    values = {
+        "policy": policy,
+        "title": html.escape(f"{front['network']} on {front['dataset']}: networks to choose from"),
+        "style": style,
+        "data": _inert_json(_page_data(front)),
+        "script": script,
+    }
+    head, *rest = _asset("page.html").split("{{")
+    # Split first and fill in afterwards, so that braces in a value are never taken for a slot.
+    pieces = [piece.partition("}}") for piece in rest]
+    return head + "".join(values[slot] + tail for slot, _, tail in pieces)
+
+
+def _page_data(front: Front) -> dict[str, Any]:
+    picks = [
+        {
+            "rule": str(picked.pick),
+            "name": _title(picked.pick, front),
+            "index": picked.index,
+            "position": picked.position,
+            "reason": picked.reason,
+        }
+        for picked in standard_picks(front)
+    ]
+    layers = [layer["name"] for layer in front["layers"]]
+    points = [_compact_point(point, layers) for point in front["points"]]
+    return {
+        "front": {**front, "layers": layers, "points": points},
+        "picks": picks,
+        "costs": cost_keys(front),
+        "intervals": {
+            "points": [_intervals(point) for point in front["points"]],
+            "baseline": _intervals(front["baseline"]),
+        },
+    }
+
+
+def _compact_point(point: Point, layers: list[str]) -> dict[str, Any]:
+    """Turn what the point knows of its layers into lists in the layers' order: the names would be most of the page."""
+    compact = dict(point)
+    for key in ("bits", "density"):
+        compact[key] = [point[key][layer] for layer in layers]
+    if sizes := point.get("bytes_by_layer"):
+        compact["bytes_by_layer"] = [sizes.get(layer, 0) for layer in layers]
+    if energy := point.get("energy_by_layer"):
+        compact["energy_by_layer"] = [
+            [float(f"{energy.get(layer, {}).get(part, 0.0):.4g}") for part in ENERGY_PARTS] for layer in layers
+        ]
+    return compact
+
+
+def _title(pick: Pick, front: Front) -> str:
+    if pick.kind is PickKind.BUDGET:
+        return f"A tenth of the {COST_NAMES[pick.limits[0].cost]}"
+    costs = cost_keys(front)
+    return _TITLES[pick.kind].format(cost=COST_NAMES[costs[0]] if costs else "cost")
+
+
+def _intervals(entry: Any) -> dict[str, list[float] | None]:
+    """Return the 95 % interval of each accuracy, None where it was not counted."""
+    found: dict[str, list[float] | None] = {}
+    for kind in ("validation", "test"):
+        images, accuracy = entry.get(f"{kind}_images"), entry.get(f"{kind}_accuracy")
+        correct = entry.get(f"{kind}_correct")
+        if correct is None and images and accuracy is not None:
+            correct = round(accuracy * images)
+        found[kind] = list(wilson_interval(correct, images)) if images and correct is not None else None
+    return found
+
+
+def _asset(name: str) -> str:
+    return resources.files("emomc.fronts.report").joinpath(name).read_text(encoding="utf-8")
+
+
+def _hash(content: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()}'"
+
+
+def _rounded(value: Any) -> Any:
+    """Keep nine digits of every number: more than anyone sees, and half the size."""
+    if isinstance(value, float):
+        return float(f"{value:.9g}")
+    if isinstance(value, Mapping):
+        return {key: _rounded(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_rounded(item) for item in value]
+    return value
+
+
+def _inert_json(value: Any) -> str:
+    """Return JSON that no HTML parser can leave: no ``<``, ``>`` or ``&`` in it."""
+    text = json.dumps(_rounded(value), allow_nan=False, separators=(",", ":"))
+    for character in "<>&":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return text

@@ -1,0 +1,164 @@
+"""A front as a table in a terminal, with as many columns as its width has room for."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Literal
+
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.table import Table
+from rich.text import Text
+
+from emomc.candidates.evaluation import Evaluation
+from emomc.common.intervals import wilson_interval
+from emomc.fronts.picks import COST_UNITS
+from emomc.search.state import Candidate, Search
+
+DENSE = "dense"
+"""What the row of the uncompressed network is called."""
+_GAPS = (2, 1)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Column:
+    header: str
+    cells: list[str]
+    """The uncompressed network's first, then one a point."""
+    drop: int = 0
+    """Where the width runs out, columns go in descending order of this; 0 stays."""
+    left: bool = False
+
+    @property
+    def width(self) -> int:
+        return max(map(len, [self.header, *self.cells]))
+
+
+class FrontTable:
+    """Renders the front of a search as it is now: the uncompressed network, then the points, most accurate first.
+
+    Accuracies, with their 95 % confidence intervals and those on the test set once they are known; costs and how many
+    times less than the uncompressed network's they are; level; bits of each layer, or of many layers their range and
+    mean. What the width has no room for is left out, least important first.
+    """
+
+    def __init__(self, search: Search, rows: int | None = None) -> None:
+        """Take a picture of the front.
+
+        Args:
+            search: at any moment.
+            rows: most points to show, evenly thinned; all of them if None.
+        """
+        self._search = search
+        self._front = search.front
+        self._shown = _thin(self._front, rows)
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Choose the columns for the width at hand."""
+        count = len(self._front)
+        title = f"front: {count} point{'' if count == 1 else 's'}"
+        if len(self._shown) < count:
+            title += f", {len(self._shown)} shown"
+        yield Text(title, style="italic")
+        if self._shown:
+            yield self._table(*_fitting(self._columns(), options.max_width))
+
+    def _table(self, columns: Sequence[_Column], gap: int) -> Table:
+        table = Table(box=None, padding=(0, gap, 0, 0), pad_edge=False, header_style="bold underline")
+        for column in columns:
+            justify: Literal["left", "right"] = "left" if column.left else "right"
+            table.add_column(column.header, justify=justify, no_wrap=True, overflow="ellipsis")
+        for row in range(1 + len(self._shown)):
+            table.add_row(*(column.cells[row] for column in columns), style=None if row else "dim")
+        return table
+
+    def _columns(self) -> list[_Column]:
+        search, shown = self._search, self._shown
+        columns = [_Column("point", [DENSE, *(str(candidate.index) for candidate in shown)])]
+        images = next((candidate.evaluation.images for candidate in shown if candidate.evaluation), None)
+        dense = search.library.dense_accuracy
+        known = None if images is None else Evaluation(round(dense * images), images, images)
+        columns += _accuracy("val. %", [known, *(candidate.evaluation for candidate in shown)], drop=4)
+        if any(candidate.test for candidate in shown):
+            columns += _accuracy("test %", [search.baseline_test, *(candidate.test for candidate in shown)], drop=3)
+        for name in _cost_columns(search):
+            base = search.uncompressed[name]
+            values = [base, *(candidate.costs[name] for candidate in shown)]
+            # An objective stays; what was not traded goes first, and how many times less it is before that.
+            drop = 0 if name in search.cost_columns else 5
+            columns.append(_Column(_unit(search, name), [_short(value) for value in values], drop))
+            ratios = ["", *(f"{base / value:.1f}x" if value else "" for value in values[1:])]
+            columns.append(_Column("less", ratios, 2 if drop == 0 else 6))
+        columns.append(_Column("level", ["100 %", *(f"{candidate.genotype.level} %" for candidate in shown)], 1))
+        return [*columns, *_bits(shown)]
+
+
+def _accuracy(header: str, evaluations: Sequence[Evaluation | None], *, drop: int) -> list[_Column]:
+    intervals = [wilson_interval(found.correct, found.images) if found else None for found in evaluations]
+    return [
+        _Column(header, [f"{100 * found.accuracy:.2f}" if found else "" for found in evaluations]),
+        _Column("interval", [f"{100 * ends[0]:.1f}-{100 * ends[1]:.1f}" if ends else "" for ends in intervals], drop),
+    ]
+
+
+def _cost_columns(search: Search) -> list[str]:
+    """Return the objectives, then energy and size if they are none."""
+    others = [search.cost_model.columns[name] for name in ("energy", "size")]
+    return list(dict.fromkeys([*search.cost_columns, *others]))
+
+
+def _unit(search: Search, name: str) -> str:
+    if name == search.cost_model.columns["energy"]:
+        return search.cost_model.hardware.energy_label
+    return COST_UNITS[name]
+
+
+def _bits(shown: Sequence[Candidate]) -> list[_Column]:
+    """Return the bits layer by layer in aligned columns, and their range and mean; one of the two is shown."""
+    every = [candidate.genotype.bits for candidate in shown]
+    widths = [max(len(str(bits[layer])) for bits in every) for layer in range(len(every[0]))]
+    listed = [" ".join(f"{bit:>{width}}" for bit, width in zip(bits, widths, strict=True)) for bits in every]
+    short = [f"{min(bits)}-{max(bits)}, mean {sum(bits) / len(bits):.1f}" for bits in every]
+    uncompressed = "32" if len(widths) == 1 else "32 in every layer"
+    return [
+        _Column("bits by layer", [_clip(uncompressed, max(map(len, listed))), *listed], left=True),
+        _Column("bits", ["32", *short], left=True),
+    ]
+
+
+def _clip(text: str, width: int) -> str:
+    return text if len(text) <= width else text[:2]
+
+
+def _fitting(columns: list[_Column], width: int) -> tuple[list[_Column], int]:
+    """Return the columns for a width and the gap between them.
+
+    All of them with wide gaps, or as many as fit with narrow ones; the bits of each layer give way to their range where
+    there is no room for them beside the columns that always stay.
+    """
+    *others, listed, short = columns
+
+    def room(some: Sequence[_Column], gap: int) -> int:
+        return width - sum(column.width + gap for column in some) + gap
+
+    wide, narrow = _GAPS
+    bits = listed if room([*(column for column in others if not column.drop), listed], narrow) >= 0 else short
+    kept = [*others, bits]
+    if room(kept, wide) >= 0:
+        return kept, wide
+    while room(kept, narrow) < 0 and (last := max(kept, key=lambda column: column.drop)).drop:
+        kept = [column for column in kept if column is not last]
+    return kept, wide if room(kept, wide) >= 0 else narrow
+
+
+def _thin(front: list[Candidate], rows: int | None) -> list[Candidate]:
+    if rows is None or len(front) <= rows:
+        return front
+    if rows < 2:
+        return front[:rows]
+    return [front[round(i * (len(front) - 1) / (rows - 1))] for i in range(rows)]
+
+
+def _short(value: float) -> str:
+    """Return four digits, or a whole number with thousands separated."""
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:#.4g}".removesuffix(".")

@@ -1,0 +1,213 @@
+"""What each layer of one compressed network costs, as rows, as a rich table and as CSV."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+from rich.table import Table
+
+from emomc.common.errors import UserError
+from emomc.hardware.call_table import tabulate_calls
+from emomc.hardware.cost import PARTS, energy_breakdown, estimate_cycles
+from emomc.hardware.dataflows import dataflow_label
+from emomc.hardware.description import Hardware
+from emomc.networks.tracing import LayerShape
+
+
+@dataclasses.dataclass(frozen=True)
+class LayerCost:
+    """One layer of one candidate. Energies are of one image, in the unit of the report that the row stands in."""
+
+    layer: str
+    kind: str
+    macs: int
+    """Multiply-accumulates of one image with nothing pruned, all calls together."""
+    bits: int
+    """Bits per weight."""
+    density: float
+    """Fraction of weights that are not zero."""
+    energy_mac: float
+    energy_input: float
+    energy_weight: float
+    energy_output: float
+    energy_dram: float
+    stored_bytes: float
+    """Bytes of the layer as it is stored."""
+    cycles: float
+    buffer_fill: float | None
+    """What one call keeps in an innermost shared memory (maps, coded weights) over its capacity; the fullest counts.
+
+    Above 1 it does not fit, and one pass through the memories further out is a lower bound. None where no capacity of
+    an on-chip memory is known.
+    """
+
+    @property
+    def energy(self) -> float:
+        """Sum of the five parts."""
+        return self.energy_mac + self.energy_input + self.energy_weight + self.energy_output + self.energy_dram
+
+
+@dataclasses.dataclass(frozen=True)
+class LayerReport:
+    """The layers of one candidate under one dataflow on one hardware."""
+
+    rows: tuple[LayerCost, ...]
+    dataflow: str
+    """Canonical name; the cheapest one if ``best`` was asked for."""
+    hardware: str
+    """Name of the hardware."""
+    energy_unit: str
+    """mJ, or 16-bit MACs where the hardware's energies are relative."""
+
+    @property
+    def total_energy(self) -> float:
+        """Energy of one image, in ``energy_unit``."""
+        return sum(row.energy for row in self.rows)
+
+    @property
+    def total_bytes(self) -> float:
+        """Bytes of all layers; biases and the file's own needs are not in them."""
+        return sum(row.stored_bytes for row in self.rows)
+
+    @property
+    def total_cycles(self) -> float:
+        """Cycles of one image."""
+        return sum(row.cycles for row in self.rows)
+
+
+def layer_report(
+    layers: Sequence[LayerShape],
+    bits: npt.ArrayLike,
+    density: npt.ArrayLike,
+    *,
+    dataflow: str,
+    hardware: Hardware,
+    coded_bits: npt.ArrayLike | None = None,
+    stored_bits: npt.ArrayLike | None = None,
+    activation_bits: int | None = None,
+) -> LayerReport:
+    """Cost one candidate layer by layer.
+
+    Args:
+        layers: the layers of the network.
+        bits: bits per weight, shape (layers,).
+        density: fraction of weights that are not zero, shape (layers,).
+        dataflow: one of ``DATAFLOWS``, or ``best``.
+        hardware: the accelerator.
+        coded_bits: bits of each layer's coded weights as they travel, shape (layers,); see ``estimate_energy``.
+        stored_bits: bits of each layer in the file, shape (layers,); None: ``coded_bits``, or all weights uncoded.
+        activation_bits: bits of an input in place of the hardware's.
+
+    Raises:
+        UserError: as ``estimate_energy``.
+    """
+    rows = {"bits": _row("bits", bits, len(layers)), "density": _row("density", density, len(layers))}
+    coded = None if coded_bits is None else _row("coded_bits", coded_bits, len(layers))
+    options = {"dataflow": dataflow, "hardware": hardware, "coded_bits": coded, "activation_bits": activation_bits}
+    energy = energy_breakdown(layers, **rows, **options)  # type: ignore[arg-type]
+    cycles = estimate_cycles(layers, **rows, **options)  # type: ignore[arg-type]
+    weights = np.array([layer.weights for layer in layers])
+    travelling = (weights * rows["bits"] if coded is None else coded)[0]
+    stored = travelling if stored_bits is None else _row("stored_bits", stored_bits, len(layers))[0]
+    fills = _buffer_fill(layers, travelling, hardware, activation_bits)
+    parts = {part: getattr(energy, part)[0] for part in PARTS}
+    return LayerReport(
+        rows=tuple(
+            LayerCost(
+                layer=layer.name,
+                kind=layer.kind,
+                macs=layer.macs,
+                bits=int(rows["bits"][0, index]),
+                density=float(rows["density"][0, index]),
+                **{f"energy_{part}": float(values[index]) for part, values in parts.items()},
+                stored_bytes=float(stored[index]) / 8,
+                cycles=float(cycles[0, index]),
+                buffer_fill=fills[index],
+            )
+            for index, layer in enumerate(layers)
+        ),
+        dataflow=energy.dataflows[0],
+        hardware=hardware.name,
+        energy_unit=energy.unit,
+    )
+
+
+def report_csv(report: LayerReport) -> str:
+    """Return the report as CSV, one line per layer, full precision; an unknown value is left empty."""
+    unit = "mj" if report.energy_unit == "mJ" else "mac16"
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    energies = [f"energy_{part}_{unit}" for part in PARTS]
+    writer.writerow(
+        ["layer", "kind", "macs", "bits", "density", *energies, f"energy_{unit}", "bytes", "cycles", "buffer_fill"]
+    )
+    for row in report.rows:
+        values = dataclasses.astuple(row)
+        fill = "" if row.buffer_fill is None else row.buffer_fill
+        writer.writerow([*values[:10], row.energy, *values[10:12], fill])
+    return text.getvalue()
+
+
+def report_table(report: LayerReport) -> Table:
+    """Return the report as a rich table with a line of totals."""
+    title = f"{report.hardware}, {dataflow_label(report.dataflow)}, energies in {report.energy_unit}"
+    table = Table(title=title, show_footer=True)
+    total = report.total_energy
+    sums = [sum(getattr(row, f"energy_{part}") for row in report.rows) for part in PARTS]
+    footers = [f"{sum(row.macs for row in report.rows):,}", "", "", *map(_energy, sums), _energy(total)]
+    footers += [f"{report.total_bytes:,.0f}", f"{report.total_cycles:,.0f}", ""]
+    names = ["MACs", "bits", "density", "MAC", "input", "weight", "output", "DRAM", "energy", "bytes", "cycles", "fill"]
+    table.add_column("layer", footer="total", no_wrap=True)
+    for name, footer in zip(names, footers, strict=True):
+        table.add_column(name, footer=footer, justify="right")
+    for row in report.rows:
+        energies = [row.energy_mac, row.energy_input, row.energy_weight, row.energy_output, row.energy_dram, row.energy]
+        fill = "" if row.buffer_fill is None else f"{row.buffer_fill:.0%}"
+        table.add_row(
+            row.layer,
+            f"{row.macs:,}",
+            str(row.bits),
+            f"{row.density:.3f}",
+            *map(_energy, energies),
+            f"{row.stored_bytes:,.0f}",
+            f"{row.cycles:,.0f}",
+            fill,
+        )
+    return table
+
+
+def _energy(value: float) -> str:
+    return "0" if value == 0 else f"{value:.4g}"
+
+
+def _row(name: str, values: npt.ArrayLike, layers: int) -> npt.NDArray[np.float64]:
+    array = np.asarray(values, dtype=np.float64)
+    if array.shape != (layers,):
+        raise UserError(f"expected {name} of shape ({layers},), found {array.shape}")
+    return array[np.newaxis]
+
+
+def _buffer_fill(
+    layers: Sequence[LayerShape], weight_bits: npt.NDArray[np.float64], hardware: Hardware, activation_bits: int | None
+) -> list[float | None]:
+    calls = tabulate_calls(layers)
+    value_bits = hardware.precision.I if activation_bits is None else activation_bits
+    kept_bits = {
+        "I": calls.input_values * value_bits,
+        "W": weight_bits[calls.layer],
+        "O": calls.output_values * value_bits,
+    }
+    fills = []
+    for memory in hardware.memories:
+        kept = [operand for operand in memory.operands if hardware.first_shared(operand) is memory]
+        if kept and memory.size_bits is not None and memory is not hardware.off_chip:
+            fills.append(np.sum([kept_bits[operand] for operand in kept], axis=0) / memory.size_bits)
+    if not fills:
+        return [None] * len(layers)
+    fullest = np.max(fills, axis=0)
+    return [float(fullest[calls.layer == index].max()) for index in range(len(layers))]

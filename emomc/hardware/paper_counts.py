@@ -1,0 +1,116 @@
+"""Memory accesses by the formulas of the EMOMC paper.
+
+Source: Wang et al., "Evolutionary Multi-Objective Model Compression for Deep Neural Networks", IEEE Computational
+Intelligence Magazine 16(3), 2021, and its published code. Each function counts the accesses of 16-bit words in one call
+of a layer on one image, with the two dimensions of the dataflow fully unrolled. Ignored throughout: halo, stride and
+dilation of the input map, reuse over time, DRAM, finite arrays, biases, normalisation and pooling.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import numpy.typing as npt
+
+from emomc.hardware.call_table import CallTable
+from emomc.hardware.description import Memory, Precision
+from emomc.hardware.traffic import Flow, Survival
+
+Array = npt.NDArray[np.float64]
+
+_ALWAYS = np.inf
+_CERTAIN_GROUP = 24
+"""Under IC|OC, an access that serves more channels than this is always made."""
+
+
+@dataclasses.dataclass(frozen=True)
+class PaperCounts:
+    """Accesses with nothing pruned, and of how many weights one must remain for an access to be made; (calls,) each."""
+
+    weight_reads: Array
+    input_reads: Array
+    input_group: Array
+    output_writes: Array
+    partial_sum_reads: Array
+    output_group: Array
+    """Of the output writes and of the partial-sum reads."""
+
+
+def count_xy(calls: CallTable) -> PaperCounts:
+    """X|Y: each weight is broadcast once; an input is read per remaining weight; outputs stay until finished."""
+    once = np.ones_like(calls.macs)
+    writes = calls.macs / (calls.fx * calls.fy * calls.c)
+    return PaperCounts(calls.macs / calls.output_pixels, calls.macs, once, writes, 0.0 * once, _ALWAYS * once)
+
+
+def count_icoc(calls: CallTable) -> PaperCounts:
+    """IC|OC: a new weight per MAC; an input serves all output channels, an output gathers all input channels."""
+    writes = calls.macs / calls.c
+    return PaperCounts(
+        weight_reads=calls.macs,
+        input_reads=calls.macs / calls.k,
+        input_group=np.where(calls.k > _CERTAIN_GROUP, _ALWAYS, calls.k),
+        output_writes=writes,
+        partial_sum_reads=writes,
+        output_group=np.where(calls.c > _CERTAIN_GROUP, _ALWAYS, calls.c),
+    )
+
+
+def count_fxfy(calls: CallTable) -> PaperCounts:
+    """Fx|Fy: each weight is read once; an input is read per remaining weight; an output gathers one kernel."""
+    kernel = calls.fx * calls.fy
+    writes = calls.macs / kernel
+    once = np.ones_like(calls.macs)
+    return PaperCounts(calls.macs / calls.output_pixels, calls.macs, once, writes, writes, kernel)
+
+
+def count_xfx(calls: CallTable) -> PaperCounts:
+    """X|Fx: a weight is read per output row; inputs are read, and outputs gathered, per kernel row.
+
+    The paper takes the kernel's height for its width and the square root of the output pixels for a row.
+    """
+    per_row = calls.macs / calls.fy
+    return PaperCounts(calls.macs / np.sqrt(calls.output_pixels), per_row, calls.fy, per_row, per_row, calls.fy)
+
+
+def count_linear(calls: CallTable) -> PaperCounts:
+    """Linear layers under every dataflow: outputs stay until finished; each MAC reads its weight and its input."""
+    once = np.ones_like(calls.macs)
+    return PaperCounts(calls.macs, calls.macs, once, calls.output_values, 0.0 * once, _ALWAYS * once)
+
+
+_CONVOLUTION_COUNTS = {"xy": count_xy, "icoc": count_icoc, "fxfy": count_fxfy, "xfx": count_xfx}
+
+
+def paper_counts(calls: CallTable, dataflow: str) -> PaperCounts:
+    """Count the accesses of convolutions by the dataflow and those of linear layers by their own formula."""
+    convolution, linear = _CONVOLUTION_COUNTS[dataflow](calls), count_linear(calls)
+    return PaperCounts(
+        *(
+            np.where(calls.linear, getattr(linear, field.name), getattr(convolution, field.name))
+            for field in dataclasses.fields(PaperCounts)
+        )
+    )
+
+
+def paper_flows(
+    calls: CallTable, dataflow: str, bits: Array, survival: Survival, memory: Memory, precision: Precision
+) -> list[Flow]:
+    """Return what the inputs, weights and outputs move at the one memory that the paper knows.
+
+    Args:
+        calls: the calls of all layers.
+        dataflow: one of ``DATAFLOWS``.
+        bits: bits per weight, shape (n, calls).
+        survival: chances at the candidates' densities, shape (n, calls).
+        memory: the buffer; its extra weight bits travel with each weight, pruned or not.
+        precision: bits of inputs and of outputs.
+    """
+    counts = paper_counts(calls, dataflow)
+    outputs = survival.of(counts.output_group) * precision.O
+    return [
+        Flow(memory, "I", survival.of(counts.input_group) * (counts.input_reads * precision.I)),
+        Flow(memory, "W", (bits + memory.extra_weight_bits) * counts.weight_reads),
+        Flow(memory, "O", outputs * counts.partial_sum_reads, outputs * counts.output_writes),
+    ]

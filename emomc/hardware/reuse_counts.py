@@ -1,0 +1,212 @@
+"""Memory accesses counted from the reuse that an array of processing elements (PEs) offers.
+
+Known: arrays of any size, the halo, stride and dilation of the input map, reuse over time of one operand, memories of
+the PEs, memories further out such as DRAM, grouped and linear layers. Ignored: the fill of a memory from the next one
+out, maps that do not fit in a memory, transfers between PEs, the compression of feature maps, zero activations.
+
+Source: ours, in the terms of Mei et al., "ZigZag: Enlarging Joint Architecture-Mapping Design Space Exploration for
+DNN Accelerators", IEEE Transactions on Computers 70(8), 2021, with which it is compared in ``docs/results``; the
+factors for pruned weights generalise those of the EMOMC paper.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import numpy.typing as npt
+
+from emomc.hardware.call_table import CallTable
+from emomc.hardware.description import OPERANDS, Hardware, Memory
+from emomc.hardware.traffic import Flow, Survival
+
+Array = npt.NDArray[np.float64]
+
+_DIMENSIONS = ("c", "k", "ox", "oy", "fx", "fy")
+_UNROLLED = {"xy": ("ox", "oy"), "icoc": ("c", "k"), "fxfy": ("fx", "fy"), "xfx": ("ox", "fx")}
+
+
+@dataclasses.dataclass(frozen=True)
+class ArrayUse:
+    """How the array works through one call of a layer; all of shape (calls,), averages where a fold is not full."""
+
+    used_pes: Array
+    """PEs at work in one step: the product of the unrolled extents."""
+    steps: Array
+    """Steps of the array with nothing pruned: MACs / used PEs."""
+    inputs: Array
+    """Different inputs that one step touches."""
+    weights: Array
+    """Different weights that one step touches."""
+    outputs: Array
+    """Different outputs that one step touches."""
+    input_reuse: Array
+    """Steps in which an input can stay while the others change: the output channels left to loop over."""
+    weight_reuse: Array
+    """The same for a weight: the output pixels left to loop over."""
+    output_reuse: Array
+    """The same for an output: the input channels and kernel positions left to loop over."""
+
+
+def array_use(calls: CallTable, dataflow: str, sizes: tuple[int, int] | None) -> ArrayUse:
+    """Unroll the two dimensions of a dataflow over an array.
+
+    A dimension of extent D on P PEs takes ceil(D / P) folds of D / ceil(D / P) PEs each, on average.
+
+    Args:
+        calls: the calls of all layers.
+        dataflow: one of ``DATAFLOWS``.
+        sizes: PEs along the dataflow's first and second dimension; None: as many as the extents.
+    """
+    extent: dict[str, Array] = {name: getattr(calls, name) for name in _DIMENSIONS}
+    used = {name: np.ones_like(calls.c) for name in _DIMENSIONS}
+    for axis, name in enumerate(_UNROLLED[dataflow]):
+        used[name] = extent[name] if sizes is None else extent[name] / np.ceil(extent[name] / sizes[axis])
+    left = {name: extent[name] / used[name] for name in _DIMENSIONS}
+    used_pes = used["c"] * used["k"] * used["ox"] * used["oy"] * used["fx"] * used["fy"]
+    columns = _touched_inputs(used["ox"], used["fx"], calls.stride_x, calls.dilation_x)
+    rows = _touched_inputs(used["oy"], used["fy"], calls.stride_y, calls.dilation_y)
+    return ArrayUse(
+        used_pes=used_pes,
+        steps=calls.macs / used_pes,
+        inputs=used["c"] * columns * rows,
+        weights=used["c"] * used["k"] * used["fx"] * used["fy"],
+        outputs=used["k"] * used["ox"] * used["oy"],
+        input_reuse=left["k"],
+        weight_reuse=left["ox"] * left["oy"],
+        output_reuse=left["c"] * left["fx"] * left["fy"],
+    )
+
+
+def _touched_inputs(outputs: Array, kernel: Array, stride: Array, dilation: Array) -> Array:
+    """Return how many input columns (or rows) some output columns and kernel columns touch together."""
+    return np.minimum(outputs * kernel, stride * (outputs - 1) + dilation * (kernel - 1) + 1)
+
+
+def reuse_flows(
+    calls: CallTable,
+    dataflow: str,
+    bits: Array,
+    coded_bits: Array | None,
+    survival: Survival,
+    hardware: Hardware,
+    activation_bits: int,
+) -> list[Flow]:
+    """Return what the inputs, weights and outputs move at each memory.
+
+    Args:
+        calls: the calls of all layers.
+        dataflow: one of ``DATAFLOWS``.
+        bits: bits per weight, shape (n, calls).
+        coded_bits: bits of the layer's coded weights, shape (n, calls); None: each weight with the extra bits of the
+            memory that it is read from.
+        survival: chances at the candidates' densities, shape (n, calls).
+        hardware: the accelerator.
+        activation_bits: bits of an input, and of an output once it is finished.
+    """
+    use = array_use(calls, dataflow, hardware.operational_array.sizes)
+    streams = {memory.name: _stream_bits(calls, bits, coded_bits, memory) for memory in hardware.memories}
+    flows = _first_shared_flows(calls, use, streams, survival, hardware, activation_bits)
+    first_shared = {flow.operand: flow.memory for flow in flows}
+    for memory in hardware.memories:
+        for operand in memory.operands:
+            if memory.per_pe:
+                flows.append(_per_pe_flow(calls, memory, operand, bits, survival, hardware, activation_bits))
+            elif memory is not first_shared[operand]:
+                flows.append(_one_pass_flow(calls, memory, operand, streams[memory.name], activation_bits))
+    return flows
+
+
+def _stream_bits(calls: CallTable, bits: Array, coded_bits: Array | None, memory: Memory) -> Array:
+    return (bits + memory.extra_weight_bits) * calls.weights if coded_bits is None else coded_bits
+
+
+def _per_pe_flow(
+    calls: CallTable,
+    memory: Memory,
+    operand: str,
+    bits: Array,
+    survival: Survival,
+    hardware: Hardware,
+    activation_bits: int,
+) -> Flow:
+    """Each MAC that is done reads its operand; its partial sum is read and written back."""
+    done = survival.of(np.ones_like(calls.macs)) * calls.macs
+    if operand == "I":
+        return Flow(memory, "I", done * activation_bits)
+    if operand == "W":
+        return Flow(memory, "W", done * (bits + memory.extra_weight_bits))
+    moved = done * hardware.precision.O
+    return Flow(memory, "O", moved, moved)
+
+
+def _one_pass_flow(calls: CallTable, memory: Memory, operand: str, stream_bits: Array, activation_bits: int) -> Flow:
+    """Each value passes a memory further out once: the input map and the coded weights in, the output map out."""
+    if operand == "I":
+        return Flow(memory, "I", calls.input_values * activation_bits)
+    if operand == "W":
+        return Flow(memory, "W", stream_bits)
+    return Flow(memory, "O", 0.0, calls.output_values * activation_bits)
+
+
+def _first_shared_flows(
+    calls: CallTable,
+    use: ArrayUse,
+    streams: dict[str, Array],
+    survival: Survival,
+    hardware: Hardware,
+    activation_bits: int,
+) -> list[Flow]:
+    """Accesses of the innermost shared memories, with the one operand held in place that saves the most energy."""
+    shared = {operand: hardware.first_shared(operand) for operand in OPERANDS}
+    stream_bits = streams[shared["W"].name]
+    once = np.ones_like(calls.macs)
+    moving = [
+        _input_flow(shared["I"], use, once, survival, activation_bits),
+        _weight_flow(shared["W"], use, once, calls, stream_bits),
+        _output_flow(shared["O"], use, once, calls, survival, hardware.precision.O),
+    ]
+    held = [
+        _input_flow(shared["I"], use, use.input_reuse, survival, activation_bits),
+        _weight_flow(shared["W"], use, use.weight_reuse, calls, stream_bits),
+        _output_flow(shared["O"], use, use.output_reuse, calls, survival, hardware.precision.O),
+    ]
+    saved = [np.subtract(moves.energy, stays.energy) for moves, stays in zip(moving, held, strict=True)]
+    hold_input = (saved[0] > saved[1]) & (saved[0] > saved[2])
+    hold_weight = ~hold_input & (saved[1] > saved[2])
+    hold_output = ~hold_input & ~hold_weight
+    return [
+        Flow(
+            moves.memory,
+            moves.operand,
+            np.where(hold, stays.read_bits, moves.read_bits),
+            np.where(hold, stays.written_bits, moves.written_bits),
+        )
+        for hold, moves, stays in zip((hold_input, hold_weight, hold_output), moving, held, strict=True)
+    ]
+
+
+def _input_flow(memory: Memory, use: ArrayUse, reuse: Array, survival: Survival, activation_bits: int) -> Flow:
+    """Reads of inputs: one feeds used_pes / inputs MACs of a step and stays for ``reuse`` steps.
+
+    It is not read when the weights of all these MACs are pruned.
+    """
+    chance = survival.of(use.used_pes / use.inputs * reuse)
+    return Flow(memory, "I", chance * (use.steps * use.inputs / reuse * activation_bits))
+
+
+def _weight_flow(memory: Memory, use: ArrayUse, reuse: Array, calls: CallTable, stream_bits: Array) -> Flow:
+    """Weights travel in their coding, as often as each would travel uncoded."""
+    return Flow(memory, "W", stream_bits * (use.steps * use.weights / reuse / calls.weights))
+
+
+def _output_flow(
+    memory: Memory, use: ArrayUse, reuse: Array, calls: CallTable, survival: Survival, output_bits: int
+) -> Flow:
+    """Visits of outputs: one gathers used_pes / outputs MACs of a step and stays for ``reuse`` steps.
+
+    A visit writes, and all but an output's first read the partial sum; none is made when all weights are pruned.
+    """
+    chance = survival.of(use.used_pes / use.outputs * reuse)
+    writes = use.steps * use.outputs / reuse
+    return Flow(memory, "O", chance * ((writes - calls.output_values) * output_bits), chance * (writes * output_bits))

@@ -1,0 +1,304 @@
+"""The compressible layers of a network, found by tracing one forward pass."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Literal, cast
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_leaves
+
+from emomc.common.errors import UserError, UserNote, is_whole, require
+
+Pair = tuple[int, int]
+
+
+@dataclasses.dataclass(frozen=True)
+class LayerCall:
+    """One use of a layer in one forward pass of one image."""
+
+    input_size: Pair
+    """Height and width of the input map, pixels; (1, positions) for a linear layer."""
+    output_size: Pair
+    """Height and width of the output map, pixels; (1, positions) for a linear layer."""
+
+    @property
+    def output_pixels(self) -> int:
+        """Output positions, OX x OY."""
+        return math.prod(self.output_size)
+
+
+@dataclasses.dataclass(frozen=True)
+class LayerShape:
+    """What the cost models need to know of one convolution or linear layer.
+
+    A layer that the forward pass calls several times has its weights once and a ``LayerCall`` for each call.
+    """
+
+    name: str
+    kind: Literal["conv", "linear"]
+    in_channels: int
+    out_channels: int
+    calls: tuple[LayerCall, ...]
+    kernel_size: Pair = (1, 1)
+    stride: Pair = (1, 1)
+    dilation: Pair = (1, 1)
+    groups: int = 1
+
+    def __post_init__(self) -> None:
+        """Check the ranges, since a shape may come from a file.
+
+        Raises:
+            UserError: a number is no integer of at least 1.
+        """
+        require(isinstance(self.name, str), "the name of a layer", self.name)
+        for key in ("in_channels", "out_channels", "groups"):
+            require(is_whole(getattr(self, key)), f"{key} of at least 1 in layer {self.name}", getattr(self, key))
+        for key in ("kernel_size", "stride", "dilation"):
+            require(min(getattr(self, key)) >= 1, f"{key} of at least 1 in layer {self.name}", getattr(self, key))
+
+    @property
+    def weights(self) -> int:
+        """Number of weights, biases not counted."""
+        return self.in_channels // self.groups * self.out_channels * math.prod(self.kernel_size)
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of one image, all calls together."""
+        return self.weights * sum(call.output_pixels for call in self.calls)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the shape as JSON-ready values."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> LayerShape:
+        """Make the shape that ``to_dict`` described."""
+        calls = tuple(LayerCall(_pair(call["input_size"]), _pair(call["output_size"])) for call in values["calls"])
+        sizes = {key: _pair(values[key]) for key in ("kernel_size", "stride", "dilation")}
+        return cls(**{**values, **sizes, "calls": calls})
+
+
+class NetworkWarning(UserNote):
+    """Something in a user's network that is left as it is."""
+
+
+@dataclasses.dataclass(frozen=True)
+class NetworkTrace:
+    """What one forward pass shows of a network."""
+
+    layers: tuple[LayerShape, ...]
+    """Convolution and linear layers in the order of their first call."""
+    foldable: dict[str, str]
+    """Layer name -> name of the BatchNorm that is the only consumer of the layer's only output."""
+    unused: tuple[str, ...]
+    """Convolution and linear layers that the forward pass never calls."""
+    uncosted: dict[str, str]
+    """Module name -> type name of modules with parameters that no cost formula covers; BatchNorm costs nothing."""
+    output_shape: tuple[int, ...]
+    """Shape of the output for one image, the batch dimension left out."""
+
+    def notes(self) -> list[str]:
+        """Return a sentence for each thing in the network that is neither compressed nor costed."""
+        notes = []
+        if self.unused:
+            notes.append(f"layers that the forward pass never calls stay as they are: {', '.join(self.unused)}")
+        if self.uncosted:
+            named = ", ".join(f"{name or 'the network itself'} ({kind})" for name, kind in self.uncosted.items())
+            notes.append(f"no energy is counted for parameters that the cost model does not know, only bytes: {named}")
+        return notes
+
+
+def trace_layers(network: nn.Module, input_shape: tuple[int, int, int]) -> tuple[LayerShape, ...]:
+    """Return the compressible layers of a network in forward order.
+
+    Args:
+        network: any module that takes a float batch of shape (n, channels, height, width).
+        input_shape: (channels, height, width) of one image.
+
+    Raises:
+        UserError: see ``trace_network``.
+    """
+    return trace_network(network, input_shape).layers
+
+
+def trace_network(network: nn.Module, input_shape: tuple[int, int, int]) -> NetworkTrace:
+    """Run one image of zeros through the network in eval mode and record what its layers see.
+
+    Args:
+        network: any module that takes a float batch of shape (n, channels, height, width) and returns one tensor.
+        input_shape: (channels, height, width) of one image.
+
+    Raises:
+        UserError: the forward pass fails, its output is not one tensor, two layers share their weights, or no
+            convolution or linear layer is called.
+    """
+    modules = {name: module for name, module in network.named_modules() if _is_compressible(module)}
+    _refuse_shared_weights(modules)
+    norms = {name: module for name, module in network.named_modules() if _is_batch_norm(module)}
+    record = _Record()
+    handles = [module.register_forward_hook(record.layer_hook(name)) for name, module in modules.items()]
+    handles += [module.register_forward_pre_hook(record.norm_hook(name)) for name, module in norms.items()]
+    was_training = {module: module.training for module in network.modules()}
+    parameter = next(network.parameters(), torch.empty(0))
+    try:
+        network.eval()
+        with torch.no_grad(), record.uses:
+            output = network(torch.zeros(1, *input_shape, device=parameter.device, dtype=parameter.dtype))
+    except Exception as error:
+        raise UserError(
+            f"expected a network that takes images of shape {tuple(input_shape)}, found that "
+            f"{type(network).__name__} fails on one: {_first_line(error)}"
+        ) from error
+    finally:
+        for handle in handles:
+            handle.remove()
+        for module, training in was_training.items():
+            module.training = training
+    if not isinstance(output, Tensor):
+        raise UserError(
+            f"expected {type(network).__name__} to return one tensor of class scores, found {type(output).__name__}"
+        )
+    if not record.calls:
+        raise UserError(
+            f"expected a network with Conv2d or Linear layers, found none called in {type(network).__name__}"
+        )
+    record.uses.count(output)
+    foldable = record.foldable(norms)
+    layers = tuple(_shape_of(name, modules[name], tuple(calls)) for name, calls in record.calls.items())
+    return NetworkTrace(
+        layers=layers,
+        foldable=foldable,
+        unused=tuple(name for name in modules if name not in record.calls),
+        uncosted=_uncosted(network, {*modules, *norms}),
+        output_shape=tuple(output.shape[1:]),
+    )
+
+
+class _UseCounter(TorchFunctionMode):
+    """Counts how often each tensor is consumed by an operation that makes another tensor."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._uses: Counter[int] = Counter()
+        # Tensors are told apart by id, which is theirs only as long as they live.
+        self._alive: list[Tensor] = []
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        result = func(*args, **(kwargs or {}))
+        # Asking for a size or a dtype is no use.
+        if any(isinstance(leaf, Tensor) for leaf in tree_leaves(result)):
+            self.count((args, kwargs))
+        return result
+
+    def count(self, tree: Any) -> None:
+        for leaf in tree_leaves(tree):
+            if isinstance(leaf, Tensor):
+                self._uses[id(leaf)] += 1
+                self._alive.append(leaf)
+
+    def used_once(self, tensor: Tensor) -> bool:
+        return self._uses[id(tensor)] == 1
+
+
+class _Record:
+    """What the hooks saw: calls per layer, outputs of layers, inputs of norms."""
+
+    def __init__(self) -> None:
+        self.calls: dict[str, list[LayerCall]] = {}
+        self.uses = _UseCounter()
+        self._outputs: dict[str, list[Tensor]] = {}
+        self._norm_inputs: dict[str, list[Tensor]] = {}
+
+    def layer_hook(self, name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
+        def hook(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+            if isinstance(module, nn.Conv2d):
+                call = LayerCall(_pair(inputs[0].shape[-2:]), _pair(output.shape[-2:]))
+            else:
+                positions = (1, math.prod(output.shape[1:-1]))
+                call = LayerCall(positions, positions)
+            self.calls.setdefault(name, []).append(call)
+            self._outputs.setdefault(name, []).append(output)
+
+        return hook
+
+    def norm_hook(self, name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
+        def hook(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+            self._norm_inputs.setdefault(name, []).append(inputs[0])
+
+        return hook
+
+    def foldable(self, norms: Mapping[str, nn.Module]) -> dict[str, str]:
+        """Pair each layer that is called once with the norm that alone consumes its output."""
+        norm_of_input = {id(inputs[0]): name for name, inputs in self._norm_inputs.items() if len(inputs) == 1}
+        pairs = {}
+        for layer, outputs in self._outputs.items():
+            norm = norm_of_input.get(id(outputs[0]))
+            if len(outputs) == 1 and norm is not None and self.uses.used_once(outputs[0]):
+                # A norm over another axis than the layer's output channels, or without statistics, stays.
+                channels_match = outputs[0].shape[1] == getattr(norms[norm], "num_features", None)
+                if channels_match and outputs[0].ndim in (2, 4) and _has_statistics(norms[norm]):
+                    pairs[layer] = norm
+        return pairs
+
+
+def _is_compressible(module: nn.Module) -> bool:
+    return isinstance(module, (nn.Conv2d, nn.Linear))
+
+
+def _is_batch_norm(module: nn.Module) -> bool:
+    return isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d))
+
+
+def _has_statistics(norm: nn.Module) -> bool:
+    return getattr(norm, "running_mean", None) is not None
+
+
+def _shape_of(name: str, module: nn.Module, calls: tuple[LayerCall, ...]) -> LayerShape:
+    if isinstance(module, nn.Conv2d):
+        return LayerShape(
+            name=name,
+            kind="conv",
+            in_channels=module.in_channels,
+            out_channels=module.out_channels,
+            calls=calls,
+            kernel_size=_pair(module.kernel_size),
+            stride=_pair(module.stride),
+            dilation=_pair(module.dilation),
+            groups=module.groups,
+        )
+    linear = cast(nn.Linear, module)
+    return LayerShape(name, "linear", linear.in_features, linear.out_features, calls)
+
+
+def _uncosted(network: nn.Module, costed: Iterable[str]) -> dict[str, str]:
+    known = set(costed)
+    return {
+        name: type(module).__name__
+        for name, module in network.named_modules()
+        if name not in known and next(module.parameters(recurse=False), None) is not None
+    }
+
+
+def _refuse_shared_weights(modules: Mapping[str, nn.Module]) -> None:
+    owner: dict[int, str] = {}
+    for name, module in modules.items():
+        first = owner.setdefault(id(module.weight), name)
+        if first != name:
+            raise UserError(f"expected layers with weights of their own, found {name} sharing those of {first}")
+
+
+def _pair(values: Iterable[Any]) -> Pair:
+    height, width = values
+    return int(height), int(width)
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -1,0 +1,213 @@
+"""Reading a packed file from anyone: nothing is executed, nothing is made before its size has been checked."""
+
+from __future__ import annotations
+
+import json
+import math
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from emomc.common.errors import UserError
+from emomc.compression.codings import CODINGS, FLOAT_BITS, MAX_WEIGHTS, Stream, decode
+from emomc.packed_file.layout import (
+    ALIGNMENT,
+    CHECKSUM,
+    HEADER,
+    LAYER,
+    LAYER_DIMENSIONS,
+    MAGIC,
+    MAX_METADATA_BYTES,
+    MAX_RECORDS,
+    MAX_SIDE,
+    MAX_TENSOR_DIMENSIONS,
+    TENSOR,
+    TYPES,
+    VERSION,
+    aligned,
+)
+from emomc.packed_file.writer import NetworkDescription, PackedLayer, PackedNetwork, check_description, check_packed
+
+
+def read_packed(path: Path | str, *, max_weights: int = MAX_WEIGHTS) -> PackedNetwork:
+    """Read a packed file.
+
+    Time and memory are bounded by the size of the file and by the number of weights that it declares.
+
+    Args:
+        path: the file.
+        max_weights: most weights that the network may have; lower it where a stranger's file must not take 2^28 bytes.
+
+    Raises:
+        UserError: the file is missing, truncated, altered, of another version, or not what any writer makes.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"expected a packed network at {path}, found no such file")
+    with path.open("rb") as file:
+        header = file.read(HEADER.size)
+        try:
+            size = path.stat().st_size
+            _check_size(header, size)
+            return parse_packed(header + file.read(size), max_weights=max_weights)
+        except UserError as error:
+            raise UserError(f"{path}: {error}") from None
+
+
+def parse_packed(data: bytes, *, max_weights: int = MAX_WEIGHTS) -> PackedNetwork:
+    """Read the content of a packed file; see ``read_packed``."""
+    _check_size(data, len(data))
+    end = len(data) - CHECKSUM.size
+    if zlib.crc32(memoryview(data)[:end]) != CHECKSUM.unpack_from(data, end)[0]:
+        raise UserError("expected the checksum of the packed file to fit, found another: the file is damaged")
+    return _Reader(data, max_weights).network()
+
+
+def _check_size(header: bytes, file_bytes: int) -> None:
+    if len(header) < HEADER.size or header[: len(MAGIC)] != MAGIC:
+        raise UserError(f"expected a packed network, found {file_bytes} bytes that do not begin like one")
+    version, declared = HEADER.unpack_from(header)[1], HEADER.unpack_from(header)[3]
+    if version != VERSION:
+        raise UserError(f"expected a packed network of format version {VERSION}, found {version}")
+    if declared != file_bytes or file_bytes < HEADER.size + CHECKSUM.size:
+        raise UserError(f"expected a packed network of {declared} bytes, found {file_bytes}")
+
+
+class _Reader:
+    """Walks through the content in the one order that a writer makes, so that nothing overlaps or is left over."""
+
+    def __init__(self, data: bytes, max_weights: int) -> None:
+        self._data = data
+        self._end = len(data) - CHECKSUM.size
+        self._position = HEADER.size
+        self._weights_left = max_weights
+        self._name_position = 0
+        self._names = b""
+
+    def network(self) -> PackedNetwork:
+        """Return the network that the content describes."""
+        header = HEADER.unpack_from(self._data)
+        layer_count, tensor_count, names_bytes, metadata_bytes = header[2], header[4], header[5], header[6]
+        input_shape, classes, normalised = header[7:10], header[10], header[11]
+        if not 1 <= layer_count <= MAX_RECORDS or tensor_count > MAX_RECORDS:
+            raise UserError(f"expected 1 to {MAX_RECORDS} layers and tensors, found {layer_count} and {tensor_count}")
+        if not all(1 <= side <= MAX_SIDE for side in input_shape) or normalised > 1:
+            raise UserError(f"expected images with sides of 1 to {MAX_SIDE}, found {input_shape}")
+        if metadata_bytes > MAX_METADATA_BYTES:
+            raise UserError(f"expected at most {MAX_METADATA_BYTES} bytes of metadata, found {metadata_bytes}")
+        norm = np.frombuffer(self._take(8 * input_shape[0] * normalised), "<f4").reshape(2, -1).tolist()
+        layer_records = [*LAYER.iter_unpack(self._take(LAYER.size * layer_count))]
+        tensor_records = [*TENSOR.iter_unpack(self._take(TENSOR.size * tensor_count))]
+        self._names = self._take(names_bytes)
+        metadata = _metadata(self._take(metadata_bytes), classes)
+        self._skip_padding()
+        mean, std = map(tuple, norm)
+        description = NetworkDescription(**metadata, input_shape=input_shape, mean=mean, std=std)
+        check_description(description)
+        layers = tuple(self._layer(record) for record in layer_records)
+        tensors = [self._tensor(record) for record in tensor_records]
+        if self._position != self._end or self._name_position != names_bytes:
+            raise UserError(f"expected nothing after the last tensor, found {self._end - self._position} bytes")
+        packed = PackedNetwork(description, layers, dict(tensors))
+        if len(packed.tensors) != len(tensors):
+            raise UserError("expected every tensor under a name of its own, found one twice")
+        check_packed(packed)
+        return packed
+
+    def _layer(self, record: tuple[int, ...]) -> PackedLayer:
+        name = self._name(record[0], record[1])
+        dimensions, bits, coding, index_bits, reserved = record[2:7]
+        scales, entries, stream_bytes, offset = record[11:15]
+        if dimensions not in LAYER_DIMENSIONS or coding >= len(CODINGS) or reserved:
+            raise UserError(f"expected a known kind of layer in {name}, found {dimensions} dimensions, coding {coding}")
+        shape = _shape(name, record[7:11], dimensions)
+        count = math.prod(shape)
+        self._weights_left -= count
+        if not count or self._weights_left < 0:
+            raise UserError(f"expected fewer weights than {name} and the layers before it have, found {shape}")
+        if scales not in ((0,) if bits == FLOAT_BITS else (1, shape[0])):
+            raise UserError(f"expected a scale for {name} or one per channel, found {scales}")
+        self._check_offset(name, offset)
+        scale = np.frombuffer(self._take(4 * scales), "<f4").astype(np.float32)
+        stream = Stream(self._take(stream_bytes), CODINGS[coding], entries, index_bits)
+        self._skip_padding()
+        if bits == FLOAT_BITS:
+            if (coding, index_bits, entries, stream_bytes) != (0, 0, count, 4 * count):
+                raise UserError(f"expected {count} plain weights in {name}, found {entries} in {stream_bytes} bytes")
+            weights = np.frombuffer(stream.data, "<f4").astype(np.float32).reshape(shape)
+            return PackedLayer(name, bits, weights, scale)
+        try:
+            return PackedLayer(name, bits, decode(stream, count, bits).reshape(shape), scale)
+        except UserError as error:
+            raise UserError(f"{error} (layer {name})") from None
+
+    def _tensor(self, record: tuple[int, ...]) -> tuple[str, NDArray[Any]]:
+        name = self._name(record[0], record[1])
+        kind, dimensions, offset = record[2], record[3], record[10]
+        if kind >= len(TYPES) or dimensions > MAX_TENSOR_DIMENSIONS:
+            raise UserError(f"expected a known type of tensor in {name}, found type {kind}, {dimensions} dimensions")
+        shape = _shape(name, record[4:10], dimensions)
+        self._check_offset(name, offset)
+        # The product is a Python number: it cannot overflow, and more than the file holds is refused.
+        count = math.prod(shape)
+        if not count:
+            raise UserError(f"expected numbers in {name}, found the shape {shape}")
+        values = self._take(count * TYPES[kind].itemsize)
+        self._skip_padding()
+        if TYPES[kind] == np.bool_ and max(values, default=0) > 1:
+            raise UserError(f"expected 0 and 1 in {name}, found {max(values)}")
+        return name, np.frombuffer(values, TYPES[kind]).astype(TYPES[kind].newbyteorder("=")).reshape(shape)
+
+    def _name(self, offset: int, length: int) -> str:
+        if offset != self._name_position or offset + length > len(self._names):
+            raise UserError(f"expected names one after another, found one of {length} bytes at {offset}")
+        self._name_position += length
+        try:
+            name = self._names[offset : offset + length].decode()
+        except UnicodeDecodeError:
+            raise UserError("expected names in UTF-8, found other bytes") from None
+        # Errors show names, and a terminal would obey what is no text.
+        if not name.isprintable():
+            raise UserError(f"expected names that can be printed, found {name!r}")
+        return name
+
+    def _take(self, length: int) -> bytes:
+        if length > self._end - self._position:
+            raise UserError(f"expected at most {self._end - self._position} more bytes, found {length} declared")
+        self._position += length
+        return self._data[self._position - length : self._position]
+
+    def _skip_padding(self) -> None:
+        if any(self._take(aligned(self._position) - self._position)):
+            raise UserError(f"expected zeros up to a multiple of {ALIGNMENT} bytes, found others")
+
+    def _check_offset(self, name: str, offset: int) -> None:
+        if offset != self._position:
+            raise UserError(f"expected {name} at byte {self._position}, found {offset}")
+
+
+def _shape(name: str, sizes: tuple[int, ...], dimensions: int) -> tuple[int, ...]:
+    if any(sizes[dimensions:]):
+        raise UserError(f"expected {dimensions} sizes for {name}, found {sizes}")
+    return sizes[:dimensions]
+
+
+def _metadata(text: bytes, classes: int) -> dict[str, Any]:
+    try:
+        values = json.loads(text.decode(), parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"expected metadata in JSON, found: {type(error).__name__}") from None
+    expected = {"network", "network_args", "network_source_sha256", "class_names"}
+    if not isinstance(values, dict) or set(values) != expected:
+        raise UserError(f"expected the metadata {', '.join(sorted(expected))}, found others")
+    names = values["class_names"]
+    if not isinstance(names, list) or len(names) != classes:
+        raise UserError(f"expected the names of {classes} classes, found others")
+    return {**values, "class_names": tuple(names)}
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON")

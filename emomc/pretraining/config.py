@@ -1,0 +1,121 @@
+"""The settings of stage I."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Literal
+
+from emomc.common.errors import UserError
+from emomc.compression.pruning import Criterion
+from emomc.lightning_modules.classifier import OptimizerName, Recipe, ScheduleName
+
+
+@dataclasses.dataclass(frozen=True)
+class PreparationConfig:
+    """How a network is trained and its library of pruned levels made.
+
+    Raises:
+        UserError: a number is out of its range.
+    """
+
+    network: str = "lenet5"
+    """lenet5, mobilenet, vgg16, resnet18, or your own as ``path/to/file.py:Class`` or ``package.module:Class``."""
+    network_args: dict[str, Any] = dataclasses.field(default_factory=dict)
+    """Arguments of the network's constructor."""
+    weights: str | None = None
+    """File of trained weights to start from (safetensors, .pt or .ckpt); without it the network is trained."""
+    exclude_layers: list[str] = dataclasses.field(default_factory=list)
+    """Patterns such as ``head.*`` of layer names that stay uncompressed."""
+    pre_train_epochs: int = 30
+    """Epochs of training from scratch."""
+    learning_rate: float = 0.005
+    """Largest learning rate of the training from scratch."""
+    optimizer: OptimizerName = "adamw"
+    """adamw, adam, or sgd with Nesterov momentum."""
+    weight_decay: float = 0.01
+    """Weight decay; biases and norms are not decayed."""
+    schedule: ScheduleName = "one_cycle"
+    """Learning rate within a run: one cycle, cosine decay, or halving every 30 epochs."""
+    label_smoothing: float = 0.0
+    """Share of the target that is spread over all classes, 0..1."""
+    pre_prune_upper_bound: int = 80
+    """Highest level, percent of weights remaining."""
+    pre_prune_lower_bound: int = 20
+    """Lowest level, percent of weights remaining."""
+    pre_prune_step: int = 5
+    """Distance between levels, percent of weights."""
+    pre_prune_epochs: int = 2
+    """Epochs of fine-tuning per level."""
+    pre_prune_learning_rate: float | None = None
+    """Largest learning rate of each level's fine-tuning; without it, that of the training from scratch times 0.4."""
+    pre_prune_schedule: Literal["chain", "restart"] = "chain"
+    """chain: each level starts from the one above. restart: each starts from the dense network and is pruned in equal
+    ratios, one step an epoch, as the paper's reference does."""
+    criterion: Criterion = "layerwise"
+    """Which weights remain: the largest of each layer, or of all layers by magnitude, LAMP score or energy. layerwise
+    gives the best fronts; lamp keeps the most accuracy in very few weights. docs/results/pre_pruning.md."""
+    evaluation_batch_size: int = 250
+    """Images per batch of every later evaluation; results are bit-identical for one batch size only."""
+    keep_front: bool = False
+    """Keep Lightning's checkpoints of those epochs, over all levels, that are on the front of accuracy and density."""
+    channels_last: bool = True
+    """Keep weights and images channels last while training."""
+    seed: int = 0
+    """Seed of all randomness, 0 or more."""
+
+    def __post_init__(self) -> None:
+        _require(self.pre_train_epochs >= 0, "pre_train_epochs of at least 0", self.pre_train_epochs)
+        _require(
+            self.weights is not None or self.pre_train_epochs >= 1,
+            "pre_train_epochs of at least 1, or --weights",
+            self.pre_train_epochs,
+        )
+        _require(self.pre_prune_epochs >= 0, "pre_prune_epochs of at least 0", self.pre_prune_epochs)
+        _require(
+            1 <= self.pre_prune_lower_bound <= self.pre_prune_upper_bound <= 100,
+            "1 <= pre_prune_lower_bound <= pre_prune_upper_bound <= 100 (percent of weights remaining)",
+            f"{self.pre_prune_lower_bound} and {self.pre_prune_upper_bound}",
+        )
+        _require(self.pre_prune_step >= 1, "a pre_prune_step of at least 1 percent", self.pre_prune_step)
+        for name in ("learning_rate", "pre_prune_learning_rate"):
+            value = getattr(self, name)
+            _require(value is None or 0 < value < float("inf"), f"a {name} above 0", value)
+        _require(0 <= self.weight_decay < float("inf"), "a weight_decay of at least 0", self.weight_decay)
+        _require(0 <= self.label_smoothing <= 1, "a label_smoothing of 0..1", self.label_smoothing)
+        _require(self.evaluation_batch_size >= 1, "an evaluation_batch_size of at least 1", self.evaluation_batch_size)
+        _require(self.seed >= 0, "a seed of at least 0", self.seed)
+
+    @property
+    def levels(self) -> tuple[int, ...]:
+        """The levels below the dense network, percent of weights remaining, descending."""
+        levels = range(self.pre_prune_upper_bound, self.pre_prune_lower_bound - 1, -self.pre_prune_step)
+        return tuple(level for level in levels if level < 100)
+
+    @property
+    def training_recipe(self) -> Recipe:
+        """How the dense network is trained."""
+        return self._recipe(self.learning_rate, warmup=0.3)
+
+    @property
+    def fine_tuning_recipe(self) -> Recipe:
+        """How a level is fine-tuned: with a learning rate that is alive, and a short rise.
+
+        Source: learning-rate rewinding, arXiv 2003.02389; one cycle per level, arXiv 2111.00843.
+        """
+        return self._recipe(self.pre_prune_learning_rate or 0.4 * self.learning_rate, warmup=0.1)
+
+    def _recipe(self, learning_rate: float, warmup: float) -> Recipe:
+        return Recipe(
+            learning_rate,
+            self.optimizer,
+            self.weight_decay,
+            self.schedule,
+            self.label_smoothing,
+            self.channels_last,
+            warmup,
+        )
+
+
+def _require(condition: bool, expected: str, found: object) -> None:
+    if not condition:
+        raise UserError(f"expected {expected}, found {found}")

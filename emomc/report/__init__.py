@@ -1,6 +1,0 @@
-"""What people read of a front: the page report.html and the figure front.png."""
-
-from emomc.report.figure import front_figure
-from emomc.report.page import render_report, write_report
-
-__all__ = ["front_figure", "render_report", "write_report"]

@@ -1,0 +1,24 @@
+"""Settings that Lightning refuses, said the way this project says what is wrong."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+from lightning_fabric.utilities.exceptions import MisconfigurationException
+
+from emomc.common.errors import UserError
+from emomc.common.user_code import first_line
+
+
+@contextlib.contextmanager
+def lightning_refusals() -> Iterator[None]:
+    """Turn the error of a Trainer or Fabric that is made in the block into one line for the user.
+
+    Raises:
+        UserError: Lightning refuses an accelerator, a precision, a number of devices, ...
+    """
+    try:
+        yield
+    except (ImportError, TypeError, ValueError, RuntimeError, MisconfigurationException) as error:
+        raise UserError(f"expected settings that Lightning takes, found that it says: {first_line(error)}") from error

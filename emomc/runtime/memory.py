@@ -1,0 +1,39 @@
+"""Memory that runs out, said in one line that names what to lower."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import torch
+
+from emomc.common.errors import UserError
+from emomc.common.user_code import first_line
+
+# What torch says on a CPU, where it has no error of its own for it.
+_ON_CPU = ("DefaultCPUAllocator", "can't allocate memory", "not enough memory")
+
+
+@contextlib.contextmanager
+def memory_for(what: str, remedy: str) -> Iterator[None]:
+    """Turn the error of memory that runs out in the block into one line for the user.
+
+    Args:
+        what: that needs the memory ("batches of 256 images").
+        remedy: what would need less ("lower --batch_size").
+
+    Raises:
+        UserError: memory ran out, on the CPU or on a GPU.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not _is_out_of_memory(error):
+            raise
+        raise UserError(f"expected memory for {what}, found too little ({first_line(error)}): {remedy}") from error
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    if isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)):
+        return True
+    return any(words in str(error) for words in _ON_CPU)

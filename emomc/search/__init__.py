@@ -1,0 +1,1 @@
+"""Stage II: evolve candidates, generation by generation, until their Pareto front stands."""

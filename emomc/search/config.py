@@ -1,0 +1,144 @@
+"""The settings of a search."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Literal
+
+from emomc.common.errors import UserError
+from emomc.compression.activations import FULL_BITS, MIN_ACTIVATION_BITS
+from emomc.compression.quantization import MAX_BITS, MIN_BITS, QuantizerMethod
+from emomc.hardware.cost import CODINGS
+from emomc.search.evolution import AlgorithmName, EvolutionSettings, VariationName
+
+Objective = Literal["accuracy", "energy", "size", "latency"]
+Dataflow = Literal["xy", "icoc", "fxfy", "xfx", "best"]
+Coding = Literal["normal", "csr", "coo", "bitmap", "best"]
+Accounting = Literal["exact", "paper"]
+
+
+@dataclasses.dataclass(frozen=True)
+class SearchConfig:
+    """What is searched, and how. Two searches of one library with equal settings give equal fronts.
+
+    Raises:
+        UserError: a number is out of its range, or the objectives make no trade-off.
+    """
+
+    objectives: tuple[Objective, ...] = ("accuracy", "energy")
+    """What is traded: accuracy with one or more of energy, size and latency."""
+    dataflow: Dataflow = "xy"
+    """The two loops the accelerator unrolls: X|Y, IC|OC, Fx|Fy or X|Fx; ``best`` takes the cheapest per network."""
+    coding: Coding = "normal"
+    """How the weights are stored; bitmap and best (the shortest for each layer) need exact accounting."""
+    accounting: Accounting = "exact"
+    """exact: nonzero weights after quantization, and the bytes of the exported file. paper: the paper's formulas."""
+    hardware: str = "emomc_fpga"
+    """Name of a shipped accelerator, or a YAML file that describes one."""
+    population_size: int = 20
+    """New candidates per generation; twice as many survive."""
+    number_generations: int = 120
+    """Generations, the first population counted as one."""
+    algorithm: AlgorithmName = "nsga2"
+    """nsga2, nsga3, sms-emoa or age-moea2; early rejection works with nsga2."""
+    variation: VariationName = "integer"
+    """integer: a start by each layer's sensitivity, whole steps. real: random start and real-coded operators, as the
+    paper's reference has them, rounded when decoded."""
+    patience: int | None = None
+    """Stop after so many generations without a larger hypervolume; none: never."""
+    size_constraint: str | None = None
+    """Upper bound on the size: KiB, or with a % sign a percentage of the uncompressed network."""
+    energy_constraint: str | None = None
+    """Upper bound on the energy of one image: mJ, or with a % sign a percentage of the uncompressed network."""
+    latency_constraint: str | None = None
+    """Upper bound on the time of one image: ms (cycles if the hardware has no clock), or a percentage, as above."""
+    lowest_level: int = 1
+    """Least weights remaining, percent: levels of the library below it are not searched."""
+    highest_level: int = 100
+    """Most weights remaining, percent: levels of the library above it are not searched."""
+    min_bits: int = MIN_BITS
+    """Fewest bits of a weight, 2..12."""
+    max_bits: int = MAX_BITS
+    """Most bits of a weight, 2..12."""
+    quantizer: QuantizerMethod = "absmax"
+    """How a layer's quantization step is chosen: absmax: largest weight; more weights round to zero, and exact
+    accounting rewards it. mse: least squared error; more accurate at 2 and 3 bits. docs/results/quantizers.md."""
+    per_channel: bool = True
+    """One quantization step per output channel instead of one per layer."""
+    bias_correction: bool = True
+    """Subtract from each bias the mean error that the quantized weights cause on training images."""
+    activation_bits: int = FULL_BITS
+    """Bits of the layers' inputs, 2..16. Below 16 they are rounded in evaluation, to ranges calibrated on training
+    images, and counted by the cost model; at 16 the cost model takes the hardware's."""
+    precision: str = "32-true"
+    """Arithmetic of the evaluation, in Lightning's terms."""
+    seed: int = 0
+    """Seed of the evolution, 0 or more."""
+
+    def __post_init__(self) -> None:
+        _require(self.population_size >= 2, "population_size of at least 2", self.population_size)
+        _require(self.number_generations >= 1, "number_generations of at least 1", self.number_generations)
+        _require(self.patience is None or self.patience >= 1, "a patience of at least 1", self.patience)
+        _require(self.seed >= 0, "a seed of at least 0", self.seed)
+        _require(
+            1 <= self.lowest_level <= self.highest_level <= 100,
+            "1 <= lowest_level <= highest_level <= 100 (percent of weights remaining)",
+            f"{self.lowest_level} and {self.highest_level}",
+        )
+        _require(
+            MIN_BITS <= self.min_bits <= self.max_bits <= MAX_BITS,
+            f"{MIN_BITS} <= min_bits <= max_bits <= {MAX_BITS}",
+            f"{self.min_bits} and {self.max_bits}",
+        )
+        _require(
+            MIN_ACTIVATION_BITS <= self.activation_bits <= FULL_BITS,
+            f"activation_bits of {MIN_ACTIVATION_BITS}..{FULL_BITS}",
+            self.activation_bits,
+        )
+        names = self.objectives
+        _require(
+            len(names) >= 2 and names[0] == "accuracy" and len(set(names)) == len(names),
+            "objectives of accuracy and one or more of energy, size, latency",
+            " ".join(names) or "none",
+        )
+        if self.accounting == "paper":
+            _require(
+                self.coding in CODINGS, f"a coding of {', '.join(CODINGS)} with paper accounting", repr(self.coding)
+            )
+        for cost in ("size", "energy", "latency"):
+            bound = getattr(self, f"{cost}_constraint")
+            if bound is not None:
+                _require(cost not in names, f"a constraint on what is no objective, not {cost}_constraint", bound)
+                resolve_bound(bound, 1.0)
+
+    @property
+    def evolution(self) -> EvolutionSettings:
+        """How the population evolves."""
+        return EvolutionSettings(
+            self.algorithm, self.variation, self.population_size, self.number_generations, self.seed
+        )
+
+
+def resolve_bound(bound: str, uncompressed: float) -> float:
+    """Return an upper bound in the unit of ``uncompressed``.
+
+    Args:
+        bound: a number, or a percentage of ``uncompressed`` such as ``25%``.
+        uncompressed: the uncompressed network's cost.
+
+    Raises:
+        UserError: it is no number above 0.
+    """
+    text = bound.strip()
+    try:
+        value = float(text.removesuffix("%"))
+    except ValueError:
+        value = float("nan")
+    if not 0 < value < float("inf"):
+        raise UserError(f"expected a constraint above 0 such as 12.5 or 25%, found {bound!r}")
+    return value / 100 * uncompressed if text.endswith("%") else value
+
+
+def _require(condition: bool, expected: str, found: object) -> None:
+    if not condition:
+        raise UserError(f"expected {expected}, found {found}")

@@ -1,0 +1,121 @@
+"""The population that a search starts from: each layer gets bits by how much their noise weighs and what they cost."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from emomc.candidates.cost_model import CostModel
+from emomc.candidates.genotype import Genotype, SearchSpace
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+
+_ROUNDING = 1 + 1e-9
+
+
+def start_population(
+    cost_model: CostModel, space: SearchSpace, columns: Sequence[str], size: int, seed: int
+) -> IntArray:
+    """Return genes from one end of the space to the other, in which layers that tolerate fewer bits have fewer.
+
+    Bits drawn independently for each layer average out: nearly all random candidates cost about the same, and some
+    layer of each is far too coarse. Here the four corners (fewest and most bits at the lowest and the highest level)
+    come first. Each of the others draws a level and a common number of bits, both spread evenly over their ranges, and
+    is the cheapest of ``cheapest_allocations`` that is no noisier than that number of bits in every layer.
+
+    The noise of a candidate is the sum over its layers of |W - Q(W)|^2 / |W|^2: to a first approximation the
+    reciprocals of the layers' signal-to-noise ratios add up at the network's output (Lin et al., "Fixed Point
+    Quantization of Deep Convolutional Networks", ICML 2016).
+
+    Args:
+        cost_model: of the library that is searched.
+        space: what may be chosen.
+        columns: of ``CostModel.costs``; what a layer's bits cost is the mean over them, each relative to uncompressed.
+        size: number of candidates, 4 or more.
+        seed: of the pairing of levels and bits.
+
+    Returns:
+        Genes, shape (size, 1 + layers); rows may repeat where the space is small.
+    """
+    generator = np.random.default_rng(seed)
+    common = generator.permutation(np.linspace(space.min_bits, space.max_bits, size - 4))
+    levels = np.rint(generator.permutation(np.linspace(0, len(space.levels) - 1, size - 4))).astype(int)
+    ends = (space.min_bits, space.max_bits)
+    genes = [[level, *[bits] * len(space.layers)] for level in (0, len(space.levels) - 1) for bits in ends]
+    tables = {level: _tables(cost_model, space, columns, space.levels[level]) for level in np.unique(levels)}
+    allocations = {level: cheapest_allocations(noise, cost) for level, (noise, cost) in tables.items()}
+    for level, bits in zip(levels, common, strict=True):
+        noise, cost = tables[level]
+        allowed = _between(noise.sum(axis=0), bits - space.min_bits)
+        choice = _cheapest(allocations[level], noise, cost, allowed)
+        genes.append([level, *(choice + space.min_bits)])
+    return np.array(genes, dtype=np.int64)
+
+
+def cheapest_allocations(noise: FloatArray, cost: FloatArray) -> IntArray:
+    """Return those choices of one option per layer for which no other is at once less noisy and cheaper.
+
+    Not all of them, but those that minimise noise + price * cost at some price, which each layer can do for itself
+    (Shoham and Gersho, "Efficient Bit Allocation for an Arbitrary Set of Quantizers", IEEE TASSP 36(9), 1988).
+
+    Args:
+        noise: shape (layers, options), 0 or more.
+        cost: shape (layers, options).
+
+    Returns:
+        Rows of one option per layer, shape (n, layers), from the least noisy to the cheapest.
+    """
+    # Between two prices at which some layer wavers between two options, no choice changes.
+    more_noise = noise[:, :, None] - noise[:, None, :]
+    less_cost = cost[:, None, :] - cost[:, :, None]
+    trades = (more_noise > 0) & (less_cost > 0)
+    wavers = np.unique(more_noise[trades] / less_cost[trades])
+    edges = np.concatenate([wavers[:1] / 4, wavers, 4 * wavers[-1:]])
+    prices = np.sqrt(edges[:-1] * edges[1:]) if len(wavers) else np.ones(1)
+    allocations: IntArray = np.unique([np.argmin(noise + price * cost, axis=1) for price in prices], axis=0)
+    return allocations[np.argsort(_total(noise, allocations))]
+
+
+def _cheapest(allocations: IntArray, noise: FloatArray, cost: FloatArray, allowed: float) -> IntArray:
+    """Return the cheapest allocation of no more than the allowed noise."""
+    quiet = allocations[_total(noise, allocations) <= allowed * _ROUNDING]
+    chosen: IntArray = quiet[np.argmin(_total(cost, quiet))]
+    return chosen
+
+
+def _total(table: FloatArray, allocations: IntArray) -> FloatArray:
+    total: FloatArray = table[np.arange(len(table)), allocations].sum(axis=1)
+    return total
+
+
+def _between(values: FloatArray, position: float) -> float:
+    """Return a value between two neighbours, geometrically, as noise falls with bits."""
+    low, high = int(np.floor(position)), int(np.ceil(position))
+    share = position - low
+    return float(values[low] ** (1 - share) * values[high] ** share)
+
+
+def _tables(
+    cost_model: CostModel, space: SearchSpace, columns: Sequence[str], level: int
+) -> tuple[FloatArray, FloatArray]:
+    """Return the noise and the cost of each layer's bits at a level, each of shape (layers, numbers of bits)."""
+    numbers = range(space.min_bits, space.max_bits + 1)
+    networks = cost_model.networks
+    noise = np.zeros((len(space.layers), len(numbers)))
+    genotypes = []
+    for row, layer in enumerate(space.layers):
+        weights = networks.level(level).weights[layer]
+        total = float(weights.square().sum())
+        for column, bits in enumerate(numbers):
+            error = weights - networks.quantized(level, layer, bits).dequantize()
+            noise[row, column] = float(error.square().sum()) / total if total else 0.0
+            genotypes.append(
+                Genotype(level, tuple(bits if other == layer else space.max_bits for other in space.layers))
+            )
+    costs = cost_model.costs(genotypes)
+    uncompressed = cost_model.uncompressed()
+    relative = np.mean([costs[name] / uncompressed[name] for name in columns], axis=0)
+    return noise, relative.reshape(noise.shape)

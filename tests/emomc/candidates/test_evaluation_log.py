@@ -1,0 +1,186 @@
+"""The log: what a killed process leaves, what other searches measured, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from emomc.candidates.evaluation import Evaluation
+from emomc.candidates.evaluation_log import LOG, EvaluationLog
+from emomc.candidates.genotype import Genotype
+from emomc.common.errors import UserError
+
+CONDITIONS = {"images": "abc", "batch_size": 64, "quantizer": {"method": "mse", "per_channel": False}}
+VERSIONS = {"torch": "2.0", "pymoo": "0.6"}
+ENTRIES = [
+    (Genotype(20, (2, 3, 4, 5, 6)), Evaluation(50, 64, 288)),
+    (Genotype(80, (2, 2, 2, 2, 2)), Evaluation(200, 288, 288)),
+    (Genotype(20, (2, 3, 4, 5, 6)), Evaluation(170, 288, 288)),
+    (Genotype(100, (12, 12, 12, 12, 12)), Evaluation(280, 288, 288)),
+]
+
+
+@pytest.fixture
+def opened(shared_library):
+    def make(path, *, conditions=CONDITIONS, versions=VERSIONS, **options):
+        return EvaluationLog(path, shared_library, conditions, versions, **options)
+
+    return make
+
+
+def fill(log, entries=ENTRIES):
+    with log:
+        for genotype, evaluation in entries:
+            log.append(genotype, evaluation)
+
+
+def known(log):
+    return {genotype: log.get(genotype) for genotype, _ in ENTRIES}
+
+
+class TestFile:
+    def test_what_is_appended_is_known_at_once_and_later(self, opened, tmp_path):
+        path = tmp_path / "search" / LOG
+        with opened(path) as log:
+            assert log.get(ENTRIES[0][0]) is None
+            for genotype, evaluation in ENTRIES:
+                log.append(genotype, evaluation)
+                assert log.get(genotype) == evaluation
+                # On disk when append returns, not when the log is closed.
+                assert path.read_bytes().endswith(b"\n")
+                assert json.loads(path.read_bytes().splitlines()[-1])["seen"] == evaluation.seen
+            assert len(log) == 3
+        # The last word on a genotype counts.
+        with opened(path) as again:
+            assert known(again) == dict(ENTRIES)
+            assert again.foreign == 0
+
+    def test_lines_name_the_level_by_its_weights_and_bits_by_layer(self, opened, tmp_path, shared_library):
+        fill(opened(tmp_path / LOG))
+        header, first, *_ = (json.loads(line) for line in (tmp_path / LOG).read_text().splitlines())
+        assert header == {"conditions": CONDITIONS, "versions": VERSIONS}
+        assert first["weights"] == shared_library.record(20).sha256[:16]
+        assert first["bits"] == {"conv1": 2, "conv2": 3, **dict(zip(list(first["bits"])[2:], (4, 5, 6), strict=True))}
+
+    def test_a_process_that_does_not_keep_the_file_leaves_it_alone(self, opened, tmp_path):
+        fill(opened(tmp_path / "none" / LOG, write=False))
+        assert not (tmp_path / "none").exists()
+        fill(opened(tmp_path / LOG), ENTRIES[:1])
+        before = (tmp_path / LOG).read_bytes()
+        with opened(tmp_path / LOG, write=False) as log:
+            log.append(*ENTRIES[1])
+            assert log.get(ENTRIES[1][0]) == ENTRIES[1][1]
+        assert (tmp_path / LOG).read_bytes() == before
+
+
+class TestTorn:
+    @settings(max_examples=60, deadline=None)
+    @given(data=st.data())
+    def test_cut_anywhere_it_keeps_the_whole_lines_and_goes_on(self, data, tmp_path_factory, shared_library):
+        folder = tmp_path_factory.mktemp("log")
+        path = folder / LOG
+        fill(EvaluationLog(path, shared_library, CONDITIONS, VERSIONS))
+        content = path.read_bytes()
+        cut = data.draw(st.integers(0, len(content)))
+        path.write_bytes(content[:cut])
+        whole = content[:cut].count(b"\n")
+        expected = dict(ENTRIES[: max(0, whole - 1)])
+        with EvaluationLog(path, shared_library, CONDITIONS, VERSIONS) as log:
+            assert {genotype: log.get(genotype) for genotype in expected} == expected
+            assert len(log) == len(expected)
+            for genotype, evaluation in ENTRIES[max(0, whole - 1) :]:
+                log.append(genotype, evaluation)
+        assert path.read_bytes() == content
+
+    @pytest.mark.parametrize("tail", [b"{", b'{"level":20,"wei', b"\x00\xff\xfe", b"null"])
+    def test_a_torn_tail_of_any_bytes_is_dropped(self, opened, tmp_path, tail):
+        path = tmp_path / LOG
+        fill(opened(path))
+        content = path.read_bytes()
+        path.write_bytes(content + tail)
+        with opened(path) as log:
+            assert known(log) == dict(ENTRIES)
+        assert path.read_bytes() == content
+
+
+class TestOthers:
+    def test_their_answers_are_known_and_counted(self, opened, tmp_path):
+        fill(opened(tmp_path / "a" / LOG))
+        with opened(tmp_path / "b" / LOG, others=[tmp_path / "a" / LOG, tmp_path / "b" / LOG]) as log:
+            assert known(log) == dict(ENTRIES)
+            assert log.foreign == 3
+        # What others know is not copied.
+        assert len((tmp_path / "b" / LOG).read_bytes().splitlines()) == 1
+
+    def test_a_log_among_the_others_is_not_its_own_other(self, opened, tmp_path):
+        fill(opened(tmp_path / "a" / LOG))
+        with opened(tmp_path / "a" / LOG, others=[tmp_path / "a" / LOG]) as log:
+            assert log.foreign == 0
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            {"conditions": {**CONDITIONS, "images": "other"}},
+            {"conditions": {**CONDITIONS, "quantizer": {"method": "absmax", "per_channel": False}}},
+            {"versions": {**VERSIONS, "torch": "2.1"}},
+        ],
+    )
+    def test_other_conditions_or_versions_are_passed_over(self, opened, tmp_path, change):
+        fill(opened(tmp_path / "a" / LOG, **change))
+        with opened(tmp_path / "b" / LOG, others=[tmp_path / "a" / LOG]) as log:
+            assert len(log) == 0
+
+    def test_other_weights_at_the_same_level_are_passed_over(self, opened, tmp_path):
+        fill(opened(tmp_path / "a" / LOG))
+        path = tmp_path / "a" / LOG
+        lines = [json.loads(line) for line in path.read_text().splitlines()]
+        for line in lines[1:]:
+            if line["level"] == 20:
+                line["weights"] = "0" * 16
+        path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+        with opened(tmp_path / "b" / LOG, others=[path]) as log:
+            assert log.get(ENTRIES[2][0]) is None
+            assert log.get(ENTRIES[1][0]) == ENTRIES[1][1]
+
+    def test_a_log_that_has_only_begun(self, opened, tmp_path):
+        (tmp_path / "a").mkdir()
+        for content in (b"", b'{"conditions"'):
+            (tmp_path / "a" / LOG).write_bytes(content)
+            with opened(tmp_path / "b" / LOG, others=[tmp_path / "a" / LOG, tmp_path / "gone" / LOG]) as log:
+                assert len(log) == 0
+
+    def test_the_own_log_has_the_last_word(self, opened, tmp_path):
+        fill(opened(tmp_path / "a" / LOG), ENTRIES[:1])
+        fill(opened(tmp_path / "b" / LOG), ENTRIES[2:3])
+        with opened(tmp_path / "b" / LOG, others=[tmp_path / "a" / LOG]) as log:
+            assert log.get(ENTRIES[0][0]) == ENTRIES[2][1]
+
+    def test_a_whole_evaluation_is_not_forgotten_for_a_part_of_another_log(self, opened, tmp_path):
+        fill(opened(tmp_path / "a" / LOG), ENTRIES[2:3])
+        fill(opened(tmp_path / "b" / LOG), ENTRIES[:1])
+        for others in (["a", "b"], ["b", "a"]):
+            with opened(tmp_path / "c" / LOG, others=[tmp_path / name / LOG for name in others]) as log:
+                assert log.get(ENTRIES[0][0]) == ENTRIES[2][1]
+
+
+class TestRefusals:
+    @pytest.mark.parametrize(
+        ("change", "words"),
+        [
+            ({"conditions": {**CONDITIONS, "batch_size": 32}}, "with batch_size 32 in .*, found 64"),
+            ({"conditions": {**CONDITIONS, "new": 1}}, "with new 1 in .*, found None"),
+            ({"conditions": {"images": "abc", "batch_size": 64}}, "with quantizer None in .*, found {'method'"),
+            ({"versions": {**VERSIONS, "torch": "2.1"}}, r"with torch '2\.1' in .*, found '2\.0'"),
+        ],
+    )
+    def test_a_difference_is_named_and_the_log_untouched(self, opened, tmp_path, change, words):
+        path = tmp_path / LOG
+        fill(opened(path))
+        before = path.read_bytes()
+        with pytest.raises(UserError, match=words) as error:
+            opened(path, **change)
+        assert "\n" not in str(error.value)
+        assert path.read_bytes() == before

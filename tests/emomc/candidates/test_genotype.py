@@ -1,0 +1,77 @@
+"""Genes to genotypes and back."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from emomc.candidates.genotype import Genotype, SearchSpace
+from emomc.common.errors import UserError
+
+SETTINGS = settings(max_examples=60, deadline=None)
+
+
+@st.composite
+def spaces(draw):
+    levels = sorted(draw(st.sets(st.integers(1, 100), min_size=1, max_size=8)))
+    low = draw(st.integers(2, 12))
+    layers = tuple(f"layer{index}" for index in range(draw(st.integers(1, 6))))
+    return SearchSpace(tuple(levels), layers, low, draw(st.integers(low, 12)))
+
+
+@st.composite
+def points(draw):
+    space = draw(spaces())
+    bits = tuple(draw(st.integers(space.min_bits, space.max_bits)) for _ in space.layers)
+    return space, Genotype(draw(st.sampled_from(space.levels)), bits)
+
+
+@SETTINGS
+@given(points())
+def test_encoded_and_decoded_is_the_same(point):
+    space, genotype = point
+    genes = space.encode(genotype)
+    assert genes.shape == (1 + len(space.layers),)
+    assert bool(((space.lower <= genes) & (genes <= space.upper)).all())
+    assert space.decode(genes) == genotype
+
+
+@SETTINGS
+@given(spaces(), st.integers(0, 10**6))
+def test_every_row_within_the_bounds_decodes(space, seed):
+    genes = np.random.default_rng(seed).integers(space.lower, space.upper + 1)
+    genotype = space.decode(genes)
+    assert genotype.level in space.levels
+    assert all(space.min_bits <= bits <= space.max_bits for bits in genotype.bits)
+    assert (space.encode(genotype) == genes).all()
+
+
+def test_reals_are_rounded_once():
+    space = SearchSpace((20, 50, 80), ("a", "b"))
+    # 2.49 bits are 2 bits, for the cost and for the weights alike.
+    assert space.decode(np.array([1.4, 2.49, 11.6])) == Genotype(50, (2, 12))
+    assert all(type(bits) is int for bits in space.decode(np.array([1.4, 2.49, 11.6])).bits)
+
+
+def test_size_counts_the_genotypes():
+    assert SearchSpace((20, 50), ("a", "b", "c"), 2, 4).size == 2 * 3**3
+    assert SearchSpace(tuple(range(20, 81, 5)), tuple("abcde")).size == 13 * 11**5
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        (((), ("a",)), "levels and layers to search, found 0 and 1"),
+        (((20,), ()), "found 1 and 0"),
+        (((50, 20), ("a",)), "ascending order"),
+        (((20, 20), ("a",)), "each once"),
+        (((20,), ("a",), 1, 4), "min_bits"),
+        (((20,), ("a",), 5, 4), "found 5 and 4"),
+        (((20,), ("a",), 2, 13), "max_bits <= 12"),
+    ],
+)
+def test_spaces_that_are_none(values, words):
+    with pytest.raises(UserError, match=words):
+        SearchSpace(*values)

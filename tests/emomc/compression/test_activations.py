@@ -1,0 +1,129 @@
+"""Narrow activations: their grid, what they cost, and that an export is checked with them."""
+
+from __future__ import annotations
+
+import copy
+import json
+import shutil
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from lightning_fabric import Fabric
+from matplotlib.figure import Figure
+from pytorch_lightning.plugins.environments import LightningEnvironment
+from torch import nn
+
+from emomc.callbacks.search.front_writer import FrontWriter
+from emomc.candidates.compressed_networks import CompressedNetworks, Quantizer
+from emomc.cli.export import main as export
+from emomc.common.errors import UserError
+from emomc.compression.activations import ActivationRounding, round_activations
+from emomc.library.library import Library
+from emomc.search.config import SearchConfig
+from emomc.search.finetuning import Finetuning
+from emomc.search.run import build_own_network, run_search
+
+SETTINGS = settings(max_examples=30, deadline=None)
+BITS = st.integers(2, 15)
+
+
+@SETTINGS
+@given(BITS, st.integers(0, 1000), st.booleans())
+def test_values_move_by_half_a_step_at_most_and_zero_stays(bits, seed, signed):
+    values = torch.randn(50, generator=torch.Generator().manual_seed(seed)) * 3
+    values = torch.cat([values if signed else values.relu(), torch.zeros(1)])
+    low, high = float(values.min()), float(values.max())
+    rounded = round_activations(values, bits, low, high)
+    step = max(-low, high) / (2 ** (bits - 1) - 1 if low < 0 else 2**bits - 1)
+    assert float((rounded - values).abs().max()) <= step / 2 * (1 + 1e-3)
+    assert rounded[-1] == 0
+    assert len(rounded.unique()) <= 2**bits
+    torch.testing.assert_close(round_activations(rounded, bits, low, high), rounded)
+
+
+def test_values_beyond_the_range_are_clipped():
+    values = torch.tensor([-5.0, 0.5, 9.0])
+    assert round_activations(values, 8, 0.0, 1.0)[[0, 2]].tolist() == [0.0, 1.0]
+    assert round_activations(values, 8, -1.0, 2.0)[[0, 2]].tolist() == [-2.0, 2.0]
+
+
+def test_nothing_but_zeros():
+    assert round_activations(torch.zeros(3), 8, 0.0, 0.0).tolist() == [0, 0, 0]
+
+
+def test_gradients_pass_within_the_range():
+    values = torch.tensor([-1.0, 0.3, 2.0], requires_grad=True)
+    round_activations(values, 4, 0.0, 1.0).sum().backward()
+    assert values.grad.tolist() == [0, 1, 0]
+
+
+def test_a_copy_of_a_network_rounds_for_itself():
+    network = nn.Sequential(nn.Linear(1, 1, bias=False))
+    rounding = ActivationRounding(network, ("0",), 2)
+    given_ = torch.tensor([[0.4]])
+    plain = network(given_)
+    rounding.use({"0": (0.0, 3.0)})
+    other = copy.deepcopy(network)
+    rounding.use(None)
+    assert torch.equal(network(given_), plain)
+    assert float(other(given_).detach()) == 0
+
+
+@pytest.fixture(scope="module")
+def narrow(shared_library, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("narrow") / "run"
+    shutil.copytree(shared_library.path, folder / "library")
+
+    def run(bits, name, **more):
+        config = SearchConfig(coding="best", population_size=4, number_generations=2, activation_bits=bits)
+        return run_search(
+            Library.open(folder / "library"),
+            config,
+            [FrontWriter()],
+            name=name,
+            fabric=Fabric(accelerator="cpu", devices=1, plugins=[LightningEnvironment()]),
+            **more,
+        )
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("emomc.callbacks.search.front_writer.front_figure", lambda document: Figure((1, 1)))
+        return {
+            16: run(16, "wide"),
+            3: run(3, "narrow", finetuning=Finetuning(1)),
+        }
+
+
+def test_they_cost_less_and_change_what_is_measured(narrow):
+    genotypes = {candidate.genotype: candidate for candidate in narrow[16].candidates}
+    shared = [other for other in narrow[3].candidates if other.genotype in genotypes and other.measured]
+    assert shared
+    pairs = [(genotypes[other.genotype], other) for other in shared]
+    assert all(other.costs["energy_mj"] <= wide.costs["energy_mj"] for wide, other in pairs)
+    assert any(other.evaluation != wide.evaluation for wide, other in pairs)
+
+
+def test_the_uncompressed_network_runs_as_it_is(narrow):
+    assert narrow[3].baseline_test == narrow[16].baseline_test
+
+
+def test_an_export_is_checked_with_the_ranges_of_the_front(narrow, tmp_path, capsys):
+    search = narrow[3]
+    document = json.loads((search.folder / "front.json").read_text())
+    for point in document["points"]:
+        assert point["input_ranges"].keys() == {layer["name"] for layer in document["layers"]}
+        arguments = ["--run", str(search.folder), "--pick", f"index:{point['index']}", "--verify"]
+        assert export([*arguments, "--output", str(tmp_path / "point.emomc")]) == 0
+        assert "as the front says" in capsys.readouterr().out
+
+
+def test_ranges_are_needed(shared_library):
+    with pytest.raises(ValueError, match="narrow activations"):
+        CompressedNetworks(shared_library, build_own_network(shared_library), Quantizer(), activation_bits=8)
+
+
+@pytest.mark.parametrize("bits", [1, 17, 0])
+def test_bits_out_of_range(bits):
+    with pytest.raises(UserError, match=rf"expected activation_bits of 2\.\.16, found {bits}"):
+        SearchConfig(activation_bits=bits)

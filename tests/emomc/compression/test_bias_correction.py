@@ -1,0 +1,169 @@
+"""Bias correction: the mean output error is gone, and what is evaluated is exported and counted."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from emomc.candidates.calibration import calibrate, open_calibration
+from emomc.candidates.compressed_networks import CompressedNetworks, Quantizer
+from emomc.candidates.cost_model import CostModel
+from emomc.candidates.genotype import Genotype
+from emomc.candidates.packing import pack_candidate
+from emomc.compression.bias_correction import add_biases, mean_output_error
+from emomc.compression.layer_inputs import measure_inputs
+from emomc.compression.quantization import quantize_symmetric
+from emomc.data.splits import DataConfig, build_data, load_some
+from emomc.export.loading import load_compressed, unpack_network
+from emomc.hardware.description import load_hardware
+from emomc.library.library import Library, Manifest
+from emomc.networks.tracing import trace_network
+from emomc.packed_file.writer import write_packed
+from emomc.search.run import build_own_network
+
+SETTINGS = settings(max_examples=15, deadline=None)
+
+
+@SETTINGS
+@given(st.integers(0, 1000), st.sampled_from([1, 2]), st.sampled_from([2, 3, 8]))
+def test_the_mean_output_error_is_what_it_says(seed, groups, bits):
+    generator = torch.Generator().manual_seed(seed)
+    layer = nn.Conv2d(4, 6, 3, padding=1, groups=groups).double()
+    images = torch.rand(5, 4, 7, 7, generator=generator).double()
+    quantized = quantize_symmetric(layer.weight, bits, method="mse").dequantize()
+    patch = measure_inputs(nn.Sequential(layer), ["0"], [images])["0"].mean_patch
+    with torch.no_grad():
+        before = layer(images).mean((0, 2, 3))
+        error = mean_output_error(patch, layer.weight, quantized)
+        layer.weight.copy_(quantized)
+        layer.bias -= error
+        torch.testing.assert_close(layer(images).mean((0, 2, 3)), before, rtol=1e-9, atol=1e-9)
+
+
+def test_biases_are_given_to_layers_without():
+    network = nn.Sequential(nn.Conv2d(1, 3, 3, bias=False), nn.Linear(2, 4, bias=False), nn.Linear(2, 2), nn.ReLU())
+    kept = network[2].bias
+    add_biases(network, ["0", "1", "2", "3", "nowhere"])
+    assert network[0].bias.tolist() == [0, 0, 0]
+    assert network[1].bias.tolist() == [0, 0, 0, 0]
+    assert network[2].bias is kept
+
+
+@pytest.fixture(scope="module")
+def inputs(shared_library, one_fabric):
+    data = build_data(DataConfig(**shared_library.manifest.data))
+    return calibrate(shared_library, build_own_network(shared_library), data, one_fabric, shared_library.percents)
+
+
+@pytest.fixture(scope="module")
+def one_fabric():
+    from lightning_fabric import Fabric
+    from pytorch_lightning.plugins.environments import LightningEnvironment
+
+    return Fabric(accelerator="cpu", devices=1, plugins=[LightningEnvironment()])
+
+
+def corrected(library, inputs):
+    return CompressedNetworks(
+        library, build_own_network(library), Quantizer("mse", bias_correction=True), inputs=inputs
+    )
+
+
+def test_calibration_is_read_back(shared_library, inputs):
+    again = open_calibration(shared_library, inputs.digest)
+    for percent in shared_library.percents:
+        assert again.level(percent).keys() == {layer.name for layer in shared_library.manifest.layers}
+
+
+def test_the_first_layers_mean_output_is_that_of_the_level(shared_library, inputs):
+    data = build_data(DataConfig(**shared_library.manifest.data))
+    images, _ = load_some(data, "train", 512)
+    networks = corrected(shared_library, inputs)
+    first = networks.layers[0]
+    whole, low = (Genotype(50, (bits,) * len(networks.layers)) for bits in (32, 2))
+    means = [networks.load(genotype).get_submodule(first)(images).mean((0, 2, 3)) for genotype in (whole, low)]
+    torch.testing.assert_close(means[1], means[0], rtol=1e-4, atol=1e-5)
+    plain = CompressedNetworks(shared_library, build_own_network(shared_library), Quantizer("mse"))
+    uncorrected = plain.load(low).get_submodule(first)(images).mean((0, 2, 3))
+    assert float((uncorrected - means[0]).abs().max()) > 100 * float((means[1] - means[0]).abs().max())
+
+
+def test_a_correction_depends_on_level_layer_and_bits_alone(shared_library, inputs):
+    networks = corrected(shared_library, inputs)
+    names = networks.layers
+    one = networks.rest(Genotype(50, (3, *[2] * (len(names) - 1))))
+    other = networks.rest(Genotype(50, (3, *[9] * (len(names) - 1))))
+    assert torch.equal(one[f"{names[0]}.bias"], other[f"{names[0]}.bias"])
+    assert not torch.equal(one[f"{names[1]}.bias"], other[f"{names[1]}.bias"])
+
+
+def test_uncompressed_layers_keep_their_bias(shared_library, inputs):
+    networks = corrected(shared_library, inputs)
+    rest = networks.rest(Genotype(50, (32,) * len(networks.layers)))
+    assert all(torch.equal(rest[name], tensor) for name, tensor in networks.level(50).rest.items())
+
+
+def test_what_is_exported_is_what_was_evaluated(shared_library, inputs, tmp_path):
+    networks = corrected(shared_library, inputs)
+    genotype = Genotype(50, (2, 3, 4, 5, 6)[: len(networks.layers)])
+    images = torch.randn(16, *shared_library.manifest.input_shape, generator=torch.Generator().manual_seed(0))
+    images = images.contiguous(memory_format=torch.channels_last)
+    path = tmp_path / "small.emomc"
+    written = write_packed(path, pack_candidate(networks, genotype), "best")
+    cost = CostModel(networks, load_hardware("emomc_fpga"), dataflow="xy", coding="best").costs([genotype])
+    assert written == int(cost["size_bytes"][0])
+    loaded = load_compressed(path).to(memory_format=torch.channels_last)
+    assert torch.equal(loaded(images), networks.load(genotype)(images))
+
+
+class NoBias(nn.Module):
+    """Two layers, neither with a bias nor with a BatchNorm to fold."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(1, 4, 3, bias=False)
+        self.head = nn.Linear(4, 3, bias=False)
+
+    def forward(self, images):
+        return self.head(self.conv(images).relu().mean((2, 3)))
+
+
+def test_a_layer_without_a_bias_gets_one_and_pays_for_it(tmp_path, one_fabric):
+    network = NoBias()
+    manifest = Manifest(
+        network="net.py:NoBias",
+        network_args={},
+        network_source_sha256="0" * 64,
+        data={"dataset": "data.py:Data"},
+        input_shape=(1, 8, 8),
+        class_names=("a", "b", "c"),
+        mean=None,
+        std=None,
+        layers=trace_network(network, (1, 8, 8)).layers,
+        excluded_layers=(),
+        evaluation_batch_size=4,
+        settings={},
+    )
+    library = Library.create(tmp_path / "library", manifest)
+    library.add_level(100, network.state_dict(), {}, validation_accuracy=0.5, epochs=1)
+    images = torch.rand(8, 1, 8, 8, generator=torch.Generator().manual_seed(1))
+    store = open_calibration(library, "here")
+    store.write(100, measure_inputs(network, ["conv", "head"], [images]))
+    networks = CompressedNetworks(library, network, Quantizer("mse", bias_correction=True), inputs=store)
+    genotype = Genotype(100, (2, 2))
+    packed = pack_candidate(networks, genotype)
+    assert packed.tensors.keys() == {"conv.bias", "head.bias"}
+    assert packed.tensors["conv.bias"].any()
+    written = write_packed(tmp_path / "net.emomc", packed, "normal")
+    cost = CostModel(networks, load_hardware("emomc_fpga"), dataflow="xy", coding="normal").costs([genotype])
+    assert written == int(cost["size_bytes"][0])
+    loaded = unpack_network(packed, NoBias())
+    torch.testing.assert_close(loaded(images), networks.load(genotype)(images))
+
+
+def test_bias_correction_needs_inputs(shared_library):
+    with pytest.raises(ValueError, match="expected inputs="):
+        CompressedNetworks(shared_library, build_own_network(shared_library), Quantizer(bias_correction=True))

@@ -1,0 +1,103 @@
+"""What layers see: against plain unfolding of every image, and from disk."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+from torch.nn import functional
+
+from emomc.common.errors import UserError
+from emomc.compression.layer_inputs import InputStore, measure_inputs
+
+SETTINGS = settings(max_examples=20, deadline=None)
+
+
+@st.composite
+def convolutions(draw):
+    groups = draw(st.sampled_from([1, 2, 4]))
+    return nn.Conv2d(
+        4,
+        8,
+        draw(st.sampled_from([1, 3, (3, 2)])),
+        stride=draw(st.sampled_from([1, 2])),
+        padding=draw(st.sampled_from([0, 1])),
+        dilation=draw(st.sampled_from([1, 2])),
+        groups=groups,
+        bias=draw(st.booleans()),
+    )
+
+
+@SETTINGS
+@given(convolutions(), st.integers(0, 1000))
+def test_the_mean_patch_is_the_mean_of_all_patches(layer, seed):
+    images = torch.randn(6, 4, 9, 8, generator=torch.Generator().manual_seed(seed))
+    found = measure_inputs(nn.Sequential(layer), ["0"], images.split(4))["0"]
+    patches = functional.unfold(
+        images.double(), layer.kernel_size, padding=layer.padding, stride=layer.stride, dilation=layer.dilation
+    )
+    mean = patches.mean((0, 2)).reshape(layer.groups, 4 // layer.groups, *layer.kernel_size)
+    torch.testing.assert_close(found.mean_patch, mean, rtol=1e-5, atol=1e-6)
+    assert (found.low, found.high) == (float(images.min()), float(images.max()))
+
+
+class Twice(nn.Module):
+    """Calls one layer on maps of two sizes."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Conv2d(2, 2, 3, padding=1)
+
+    def forward(self, images):
+        return self.layer(functional.max_pool2d(self.layer(images), 2))
+
+
+def test_a_layer_called_twice_weighs_every_output_position_the_same():
+    network = Twice()
+    images = torch.randn(5, 2, 8, 8, generator=torch.Generator().manual_seed(0))
+    second = functional.max_pool2d(network.layer(images), 2)
+    patches = [functional.unfold(part.double(), 3, padding=1) for part in (images, second)]
+    mean = torch.cat([part.transpose(1, 2).flatten(0, 1) for part in patches]).mean(0).reshape(1, 2, 3, 3)
+    found = measure_inputs(network, ["layer"], [images])["layer"]
+    torch.testing.assert_close(found.mean_patch, mean.detach(), rtol=1e-5, atol=1e-6)
+
+
+def test_linear_layers_with_any_number_of_positions():
+    network = nn.Sequential(nn.Linear(5, 3))
+    given = torch.randn(4, 7, 5, generator=torch.Generator().manual_seed(0))
+    found = measure_inputs(network, ["0"], [given])["0"]
+    torch.testing.assert_close(found.mean_patch, given.double().mean((0, 1))[None], rtol=1e-5, atol=1e-6)
+
+
+def test_a_layer_that_is_not_called():
+    class Idle(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.used, self.idle = nn.Linear(2, 2), nn.Linear(2, 2)
+
+        def forward(self, given):
+            return self.used(given)
+
+    with pytest.raises(UserError, match="found that idle is not"):
+        measure_inputs(Idle(), ["used", "idle"], [torch.zeros(1, 2)])
+
+
+def test_from_disk_as_it_was_measured_and_only_for_the_same_weights(tmp_path):
+    layers = measure_inputs(nn.Sequential(nn.Conv2d(1, 2, 3)), ["0"], [torch.randn(2, 1, 5, 5)])
+    InputStore(tmp_path / "made", {80: "a"}).write(80, layers)
+    again = InputStore(tmp_path / "made", {80: "a"})
+    assert again.digest == "made"
+    assert torch.equal(again.level(80)["0"].mean_patch, layers["0"].mean_patch)
+    assert (again.level(80)["0"].low, again.level(80)["0"].high) == (layers["0"].low, layers["0"].high)
+    other = InputStore(tmp_path / "made", {80: "b"})
+    assert not other.has(80)
+    with pytest.raises(UserError, match="expected what the layers of level 80 % see"):
+        other.level(80)
+
+
+def test_a_damaged_file(tmp_path):
+    (tmp_path / "level_080.safetensors").write_bytes(b"nothing of the kind")
+    with pytest.raises(UserError, match="cannot be read"):
+        InputStore(tmp_path, {80: "a"}).has(80)

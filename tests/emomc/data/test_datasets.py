@@ -1,0 +1,268 @@
+import gzip
+import pickle
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torchvision
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from emomc.common.errors import UserError
+from emomc.data.config import DataConfig
+from emomc.data.datasets import load_dataset, stratified_split
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    counts=st.lists(st.integers(2, 40), min_size=2, max_size=6), fraction=st.floats(0.01, 0.99), seed=st.integers(0, 99)
+)
+def test_a_stratified_split_takes_the_same_share_of_every_class(counts, fraction, seed):
+    labels = torch.arange(len(counts)).repeat_interleave(torch.tensor(counts))
+    labels = labels[torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))]
+    kept, held_out = stratified_split(labels, fraction, seed)
+    assert sorted(kept.tolist() + held_out.tolist()) == list(range(len(labels)))
+    for label, count in enumerate(counts):
+        held = int((labels[held_out] == label).sum())
+        assert 1 <= held <= count - 1
+        assert abs(held - fraction * count) <= 1
+    assert all(
+        torch.equal(a, b) for a, b in zip((kept, held_out), stratified_split(labels, fraction, seed), strict=True)
+    )
+
+
+def test_the_size_of_a_split_is_exact():
+    # MNIST's classes are of unequal size: a tenth of each, rounded, makes 5,999.
+    counts = [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
+    labels = torch.arange(10).repeat_interleave(torch.tensor(counts))
+    kept, held_out = stratified_split(labels, 0.1, 0)
+    assert (len(kept), len(held_out)) == (54_000, 6_000)
+
+
+def test_another_seed_holds_out_other_images():
+    labels = torch.zeros(100, dtype=torch.int64)
+    assert not torch.equal(stratified_split(labels, 0.2, 0)[1], stratified_split(labels, 0.2, 1)[1])
+
+
+def test_a_class_of_one_image_cannot_be_split():
+    with pytest.raises(UserError, match="at least 2 training images of every class, found 1 of class 1"):
+        stratified_split(torch.tensor([0, 0, 1]), 0.5, 0)
+
+
+def test_digits_are_1797_images_at_32x32():
+    digits = load_dataset(DataConfig())
+    assert len(digits.train) + len(digits.test) == 1797
+    assert digits.train.image_shape == (1, 32, 32)
+    images, _ = digits.train[torch.arange(len(digits.train))]
+    assert images.dtype == torch.uint8
+    pixels = images / 255
+    assert pixels.mean().item() == pytest.approx(digits.mean[0], abs=0.01)
+    assert pixels.std().item() == pytest.approx(digits.std[0], abs=0.01)
+    # The same test images whatever the seed.
+    other = load_dataset(DataConfig(seed=5)).test
+    everything = torch.arange(len(other))
+    assert torch.equal(digits.test[everything][0], other[everything][0])
+
+
+def test_digits_in_another_size():
+    assert load_dataset(DataConfig(image_size=16)).train.image_shape == (1, 16, 16)
+
+
+def write_idx(path: Path, array: np.ndarray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(struct.pack(f">HBB{array.ndim}I", 0, 8, array.ndim, *array.shape) + array.tobytes())
+
+
+@pytest.fixture
+def small_mnist(tmp_path: Path) -> Path:
+    random = np.random.default_rng(0)
+    for part, count in (("train", 30), ("t10k", 20)):
+        images = random.integers(1, 256, (count, 28, 28), dtype=np.uint8)
+        write_idx(tmp_path / "MNIST" / "raw" / f"{part}-images-idx3-ubyte", images)
+        write_idx(tmp_path / "MNIST" / "raw" / f"{part}-labels-idx1-ubyte", np.arange(count, dtype=np.uint8) % 10)
+    return tmp_path
+
+
+def test_mnist_stands_in_a_frame_of_two_pixels(small_mnist):
+    mnist = load_dataset(DataConfig(dataset="mnist", data_dir=str(small_mnist)))
+    images, labels = mnist.train[torch.arange(30)]
+    assert images.shape == (30, 1, 32, 32)
+    assert labels.tolist() == [*range(10)] * 3
+    inner = torch.zeros(32, 32, dtype=torch.bool)
+    inner[2:30, 2:30] = True
+    assert (images[..., inner] > 0).all()
+    assert (images[..., ~inner] == 0).all()
+    assert len(mnist.test) == 20
+
+
+@pytest.mark.parametrize("size", [28, 20, 48])
+def test_mnist_in_another_size(small_mnist, size):
+    mnist = load_dataset(DataConfig(dataset="mnist", data_dir=str(small_mnist), image_size=size))
+    assert mnist.train.image_shape == (1, size, size)
+
+
+def test_cifar10_is_read_from_its_own_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    random = np.random.default_rng(0)
+    folder = tmp_path / "cifar-10-batches-py"
+    folder.mkdir()
+    pixels = random.integers(0, 256, (20, 3072), dtype=np.uint8)
+    batch = {"data": pixels, "labels": [*range(10)] * 2}
+    for name in ("train", "test"):
+        (folder / name).write_bytes(pickle.dumps(batch))
+    names = [f"class {number}" for number in range(10)]
+    (folder / "meta").write_bytes(pickle.dumps({"label_names": names}))
+    # The real files' checksums would refuse these.
+    monkeypatch.setattr(torchvision.datasets.CIFAR10, "train_list", [["train", None]])
+    monkeypatch.setattr(torchvision.datasets.CIFAR10, "test_list", [["test", None]])
+    monkeypatch.setattr(torchvision.datasets.CIFAR10, "meta", {"filename": "meta", "key": "label_names", "md5": None})
+    cifar = load_dataset(DataConfig(dataset="cifar10", data_dir=str(tmp_path)))
+    assert cifar.class_names == tuple(names)
+    assert cifar.is_colour
+    images, labels = cifar.test[torch.arange(20)]
+    assert np.array_equal(images.numpy().reshape(20, 3072), pixels)
+    assert labels.tolist() == batch["labels"]
+
+
+@pytest.mark.parametrize("name", ["mnist", "cifar10"])
+def test_a_download_that_fails_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str):
+    # Nothing listens on this port.
+    monkeypatch.setattr(torchvision.datasets.MNIST, "mirrors", ["http://127.0.0.1:9/"])
+    monkeypatch.setattr(torchvision.datasets.CIFAR10, "url", "http://127.0.0.1:9/cifar.tar.gz")
+    with pytest.raises(UserError, match=f"expected {name} in .*found none there, and downloading it fails") as raised:
+        load_dataset(DataConfig(dataset=name, data_dir=str(tmp_path)))
+    assert "\n" not in str(raised.value)
+
+
+def save(path: Path, height: int = 6, width: int = 5, mode: str = "RGB") -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    array = np.random.default_rng(len(str(path))).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    Image.fromarray(array).convert(mode).save(path)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for part, count in (("train", 4), ("test", 2)):
+        for name in ("dog", "cat"):
+            for number in range(count):
+                save(tmp_path / part / name / f"{number}.png")
+    return tmp_path
+
+
+def of_folder(folder: Path, **options):
+    return load_dataset(DataConfig(dataset=f"imagefolder:{folder}", **options))
+
+
+def test_a_folder_of_images(folder):
+    (folder / "train" / "cat" / "Thumbs.db").write_bytes(b"no image")
+    (folder / "train" / ".hidden").mkdir()
+    images = of_folder(folder)
+    assert images.class_names == ("cat", "dog")
+    assert images.train.image_shape == (3, 6, 5)
+    assert images.train.labels.tolist() == [0, 0, 0, 0, 1, 1, 1, 1]
+    pixels, labels = images.test[torch.tensor([1, 2])]
+    with Image.open(folder / "test" / "cat" / "1.png") as image:
+        assert np.array_equal(pixels[0].permute(1, 2, 0).numpy(), np.array(image))
+    assert labels.tolist() == [0, 1]
+
+
+def test_grey_images_have_one_channel_and_one_colour_image_makes_all_colour(tmp_path: Path):
+    for part in ("train", "test"):
+        for name in "ab":
+            for number in range(2):
+                save(tmp_path / part / name / f"{number}.png", mode="L")
+    assert of_folder(tmp_path).train.image_shape == (1, 6, 5)
+    save(tmp_path / "test" / "b" / "1.png", mode="RGB")
+    assert of_folder(tmp_path).train.image_shape == (3, 6, 5)
+
+
+def test_unequal_sizes_need_the_resize_option(folder):
+    save(folder / "test" / "dog" / "1.png", 7, 8)
+    with pytest.raises(UserError, match=r"one size in .*, or image_size .*6x5 and 7x8 .*test/dog/1.png"):
+        of_folder(folder)
+    images = of_folder(folder, image_size=9)
+    pixels, _ = images.test[torch.arange(4)]
+    assert pixels.shape == (4, 3, 9, 9)
+
+
+def test_decoding_all_equals_decoding_each(folder):
+    files = of_folder(folder, image_size=4).train
+    everything = torch.arange(len(files))
+    assert torch.equal(files.decoded()[everything][0], files[everything][0])
+
+
+def empty(folder: Path, where: str) -> None:
+    for path in sorted((folder / where).rglob("*"), reverse=True):
+        path.rmdir() if path.is_dir() else path.unlink()
+
+
+def test_a_folder_that_does_not_exist():
+    with pytest.raises(UserError, match="one folder for each class at nowhere/train, found no folder"):
+        of_folder(Path("nowhere"))
+
+
+@pytest.mark.parametrize(
+    ("emptied", "message"),
+    [
+        ("train", "each of at least 2 classes in .*train, found no classes"),
+        ("test", "each of at least 2 classes in .*test, found no classes"),
+        ("train/cat", "expected images in .*train/cat, found none"),
+    ],
+)
+def test_a_folder_without_classes_or_images(folder, emptied, message):
+    empty(folder, emptied)
+    with pytest.raises(UserError, match=message):
+        of_folder(folder)
+
+
+def test_one_class_is_none_to_tell_apart(folder):
+    for part in ("train", "test"):
+        empty(folder, f"{part}/dog")
+        (folder / part / "dog").rmdir()
+    with pytest.raises(UserError, match=r"at least 2 classes in .*train, found only cat"):
+        of_folder(folder)
+
+
+@pytest.mark.parametrize("part", ["train", "test"])
+def test_a_class_that_is_only_on_one_side(folder, part):
+    save(folder / part / "bird" / "0.png")
+    other = "test" if part == "train" else "train"
+    with pytest.raises(UserError, match=f"found none of bird in {other}"):
+        of_folder(folder)
+
+
+def test_a_file_that_is_no_image_is_named(folder):
+    (folder / "train" / "cat" / "0.png").write_bytes(gzip.compress(b"no image"))
+    with pytest.raises(UserError, match=r"expected an image in .*train/cat/0.png, found a file that cannot be decoded"):
+        of_folder(folder)
+
+
+def test_16_bit_images_are_refused_rather_than_cut(folder):
+    Image.fromarray(np.full((6, 5), 40_000, dtype=np.uint16)).save(folder / "train" / "cat" / "0.png")
+    with pytest.raises(UserError, match=r"8 bits a channel in .*0.png, found one of Pillow's mode I"):
+        of_folder(folder)
+
+
+def test_an_unknown_dataset_names_the_choices():
+    with pytest.raises(UserError, match=r"among digits, mnist, cifar10, imagefolder:DIR.* found 'cifar'"):
+        load_dataset(DataConfig(dataset="cifar"))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"batch_size": 0},
+        {"validation_fraction": 1.0},
+        {"validation_fraction": 0.0},
+        {"image_size": 0},
+        {"cache": "sometimes"},
+        {"num_workers": -1},
+        {"seed": -1},
+    ],
+)
+def test_values_out_of_range_are_named(wrong):
+    (name,) = wrong
+    with pytest.raises(UserError, match=name):
+        DataConfig(**wrong)

@@ -1,0 +1,89 @@
+"""The layout of front.json: what is read back, and what is refused by name."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import pytest
+
+from emomc.common.errors import UserError
+from emomc.common.files import write_json
+from emomc.fronts.front_file import FRONT_FORMAT_VERSION, check_front, read_front
+
+
+def test_reads_what_was_written_by_file_and_by_folder(front, tmp_path):
+    write_json(tmp_path / "front.json", front)
+    assert read_front(tmp_path / "front.json") == front
+    assert read_front(tmp_path) == front
+
+
+def test_entries_that_are_not_known_and_empty_fronts_are_fine(front):
+    front["later"] = {"more": 1}
+    front["points"][0]["note"] = "kept"
+    check_front(front)
+    front["points"], front["history"] = [], []
+    check_front(front)
+
+
+def test_missing_file_and_broken_json(tmp_path):
+    with pytest.raises(UserError, match="no such file"):
+        read_front(tmp_path / "front.json")
+    (tmp_path / "front.json").write_text('{"format_version": 1')
+    with pytest.raises(UserError, match="cannot be read as JSON"):
+        read_front(tmp_path)
+
+
+def test_other_versions_are_refused(front):
+    front["format_version"] = FRONT_FORMAT_VERSION + 1
+    with pytest.raises(UserError, match="format_version 1 in here, found 2"):
+        check_front(front, "here")
+
+
+def test_every_required_entry_is_missed_by_name(front):
+    for key in [key for key in front if key != "format_version"]:
+        broken = {name: value for name, value in front.items() if name != key}
+        with pytest.raises(UserError, match=f"an entry {key} "):
+            check_front(broken)
+    for key in ("index", "level", "bits", "density", "validation_accuracy", "energy_mj", "size_kib"):
+        broken = json.loads(json.dumps(front))
+        del broken["points"][2][key]
+        with pytest.raises(UserError, match=rf"{key} in points\[2\]"):
+            check_front(broken)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda f: f.update(points={}), "a list as points"),
+        (lambda f: f.update(objectives=[]), "objectives"),
+        (lambda f: f.update(objectives=[1]), "objectives"),
+        (lambda f: f.update(network=3), "a text as network"),
+        (lambda f: f.update(finished=1), "true or false as finished"),
+        (lambda f: f["baseline"].update(energy_mj=None), "energy_mj of baseline"),
+        (lambda f: f["points"][1].update(index=0), "whole number that no other point has"),
+        (lambda f: f["points"][1].update(index=True), "whole number"),
+        (lambda f: f["points"][1].update(energy_mj="3"), r"energy_mj of points\[1\]"),
+        (lambda f: f["points"][1].update(energy_mj=math.inf), "finite number"),
+        (lambda f: f["points"][1].update(validation_accuracy=True), "finite number"),
+        (lambda f: f["points"][1].update(test_accuracy="no"), "test_accuracy"),
+        (lambda f: f["points"][1]["bits"].pop("conv2"), "conv2"),
+        (lambda f: f["points"][1]["density"].update(conv2=None), "conv2"),
+        (lambda f: f["points"][1]["energy_by_layer"].update(conv2=3), "energy_by_layer"),
+        (lambda f: f["points"][1]["energy_by_layer"]["conv2"].update(mac="x"), "mac"),
+        (lambda f: f["points"][1]["bytes_by_layer"].update(conv2="x"), "bytes_by_layer"),
+        (lambda f: f["history"][3].pop("hypervolume"), r"hypervolume in history\[3\]"),
+        (lambda f: f["layers"][0].pop("name"), r"name in layers\[0\]"),
+        (lambda f: f["points"].append(3), "an object"),
+    ],
+)
+def test_names_what_is_wrong_in_one_line(front, change, words):
+    change(front)
+    with pytest.raises(UserError, match=words) as caught:
+        check_front(front)
+    assert "\n" not in str(caught.value)
+
+
+def test_refuses_what_is_no_object():
+    with pytest.raises(UserError, match="an object as here, found list"):
+        check_front([], "here")

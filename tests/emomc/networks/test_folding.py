@@ -1,0 +1,164 @@
+"""Folding: the folded network is the network, with and without quantized weights."""
+
+from __future__ import annotations
+
+import copy
+from collections import Counter
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from emomc.compression.quantization import dequantize, quantize_symmetric
+from emomc.networks.folding import fold_state, fold_structure
+from emomc.networks.tracing import trace_network
+from emomc.networks.zoo import build_network
+
+SHAPE = (2, 12, 12)
+
+
+class Normed(nn.Module):
+    """Every kind of layer with a norm behind it, and one norm that cannot be folded."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(2, 6, 3, padding=1, bias=False), nn.BatchNorm2d(6), nn.ReLU())
+        self.depthwise = nn.Conv2d(6, 6, 3, groups=6)
+        self.norm = nn.BatchNorm2d(6, eps=1e-2)
+        self.plain = nn.BatchNorm2d(6, affine=False)
+        self.mix = nn.Conv2d(6, 6, 1)
+        self.before = nn.BatchNorm2d(6)
+        self.fc = nn.Linear(6, 8)
+        self.fc_norm = nn.BatchNorm1d(8)
+        self.head = nn.Linear(8, 4)
+
+    def forward(self, images):
+        x = self.norm(self.depthwise(self.stem(images))).relu()
+        x = self.plain(self.mix(x))
+        # A norm after a sum has no layer of its own.
+        x = self.before(x + x.relu()).mean((2, 3))
+        return self.head(self.fc_norm(self.fc(x)).relu())
+
+
+def trained(network, seed=0):
+    """Give a network statistics and norms as training leaves them: none at its start value, gammas of any sign."""
+    generator = torch.Generator().manual_seed(seed)
+    for module in network.modules():
+        if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)):
+            module.running_mean.normal_(generator=generator)
+            module.running_var.uniform_(0.2, 3, generator=generator)
+            if module.affine:
+                module.weight.data.normal_(generator=generator)
+                module.bias.data.normal_(generator=generator)
+    return network.eval()
+
+
+def load(network, folded, state):
+    """Fill a folded structure from a folded state."""
+    structure = fold_structure(network, trace_network(network, SHAPE))
+    missing, unexpected = structure.load_state_dict(state.rest, strict=False)
+    assert not unexpected
+    assert {key.removesuffix(".weight") for key in missing} == set(state.weights)
+    for name, weight in folded.items():
+        structure.get_parameter(f"{name}.weight").data.copy_(weight)
+    return structure
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.integers(0, 10**6))
+def test_folded_logits_are_those_of_the_network(seed):
+    torch.manual_seed(seed)
+    network = trained(Normed(), seed)
+    state = fold_state(network.state_dict(), network, trace_network(network, SHAPE))
+    folded = load(network, {name: state.full_precision(name) for name in state.weights}, state)
+    images = torch.randn(5, *SHAPE)
+    with torch.no_grad():
+        torch.testing.assert_close(folded(images), network(images), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("per_channel", [False, True])
+@pytest.mark.parametrize("bits", [2, 4, 9])
+def test_codes_times_folded_scale_is_dequantize_then_fold(bits, per_channel):
+    network = trained(Normed())
+    trace = trace_network(network, SHAPE)
+    state = fold_state(network.state_dict(), network, trace)
+    quantized = {
+        name: quantize_symmetric(weight, bits, per_channel=per_channel) for name, weight in state.weights.items()
+    }
+    own = {name: dequantize(tensor.codes, state.scale(name, tensor.scale)) for name, tensor in quantized.items()}
+
+    # The other way round: put the dequantized weights into the network itself, and fold that.
+    other = copy.deepcopy(network)
+    for name, tensor in quantized.items():
+        other.get_parameter(f"{name}.weight").data.copy_(tensor.dequantize())
+    refolded = fold_state(other.state_dict(), other, trace)
+    for name, weight in own.items():
+        torch.testing.assert_close(weight, refolded.full_precision(name), rtol=1e-6, atol=0)
+
+    images = torch.randn(5, *SHAPE, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        torch.testing.assert_close(load(network, own, state)(images), other(images), atol=1e-5, rtol=1e-5)
+
+
+def test_which_norms_go_and_which_stay():
+    network = trained(Normed())
+    trace = trace_network(network, SHAPE)
+    assert trace.foldable == {"stem.0": "stem.1", "depthwise": "norm", "mix": "plain", "fc": "fc_norm"}
+    folded = fold_structure(network, trace)
+    kinds = Counter(type(module).__name__ for module in folded.modules())
+    assert kinds["BatchNorm2d"] == 1
+    assert kinds["BatchNorm1d"] == 0
+    assert kinds["Identity"] == 4
+    assert isinstance(folded.before, nn.BatchNorm2d)
+    state = fold_state(network.state_dict(), network, trace)
+    assert {"before.weight", "before.bias", "before.running_mean", "before.running_var"} <= set(state.rest)
+    assert not any(key.startswith(("stem.1", "norm.", "plain.", "fc_norm.")) for key in state.rest)
+
+
+def test_every_folded_layer_has_a_bias_and_the_network_is_untouched():
+    network = trained(Normed())
+    before = {key: value.clone() for key, value in network.state_dict().items()}
+    trace = trace_network(network, SHAPE)
+    folded = fold_structure(network, trace)
+    assert all(folded.get_submodule(name).bias is not None for name in trace.foldable)
+    assert network.stem[0].bias is None
+    assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
+    assert not folded.training
+
+
+def test_scales_of_layers_without_a_norm_are_left_alone():
+    network = trained(Normed())
+    state = fold_state(network.state_dict(), network, trace_network(network, SHAPE))
+    scale = torch.tensor([0.25])
+    assert state.scale("head", scale) is scale
+    assert torch.equal(state.full_precision("head"), network.head.weight)
+    assert state.scale("depthwise", scale).shape == (6,)
+
+
+def test_negative_gammas_give_negative_scales():
+    network = trained(Normed())
+    network.norm.weight.data = torch.tensor([1.0, -1.0, 0.0, 2.0, -3.0, 0.5])
+    state = fold_state(network.state_dict(), network, trace_network(network, SHAPE))
+    scale = state.scale("depthwise", torch.tensor([0.5]))
+    assert scale.sign().tolist() == [1, -1, 0, 1, -1, 1]
+
+
+@pytest.mark.parametrize("name", ["vgg16", "mobilenet", "resnet18"])
+def test_the_networks_lose_all_their_norms(name):
+    torch.manual_seed(0)
+    network = trained(build_network(name, in_channels=3, num_classes=10, network_args={}))
+    shape = (3, 32, 32)
+    trace = trace_network(network, shape)
+    folded = fold_structure(network, trace)
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in folded.modules())
+    state = fold_state(network.state_dict(), network, trace)
+    folded.load_state_dict(state.rest, strict=False)
+    for layer in state.weights:
+        folded.get_parameter(f"{layer}.weight").data.copy_(state.full_precision(layer))
+    images = torch.randn(2, *shape)
+    with torch.no_grad():
+        expected = network(images)
+        difference = (folded(images) - expected).abs().max() / expected.abs().max()
+    assert difference < 1e-4

@@ -1,0 +1,105 @@
+import pickle
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+from torch import nn
+
+from emomc.common.errors import UserError
+from emomc.networks.weights import load_weights
+from emomc.networks.zoo import build_network
+
+
+def lenet(num_classes: int = 10) -> nn.Module:
+    return build_network("lenet5", in_channels=1, num_classes=num_classes)
+
+
+def assert_equal(first: nn.Module, second: nn.Module) -> None:
+    for name, value in first.state_dict().items():
+        assert torch.equal(value, second.state_dict()[name])
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pt", ".ckpt"])
+def test_a_state_dict_as_it_is(tmp_path: Path, suffix: str):
+    trained, fresh = lenet(), lenet()
+    path = tmp_path / f"weights{suffix}"
+    if suffix == ".safetensors":
+        safetensors.torch.save_file(trained.state_dict(), path)
+    else:
+        torch.save(trained.state_dict(), path)
+    load_weights(fresh, path)
+    assert_equal(fresh, trained)
+
+
+@pytest.mark.parametrize("wrapper", ["state_dict", "network", "net"])
+@pytest.mark.parametrize("prefix", ["", "network.", "model.backbone."])
+def test_a_checkpoint_with_more_in_it(tmp_path: Path, wrapper: str, prefix: str):
+    trained, fresh = lenet(), lenet()
+    values = {prefix + name: value for name, value in trained.state_dict().items()}
+    if prefix:
+        values["loss.weight"] = torch.ones(3)
+    torch.save({wrapper: values, "epoch": 3, "optimizer_states": [{"lr": 0.1}]}, tmp_path / "last.ckpt")
+    load_weights(fresh, tmp_path / "last.ckpt")
+    assert_equal(fresh, trained)
+
+
+def test_buffers_of_batch_norm_come_along(tmp_path: Path):
+    trained = build_network("resnet18", in_channels=3, num_classes=4, network_args={"width": 0.05})
+    trained(torch.randn(4, 3, 32, 32))
+    torch.save(trained.state_dict(), tmp_path / "weights.pt")
+    fresh = build_network("resnet18", in_channels=3, num_classes=4, network_args={"width": 0.05})
+    load_weights(fresh, tmp_path / "weights.pt")
+    assert_equal(fresh, trained)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda values: values.pop("conv1.bias"), "expected weights of LeNet5 in .*, found no conv1.bias$"),
+        (lambda values: values.update(extra=torch.ones(1)), "found too much: extra$"),
+        (
+            lambda values: values.update({"linear2.bias": torch.ones(7)}),
+            r"found linear2.bias of shape \(7,\) for \(10,\)$",
+        ),
+        (lambda values: values["conv2.bias"].fill_(float("nan")), "finite weights in .*, found .* in conv2.bias$"),
+        (lambda values: [values.pop(name) for name in list(values)[:5]], "found no conv1.weight, .* and 2 more$"),
+    ],
+)
+def test_weights_that_do_not_fit_change_nothing(tmp_path: Path, change, message: str):
+    values = {name: value.clone() for name, value in lenet().state_dict().items()}
+    change(values)
+    torch.save(values, tmp_path / "weights.pt")
+    network = lenet()
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    with pytest.raises(UserError, match=message):
+        load_weights(network, tmp_path / "weights.pt")
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+
+
+class Trap:
+    def __reduce__(self):
+        return (Path.touch, (Path("trap was sprung"),))
+
+
+@pytest.mark.parametrize("name", ["weights.pt", "weights.safetensors"])
+@pytest.mark.parametrize("content", [b"", b"no weights at all", pickle.dumps(Trap(), protocol=2)])
+def test_a_file_that_is_something_else_is_one_line(tmp_path: Path, monkeypatch, name: str, content: bytes):
+    monkeypatch.chdir(tmp_path)
+    Path(name).write_bytes(content)
+    with pytest.raises(UserError, match=f"expected weights in {name}, .* cannot be read as such") as raised:
+        load_weights(lenet(), Path(name))
+    assert "\n" not in str(raised.value)
+    assert not Path("trap was sprung").exists()
+
+
+@pytest.mark.parametrize("content", [{"epoch": 3}, [torch.ones(2)], {}])
+def test_a_file_without_a_state_dict(tmp_path: Path, content):
+    torch.save(content, tmp_path / "weights.pt")
+    with pytest.raises(UserError, match="expected a state dict"):
+        load_weights(lenet(), tmp_path / "weights.pt")
+
+
+def test_a_missing_file():
+    with pytest.raises(UserError, match=r"a file of weights at nowhere.pt, found no such file"):
+        load_weights(lenet(), Path("nowhere.pt"))

@@ -1,0 +1,179 @@
+"""Fine-tuning: it starts where the point is, keeps masks and bits, pays, resumes, and is what is exported."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+
+import pytest
+import torch
+from lightning_fabric import Fabric
+from matplotlib.figure import Figure
+from pytorch_lightning.plugins.environments import LightningEnvironment
+
+from emomc.callbacks.search.front_writer import FrontWriter
+from emomc.candidates.compressed_networks import CompressedNetworks, Quantizer
+from emomc.candidates.finetuned_weights import TunedNetwork, read_tuned, write_tuned
+from emomc.candidates.genotype import Genotype
+from emomc.cli.export import main as export
+from emomc.common.errors import UserError
+from emomc.data.splits import DataConfig, build_data
+from emomc.library.library import Library
+from emomc.search.config import SearchConfig
+from emomc.search.finetuning import Finetuning, tune
+from emomc.search.run import build_own_network, run_search
+
+LOW = 3
+
+
+@pytest.fixture(scope="module")
+def networks(shared_library, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tuned")
+    return CompressedNetworks(shared_library, build_own_network(shared_library), Quantizer("mse"), tuned_folder=folder)
+
+
+@pytest.fixture(scope="module")
+def data(shared_library):
+    return build_data(DataConfig(**shared_library.manifest.data))
+
+
+@pytest.fixture(scope="module")
+def point(networks):
+    return Genotype(50, (LOW,) * len(networks.layers))
+
+
+@pytest.fixture(scope="module")
+def tuned(networks, data, point):
+    return tune(networks, point, data, Finetuning(2))
+
+
+def test_without_a_step_nothing_changes(networks, data, point):
+    same = tune(networks, point, data, Finetuning(1, learning_rate=1e-30))
+    for name in networks.layers:
+        before = networks.quantized(50, name, LOW)
+        assert torch.equal(same.layers[name].codes, before.codes)
+        torch.testing.assert_close(same.layers[name].scale, before.scale)
+    assert same.rest.keys() == networks.level(50).rest.keys()
+
+
+def test_masks_and_bits_stay(networks, shared_library, tuned):
+    masks = shared_library.load_masks(50, shared_library.load_state(50))
+    for name, layer in tuned.layers.items():
+        assert layer.bits == LOW
+        assert layer.codes.dtype is torch.int8
+        assert int(layer.codes.abs().max()) <= 2 ** (LOW - 1) - 1
+        assert not layer.codes[~masks[name]].any()
+        assert bool((layer.scale > 0).all())
+    assert any(not torch.equal(tuned.layers[name].codes, networks.quantized(50, name, LOW).codes) for name in masks)
+
+
+def test_it_fits_the_training_images_better(networks, data, point, tuned):
+    images, labels = data.load_split("train")
+    write_tuned(networks._tuned_folder / "one.safetensors", tuned)
+
+    def loss(genotype):
+        return float(torch.nn.functional.cross_entropy(networks.load(genotype)(images), labels))
+
+    assert loss(dataclasses.replace(point, tuned="one")) < loss(point)
+
+
+def test_from_disk_as_it_was(tuned, tmp_path):
+    write_tuned(tmp_path / "one.safetensors", tuned)
+    again = read_tuned(tmp_path / "one.safetensors")
+    assert isinstance(again, TunedNetwork)
+    for name, layer in tuned.layers.items():
+        assert torch.equal(again.layers[name].codes, layer.codes)
+        assert torch.equal(again.layers[name].scale, layer.scale)
+        assert again.layers[name].bits == layer.bits
+    assert all(torch.equal(again.rest[name], tensor) for name, tensor in tuned.rest.items())
+
+
+def test_a_damaged_file(tmp_path):
+    (tmp_path / "one.safetensors").write_bytes(b"nothing of the kind")
+    with pytest.raises(UserError, match="cannot be read"):
+        read_tuned(tmp_path / "one.safetensors")
+
+
+@pytest.mark.parametrize("name", ["../elsewhere", "absent"])
+def test_names_that_lead_nowhere(networks, point, name):
+    with pytest.raises(UserError, match=r"expected (the name of )?fine-tuned weights"):
+        networks.load(dataclasses.replace(point, tuned=name))
+
+
+@pytest.mark.parametrize(("epochs", "rate"), [(0, 1e-3), (-1, 1e-3), (1, 0.0), (1, 2.0)])
+def test_settings_out_of_range(epochs, rate):
+    with pytest.raises(UserError, match="expected"):
+        Finetuning(epochs, rate)
+
+
+@pytest.fixture(scope="module")
+def searched(shared_library, tmp_path_factory):
+    """A small search with fine-tuning, its folder, and the search again over the same folder."""
+    folder = tmp_path_factory.mktemp("searched") / "run"
+    shutil.copytree(shared_library.path, folder / "library")
+    config = SearchConfig(objectives=("accuracy", "size"), coding="best", population_size=4, number_generations=3)
+
+    def run():
+        return run_search(
+            Library.open(folder / "library"),
+            config,
+            [FrontWriter()],
+            fabric=Fabric(accelerator="cpu", devices=1, plugins=[LightningEnvironment()]),
+            finetuning=Finetuning(1),
+        )
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("emomc.callbacks.search.front_writer.front_figure", lambda document: Figure((1, 1)))
+        first = run()
+        files = {file.name: file.read_bytes() for file in first.folder.iterdir() if file.is_file()}
+        patch.setattr("emomc.search.finetuning.tune", lambda *_, **__: pytest.fail("tuned again"))
+        second = run()
+    return first, files, second
+
+
+def test_a_tuned_point_is_kept_unless_what_it_was_dominates_it(searched):
+    search, _, _ = searched
+    assert search.tuned
+    front = set(map(id, search.front))
+    for pair in search.tuned:
+        cheaper = pair.after.costs["size_bytes"] < pair.before.costs["size_bytes"]
+        assert pair.kept == (cheaper or pair.after.accuracy > pair.before.accuracy)
+        assert (pair.after in search.candidates) == pair.kept
+        better = pair.after.accuracy >= pair.before.accuracy
+        if (
+            better
+            and (cheaper or pair.after.accuracy > pair.before.accuracy)
+            and (pair.after.costs["size_bytes"] <= pair.before.costs["size_bytes"])
+        ):
+            assert id(pair.before) not in front
+        assert pair.after.genotype.bits == pair.before.genotype.bits
+
+
+def test_before_and_after_are_reported(searched):
+    search, files, _ = searched
+    document = json.loads(files["front.json"])
+    assert len(document["tuned"]) == len(search.tuned)
+    for entry, pair in zip(document["tuned"], search.tuned, strict=True):
+        assert entry["before"]["validation_correct"] == pair.before.evaluation.correct
+        assert entry["after"]["validation_correct"] == pair.after.evaluation.correct
+        assert entry["after"]["size_bytes"] == pair.after.costs["size_bytes"]
+        assert entry["before"]["tuned"] is None
+
+
+def test_what_is_tuned_is_not_tuned_again(searched):
+    first, files, second = searched
+    assert [pair.after.evaluation for pair in second.tuned] == [pair.after.evaluation for pair in first.tuned]
+    assert (second.folder / "front.json").read_bytes() == files["front.json"]
+
+
+def test_a_tuned_point_is_exported_as_it_was_evaluated(searched, tmp_path, capsys):
+    search, files, _ = searched
+    points = json.loads(files["front.json"])["points"]
+    position = next(point["index"] for point in points if point["tuned"])
+    target = tmp_path / "point.emomc"
+    arguments = ["--run", str(search.folder), "--pick", f"index:{position}", "--output", str(target), "--verify"]
+    assert export(arguments) == 0
+    said = capsys.readouterr().out
+    assert "as the search counted" in said
+    assert "as the front says" in said
