@@ -22,7 +22,8 @@ from emomc.common.files import write_text
 from emomc.hardware.cost import CODINGS, estimate_energy, estimate_size
 from emomc.hardware.dataflows import DATAFLOWS
 from emomc.hardware.description import AffineMac, BilinearMac, Hardware, load_hardware
-from emomc.networks.tracing import LayerShape, trace_layers
+from emomc.networks.layers import LayerShape
+from emomc.networks.tracing import trace_layers
 from emomc.networks.zoo import build_network
 
 TOLERANCE = 1e-12

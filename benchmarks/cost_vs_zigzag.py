@@ -29,7 +29,8 @@ from emomc.hardware.call_table import tabulate_calls
 from emomc.hardware.cost import estimate_energy
 from emomc.hardware.dataflows import DATAFLOWS
 from emomc.hardware.description import AffineMac, Hardware, Memory, OperationalArray, Precision
-from emomc.networks.tracing import LayerShape, trace_layers
+from emomc.networks.layers import LayerShape
+from emomc.networks.tracing import trace_layers
 from emomc.networks.zoo import build_network
 
 NETWORKS = {"vgg16": (3, 32, 32), "lenet5": (1, 32, 32), "mobilenet": (3, 32, 32)}

@@ -22,7 +22,8 @@ from tensorboard.backend.event_processing.event_file_loader import EventFileLoad
 from emomc.callbacks.search.front_writer import FrontWriter
 from emomc.cli.command import shipped_configs
 from emomc.common.files import read_json, sha256_of_file, write_json
-from emomc.data.splits import DataConfig, build_data
+from emomc.data.config import DataConfig
+from emomc.data.splits import build_data
 from emomc.fronts.front_file import read_front
 from emomc.library.library import MANIFEST, Library
 from emomc.pretraining.config import PreparationConfig

@@ -19,11 +19,12 @@ from reference_lenet5 import TEST_ACCURACY_PERCENT
 
 from emomc.candidates.compressed_networks import CompressedNetworks, Quantizer
 from emomc.candidates.cost_model import uncompressed_genotype
-from emomc.candidates.evaluation import CandidateEvaluator
+from emomc.candidates.evaluator import CandidateEvaluator
 from emomc.candidates.genotype import Genotype
 from emomc.common.files import write_text
 from emomc.common.intervals import wilson_interval
-from emomc.data.splits import DataConfig, build_data, load_split
+from emomc.data.config import DataConfig
+from emomc.data.splits import build_data, load_split
 from emomc.fronts.front_file import read_front
 from emomc.library.library import DENSE, Library
 from emomc.runtime.notices import quiet_lightning

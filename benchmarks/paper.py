@@ -28,7 +28,7 @@ import paper_page
 from experiments import fields_in, recorded_search, shipped_settings, stage_one_configs, stage_one_seconds
 from paper_outcomes import CODINGS, DATAFLOWS, Outcome, Trade
 
-from emomc.data.splits import DataConfig
+from emomc.data.config import DataConfig
 from emomc.pretraining.config import PreparationConfig
 from emomc.pretraining.prepare import prepare_library
 from emomc.runtime.devices import Devices

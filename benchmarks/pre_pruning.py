@@ -22,10 +22,11 @@ from reference_lenet5 import TEST_ACCURACY_PERCENT
 
 from emomc.candidates.compressed_networks import CompressedNetworks, Quantizer
 from emomc.candidates.cost_model import uncompressed_genotype
-from emomc.candidates.evaluation import CandidateEvaluator
+from emomc.candidates.evaluator import CandidateEvaluator
 from emomc.candidates.genotype import Genotype
 from emomc.common.files import write_json, write_text
-from emomc.data.splits import DataConfig, build_data, load_split
+from emomc.data.config import DataConfig
+from emomc.data.splits import build_data, load_split
 from emomc.library.library import DENSE, Library
 from emomc.pretraining.prepare import prepare_library
 from emomc.runtime.devices import Devices

@@ -24,11 +24,12 @@ from torch import Tensor
 
 from emomc.candidates.calibration import calibrate
 from emomc.candidates.compressed_networks import CompressedNetworks, Quantizer
-from emomc.candidates.evaluation import CandidateEvaluator
+from emomc.candidates.evaluator import CandidateEvaluator
 from emomc.candidates.genotype import Genotype
 from emomc.common.files import write_text
-from emomc.compression.quantization import UNCOMPRESSED_BITS
-from emomc.data.splits import DataConfig, load_split
+from emomc.compression.widths import UNCOMPRESSED_BITS
+from emomc.data.config import DataConfig
+from emomc.data.splits import load_split
 from emomc.library.library import Library
 from emomc.lightning_modules.image_data import ImageDataModule, Split
 from emomc.runtime.notices import quiet_lightning

@@ -32,11 +32,12 @@ from emomc.callbacks.search.front_writer import FrontWriter
 from emomc.callbacks.search.tensorboard_front_logger import TensorBoardFrontLogger
 from emomc.cli import pretrain, search
 from emomc.common.files import write_text
-from emomc.data.splits import DataConfig
-from emomc.library.library import Library, state_digest
+from emomc.data.config import DataConfig
+from emomc.library.library import Library
 from emomc.pretraining.config import PreparationConfig
 from emomc.pretraining.prepare import prepare_library
 from emomc.runtime.devices import Devices
+from emomc.runtime.digests import state_digest
 from emomc.runtime.notices import quiet_lightning
 from emomc.search.config import SearchConfig
 from emomc.search.observer import SearchCallback

@@ -25,15 +25,17 @@ from experiments import command, machine, table
 from torchvision.models import resnet50
 
 from emomc.candidates.compressed_networks import CompressedNetworks, Quantizer
-from emomc.candidates.evaluation import CandidateEvaluator
+from emomc.candidates.evaluator import CandidateEvaluator
 from emomc.candidates.genotype import Genotype, SearchSpace
 from emomc.common.files import write_text
 from emomc.compression.codings import count_zero_runs
-from emomc.data.splits import DataConfig, build_data, load_split
+from emomc.data.config import DataConfig
+from emomc.data.splits import build_data, load_split
 from emomc.hardware.cost import estimate_energy
 from emomc.hardware.description import load_hardware
 from emomc.library.library import Library
-from emomc.networks.tracing import LayerShape, trace_layers
+from emomc.networks.layers import LayerShape
+from emomc.networks.tracing import trace_layers
 from emomc.networks.zoo import build_network
 from emomc.pretraining.config import PreparationConfig
 from emomc.pretraining.prepare import prepare_library

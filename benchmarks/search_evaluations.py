@@ -19,7 +19,8 @@ import torch
 
 from emomc.callbacks.search.front_tracker import FrontTracker
 from emomc.common.files import whole_file, write_text
-from emomc.data.splits import DataConfig, build_data
+from emomc.data.config import DataConfig
+from emomc.data.splits import build_data
 from emomc.library.library import Library
 from emomc.search.config import SearchConfig
 from emomc.search.run import run_search

@@ -25,8 +25,9 @@ from search_speed import bare_loop, random_candidates
 
 from emomc.candidates.compressed_networks import CompressedNetworks, Quantizer
 from emomc.common.files import write_text
+from emomc.data.config import DataConfig
 from emomc.data.resident import ResidentBatches
-from emomc.data.splits import DataConfig, build_data, load_split
+from emomc.data.splits import build_data, load_split
 from emomc.library.library import Library
 from emomc.runtime.notices import quiet_lightning
 from emomc.search.config import SearchConfig

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from emomc.hardware.cost import estimate_energy, estimate_size
     from emomc.hardware.description import Hardware, load_hardware
     from emomc.library.library import Library
-    from emomc.networks.tracing import LayerShape, trace_layers
+    from emomc.networks.layers import LayerShape
+    from emomc.networks.tracing import trace_layers
     from emomc.pretraining.config import PreparationConfig
     from emomc.pretraining.prepare import prepare_library
     from emomc.search.config import SearchConfig
@@ -42,7 +43,7 @@ __all__ = [
 
 _HOMES = {
     "Hardware": "hardware.description",
-    "LayerShape": "networks.tracing",
+    "LayerShape": "networks.layers",
     "Library": "library.library",
     "ParetoFront": "common.pareto",
     "PreparationConfig": "pretraining.config",

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from emomc.lightning_modules.classifier import Classifier, Recipe
+from emomc.lightning_modules.classifier import Classifier
+from emomc.runtime.recipe import Recipe
 
 
 class PrePruningClassifier(Classifier):

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from emomc.compression.quantization import QuantizedTensor, dequantize, round_to_codes
-from emomc.lightning_modules.classifier import Classifier, Recipe
+from emomc.lightning_modules.classifier import Classifier
+from emomc.runtime.recipe import Recipe
 
 
 class QuantizedClassifier(Classifier):

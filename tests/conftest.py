@@ -18,7 +18,7 @@ import torch
 from lightning_fabric import Fabric
 from pytorch_lightning.plugins.environments import LightningEnvironment
 
-from emomc.data.splits import DataConfig
+from emomc.data.config import DataConfig
 from emomc.library.library import Library
 from emomc.pretraining.config import PreparationConfig
 from emomc.pretraining.prepare import prepare_library

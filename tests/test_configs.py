@@ -10,7 +10,7 @@ import yaml
 from emomc.cli.command import fields_of, shipped_configs
 from emomc.cli.pretrain import build_parser as pretrain_parser
 from emomc.cli.search import build_parser as search_parser
-from emomc.data.splits import DataConfig
+from emomc.data.config import DataConfig
 from emomc.hardware.description import load_hardware
 from emomc.pretraining.config import PreparationConfig
 from emomc.search.config import SearchConfig

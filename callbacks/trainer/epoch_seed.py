@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
-
 import pytorch_lightning as pl
 import torch
+
+from emomc.runtime.seeds import derive_seed
 
 
 class EpochSeed(pl.Callback):
@@ -18,9 +18,3 @@ class EpochSeed(pl.Callback):
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Seed from the key, the epoch and the rank: ranks must not augment alike."""
         torch.manual_seed(derive_seed(*self.key, trainer.current_epoch, trainer.global_rank))
-
-
-def derive_seed(*key: int | str) -> int:
-    """Return a seed in 0..2^63-1 that is a pure function of the key."""
-    digest = hashlib.sha256(repr(key).encode()).digest()
-    return int.from_bytes(digest[:8], "big") >> 1

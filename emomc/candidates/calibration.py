@@ -11,13 +11,14 @@ from lightning_fabric import Fabric
 from torch import nn
 
 from emomc.candidates.compressed_networks import CompressedNetworks, Quantizer
-from emomc.candidates.evaluation import SMALLER_BATCHES, tensor_digest
+from emomc.candidates.evaluator import SMALLER_BATCHES
 from emomc.candidates.genotype import Genotype
 from emomc.compression.layer_inputs import InputStore, measure_inputs
-from emomc.compression.quantization import UNCOMPRESSED_BITS
+from emomc.compression.widths import UNCOMPRESSED_BITS
 from emomc.data.resident import ResidentBatches
 from emomc.data.splits import load_some
 from emomc.library.library import Library
+from emomc.runtime.digests import tensor_digest
 from emomc.runtime.memory import memory_for
 
 FOLDER = "calibration"

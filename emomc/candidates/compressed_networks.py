@@ -14,16 +14,11 @@ from emomc.candidates.finetuned_weights import TunedNetwork, read_tuned
 from emomc.candidates.genotype import Genotype
 from emomc.common.cache import BoundedCache
 from emomc.common.errors import UserError
-from emomc.compression.activations import FULL_BITS, ActivationRounding
+from emomc.compression.activations import ActivationRounding
 from emomc.compression.bias_correction import add_biases, mean_output_error
 from emomc.compression.layer_inputs import InputStore
-from emomc.compression.quantization import (
-    UNCOMPRESSED_BITS,
-    QuantizedTensor,
-    QuantizerMethod,
-    dequantize,
-    quantize_symmetric,
-)
+from emomc.compression.quantization import QuantizedTensor, QuantizerMethod, dequantize, quantize_symmetric
+from emomc.compression.widths import FULL_ACTIVATION_BITS, UNCOMPRESSED_BITS
 from emomc.library.library import Library
 from emomc.networks.folding import FoldedState, fold_state, fold_structure
 from emomc.networks.tracing import trace_network
@@ -58,7 +53,7 @@ class CompressedNetworks:
         device: torch.device | str = "cpu",
         inputs: InputStore | None = None,
         tuned_folder: Path | None = None,
-        activation_bits: int = FULL_BITS,
+        activation_bits: int = FULL_ACTIVATION_BITS,
         max_cache_bytes: int = 4 << 30,
     ) -> None:
         """Prepare the folded network.
@@ -77,7 +72,7 @@ class CompressedNetworks:
             UserError: the network's layers are not those of the library.
             ValueError: bias correction or narrow activations without ``inputs``.
         """
-        if inputs is None and (quantizer.bias_correction or activation_bits < FULL_BITS):
+        if inputs is None and (quantizer.bias_correction or activation_bits < FULL_ACTIVATION_BITS):
             raise ValueError("expected inputs= for bias correction or narrow activations, found none")
         manifest = library.manifest
         trace = trace_network(network, manifest.input_shape)
@@ -101,7 +96,7 @@ class CompressedNetworks:
             parameter.requires_grad_(False)
         every = tuple(layer.name for layer in manifest.layers)
         self._rounding = (
-            ActivationRounding(self.network, every, activation_bits) if activation_bits < FULL_BITS else None
+            ActivationRounding(self.network, every, activation_bits) if activation_bits < FULL_ACTIVATION_BITS else None
         )
         self._original = network
         self._trace = trace

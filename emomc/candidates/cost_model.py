@@ -13,7 +13,7 @@ from emomc.candidates.genotype import Genotype
 from emomc.candidates.packing import library_fixed_bytes, scale_counts
 from emomc.common.errors import UserError
 from emomc.compression.codings import count_zero_runs, stream_bits
-from emomc.compression.quantization import UNCOMPRESSED_BITS
+from emomc.compression.widths import UNCOMPRESSED_BITS
 from emomc.hardware.cost import (
     BITS_PER_KIB,
     CODINGS,

@@ -12,9 +12,8 @@ from typing import Any
 
 from emomc.candidates.evaluation import Evaluation
 from emomc.candidates.genotype import Genotype
-from emomc.common.errors import UserError, is_whole, require
+from emomc.common.errors import UserError, first_line, is_whole, require
 from emomc.common.files import writing
-from emomc.common.user_code import first_line
 from emomc.library.library import Library
 
 LOG = "evaluations.jsonl"

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emomc.common.errors import UserError
-from emomc.compression.quantization import MAX_BITS, MIN_BITS
+from emomc.compression.widths import MAX_BITS, MIN_BITS
 
 
 @dataclasses.dataclass(frozen=True, order=True)

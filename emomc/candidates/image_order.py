@@ -12,13 +12,14 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from emomc.candidates.compressed_networks import CompressedNetworks, Quantizer
-from emomc.candidates.evaluation import SMALLER_BATCHES, tensor_digest
+from emomc.candidates.evaluator import SMALLER_BATCHES
 from emomc.candidates.genotype import Genotype
 from emomc.common.errors import UserError, is_whole
 from emomc.common.files import read_json, write_json
-from emomc.compression.quantization import UNCOMPRESSED_BITS
+from emomc.compression.widths import UNCOMPRESSED_BITS
 from emomc.data.resident import ResidentBatches
 from emomc.library.library import Library
+from emomc.runtime.digests import tensor_digest
 from emomc.runtime.memory import memory_for
 
 ORDER_FILE = "image_order.json"

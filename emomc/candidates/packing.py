@@ -11,7 +11,7 @@ from torch import Tensor
 
 from emomc.candidates.compressed_networks import CompressedNetworks
 from emomc.candidates.genotype import Genotype
-from emomc.compression.quantization import UNCOMPRESSED_BITS
+from emomc.compression.widths import UNCOMPRESSED_BITS
 from emomc.library.library import DENSE, Manifest
 from emomc.packed_file.writer import NetworkDescription, PackedLayer, PackedNetwork, fixed_bytes
 

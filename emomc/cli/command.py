@@ -17,7 +17,7 @@ import yaml
 from jsonargparse import ActionConfigFile, ArgumentParser, Namespace, set_parsing_settings
 
 from emomc.common.errors import UserError, UserNote
-from emomc.common.fields import parse_yaml, read_yaml
+from emomc.common.yaml_files import parse_yaml, read_yaml
 from emomc.runtime.notices import quiet_lightning
 
 SECTIONS = ("pretrain", "search", "export")

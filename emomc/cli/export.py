@@ -18,7 +18,7 @@ from emomc.candidates.packing import pack_candidate
 from emomc.cli.command import make_parser, run_command
 from emomc.cli.users_code import add_users_code, data_config_of, network_of
 from emomc.common.errors import UserError
-from emomc.compression.activations import FULL_BITS
+from emomc.compression.widths import FULL_ACTIVATION_BITS
 from emomc.data.splits import build_data, load_split
 from emomc.export.formats import ExportFormat, export_network
 from emomc.export.verification import Verification, verify_export
@@ -106,7 +106,7 @@ def _run(arguments: Namespace) -> None:
             batch_size=library.manifest.evaluation_batch_size,
             network=network,
             precision=front["settings"].get("precision", "32-true"),
-            activation_bits=front["settings"].get("activation_bits", FULL_BITS),
+            activation_bits=front["settings"].get("activation_bits", FULL_ACTIVATION_BITS),
             input_ranges=point.get("input_ranges"),
         )
         if arguments.format == "onnx" and point.get("input_ranges"):

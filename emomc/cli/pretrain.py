@@ -13,7 +13,7 @@ from jsonargparse import ArgumentParser, Namespace
 from emomc.callbacks.trainer.epoch_lines import EpochLines
 from emomc.callbacks.trainer.stage_progress_bar import StageProgressBar
 from emomc.cli.command import fields_of, make_parser, run_command, stdout_is_terminal
-from emomc.data.splits import DataConfig
+from emomc.data.config import DataConfig
 from emomc.pretraining.config import PreparationConfig
 from emomc.pretraining.prepare import prepare_library
 from emomc.runtime.devices import Devices

@@ -9,7 +9,8 @@ from torch import nn
 
 from emomc.common.errors import UserError
 from emomc.common.user_code import names_user_code
-from emomc.data.splits import DataConfig, data_source_sha256, names_users_data
+from emomc.data.config import DataConfig
+from emomc.data.splits import data_source_sha256, names_users_data
 from emomc.library.library import Library
 from emomc.networks.zoo import build_network, network_source_sha256
 

@@ -23,3 +23,8 @@ def require(holds: bool, expected: str, found: object) -> None:
 def is_whole(value: object, least: int = 1) -> bool:
     """Return whether a value from a file is an integer of at least ``least``; true and false are none."""
     return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's text, or its type where it has none."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

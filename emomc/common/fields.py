@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Hashable, Mapping
-from pathlib import Path
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
-
-import yaml
 
 from emomc.common.errors import UserError
 
@@ -27,54 +24,6 @@ class FieldError(UserError):
         """Return the same error with the path of the enclosing value put in front."""
         dot = "" if not self.path or self.path.startswith("[") else "."
         return FieldError(parent + dot + self.path, self.problem)
-
-
-def read_yaml(path: Path, what: str) -> Any:
-    """Read a YAML file of plain values.
-
-    Args:
-        path: the file.
-        what: what the file should be, for the error ("a hardware file").
-
-    Raises:
-        UserError: the file cannot be read, is no YAML, has a key twice, or refers to a part of itself.
-    """
-    try:
-        return parse_yaml(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"expected {what} at {path}, found one that cannot be read: {error}") from None
-    except (yaml.YAMLError, RecursionError) as error:
-        problem = " ".join(str(error).split())
-        raise UserError(f"expected {what} in YAML at {path}, found: {problem}") from None
-
-
-def parse_yaml(text: str) -> Any:
-    """Return the plain values of a YAML text; raise a yaml.YAMLError or a RecursionError if there are none."""
-    return yaml.load(text, Loader=_StrictLoader)
-
-
-class _StrictLoader(yaml.SafeLoader):
-    """Refuses what plain YAML lets pass: a key that stands twice, and aliases, by which a line becomes gigabytes."""
-
-    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        """Make the node that comes next."""
-        if self.check_event(yaml.AliasEvent):
-            raise yaml.composer.ComposerError(
-                None, None, f"the alias *{self.peek_event().anchor}", self.peek_event().start_mark
-            )
-        return super().compose_node(parent, index)
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        """Make the mapping of a YAML node."""
-        seen = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if not isinstance(key, Hashable):
-                break  # refused by the base class
-            if key in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} twice", key_node.start_mark)
-            seen.add(key)
-        return super().construct_mapping(node, deep)
 
 
 def build(kind: type[T], values: Any, **readers: Callable[[Any], Any]) -> T:

@@ -16,7 +16,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from emomc.common.errors import UserError
+from emomc.common.errors import UserError, first_line
 from emomc.common.files import sha256_of_file
 
 
@@ -97,11 +97,6 @@ def call_with(thing: Callable[..., Any], given: Mapping[str, Any], offered: Mapp
                 del by_rest[refused[0]]
                 continue
             raise UserError(f"expected {spec} to be made from {_listed(given)}, found: {first_line(error)}") from error
-
-
-def first_line(error: BaseException) -> str:
-    """Return the first line of an error's text, or its type where it has none."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def _listed(given: Mapping[str, Any]) -> str:

@@ -8,10 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-FULL_BITS = 16
-"""Activations of this many bits, the paper's, are not simulated: rounding them changes no figure."""
-MIN_ACTIVATION_BITS = 2
-
 Range = tuple[float, float]
 
 

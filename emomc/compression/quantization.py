@@ -9,11 +9,9 @@ import torch
 from torch import Tensor
 
 from emomc.common.errors import require
+from emomc.compression.widths import MAX_BITS, MIN_BITS
 
 QuantizerMethod = Literal["absmax", "mse"]
-
-MIN_BITS, MAX_BITS = 2, 12
-UNCOMPRESSED_BITS = 32
 
 # The clipping thresholds that `mse` tries, as fractions of the largest weight. The last one is absmax itself.
 _CLIPS = 80

@@ -15,8 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from emomc.common.errors import UserError, UserNote
-from emomc.common.user_code import first_line
+from emomc.common.errors import UserError, UserNote, first_line
 from emomc.data.config import DataConfig
 from emomc.data.images import ArrayImages, FileImages, Images, fit_to, in_threads, is_readable, read_header
 

@@ -10,8 +10,8 @@ import torch
 from pytorch_lightning import LightningDataModule
 from torch import Tensor
 
-from emomc.common.errors import UserError
-from emomc.common.user_code import call_with, first_line, load_object, names_user_code, source_sha256
+from emomc.common.errors import UserError, first_line
+from emomc.common.user_code import call_with, load_object, names_user_code, source_sha256
 from emomc.data.config import DataConfig
 from emomc.data.datasets import FOLDER_PREFIX
 from emomc.lightning_modules.image_data import ImageDataModule, Split

@@ -12,7 +12,8 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from emomc.common.errors import UserError
-from emomc.compression.activations import FULL_BITS, ActivationRounding, Range
+from emomc.compression.activations import ActivationRounding, Range
+from emomc.compression.widths import FULL_ACTIVATION_BITS
 from emomc.data.resident import ResidentBlocks
 from emomc.export.formats import ExportFormat
 from emomc.export.loading import load_compressed, unpack_network
@@ -46,7 +47,7 @@ def verify_export(
     batch_size: int,
     network: nn.Module | None = None,
     precision: str = "32-true",
-    activation_bits: int = FULL_BITS,
+    activation_bits: int = FULL_ACTIVATION_BITS,
     input_ranges: Mapping[str, Range] | None = None,
 ) -> Verification:
     """Read an exported file back and count the images that it classifies rightly.

@@ -9,8 +9,7 @@ from typing import Any
 from emomc.candidates.evaluation import Evaluation
 from emomc.common.intervals import wilson_interval
 from emomc.common.versions import versions
-from emomc.compression.activations import FULL_BITS
-from emomc.compression.quantization import UNCOMPRESSED_BITS
+from emomc.compression.widths import FULL_ACTIVATION_BITS, UNCOMPRESSED_BITS
 from emomc.fronts.front_file import FRONT_FORMAT_VERSION
 from emomc.hardware.cost import PARTS
 from emomc.search.state import Candidate, Search
@@ -42,7 +41,7 @@ def front_document(search: Search, history: Sequence[Mapping[str, Any]] = ()) ->
                 for column, name in enumerate(names)
             }
             point["bytes_by_layer"] = {name: round(float(stored[row, column])) for column, name in enumerate(names)}
-        if config.activation_bits < FULL_BITS and search.inputs:
+        if config.activation_bits < FULL_ACTIVATION_BITS and search.inputs:
             seen = search.inputs.level(candidate.genotype.level)
             point["input_ranges"] = {name: list(seen[name].range) for name in names}
         points.append(point)

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from emomc.common.errors import UserError
-from emomc.networks.tracing import LayerCall, LayerShape
+from emomc.networks.layers import LayerCall, LayerShape
 
 Array = npt.NDArray[np.float64]
 

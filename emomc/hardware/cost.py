@@ -22,7 +22,7 @@ from emomc.hardware.mac_energy import mac_energy
 from emomc.hardware.paper_counts import paper_flows
 from emomc.hardware.reuse_counts import array_use, reuse_flows
 from emomc.hardware.traffic import Flow, Survival
-from emomc.networks.tracing import LayerShape
+from emomc.networks.layers import LayerShape
 
 Array = npt.NDArray[np.float64]
 

@@ -18,12 +18,11 @@ from emomc.common.fields import (
     check_positive,
     check_text,
     is_count,
-    parse_yaml,
-    read_yaml,
     require_mapping,
     require_number,
     show,
 )
+from emomc.common.yaml_files import parse_yaml, read_yaml
 
 FORMAT_VERSION = 1
 OPERANDS = ("I", "W", "O")

@@ -16,7 +16,7 @@ from emomc.hardware.call_table import tabulate_calls
 from emomc.hardware.cost import PARTS, energy_breakdown, estimate_cycles
 from emomc.hardware.dataflows import dataflow_label
 from emomc.hardware.description import Hardware
-from emomc.networks.tracing import LayerShape
+from emomc.networks.layers import LayerShape
 
 
 @dataclasses.dataclass(frozen=True)

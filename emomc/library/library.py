@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,10 +14,9 @@ import torch
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from emomc.common.errors import UserError, UserNote, is_whole, require
+from emomc.common.errors import UserError, UserNote, first_line, is_whole, require
 from emomc.common.files import read_json, sha256_of_file, whole_file, write_json
-from emomc.common.user_code import first_line
-from emomc.networks.tracing import LayerShape
+from emomc.networks.layers import LayerShape
 
 FORMAT_VERSION = 1
 MANIFEST = "library.json"
@@ -291,16 +288,6 @@ class Library:
 
     def _write_manifest(self) -> None:
         write_json(self.path / MANIFEST, {"format_version": FORMAT_VERSION, **dataclasses.asdict(self.manifest)})
-
-
-def state_digest(state: Mapping[str, Tensor]) -> str:
-    """Return the SHA-256 of a state dict's names, shapes, types and values, independent of any file format."""
-    digest = hashlib.sha256()
-    for name in sorted(state):
-        tensor = state[name].detach().cpu().contiguous()
-        digest.update(json.dumps([name, list(tensor.shape), str(tensor.dtype)]).encode())
-        digest.update(tensor.numpy().tobytes())
-    return digest.hexdigest()
 
 
 def _manifest_from(values: dict[str, Any]) -> Manifest:

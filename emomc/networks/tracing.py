@@ -6,82 +6,15 @@ import dataclasses
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
-from emomc.common.errors import UserError, UserNote, is_whole, require
-
-Pair = tuple[int, int]
-
-
-@dataclasses.dataclass(frozen=True)
-class LayerCall:
-    """One use of a layer in one forward pass of one image."""
-
-    input_size: Pair
-    """Height and width of the input map, pixels; (1, positions) for a linear layer."""
-    output_size: Pair
-    """Height and width of the output map, pixels; (1, positions) for a linear layer."""
-
-    @property
-    def output_pixels(self) -> int:
-        """Output positions, OX x OY."""
-        return math.prod(self.output_size)
-
-
-@dataclasses.dataclass(frozen=True)
-class LayerShape:
-    """What the cost models need to know of one convolution or linear layer.
-
-    A layer that the forward pass calls several times has its weights once and a ``LayerCall`` for each call.
-    """
-
-    name: str
-    kind: Literal["conv", "linear"]
-    in_channels: int
-    out_channels: int
-    calls: tuple[LayerCall, ...]
-    kernel_size: Pair = (1, 1)
-    stride: Pair = (1, 1)
-    dilation: Pair = (1, 1)
-    groups: int = 1
-
-    def __post_init__(self) -> None:
-        """Check the ranges, since a shape may come from a file.
-
-        Raises:
-            UserError: a number is no integer of at least 1.
-        """
-        require(isinstance(self.name, str), "the name of a layer", self.name)
-        for key in ("in_channels", "out_channels", "groups"):
-            require(is_whole(getattr(self, key)), f"{key} of at least 1 in layer {self.name}", getattr(self, key))
-        for key in ("kernel_size", "stride", "dilation"):
-            require(min(getattr(self, key)) >= 1, f"{key} of at least 1 in layer {self.name}", getattr(self, key))
-
-    @property
-    def weights(self) -> int:
-        """Number of weights, biases not counted."""
-        return self.in_channels // self.groups * self.out_channels * math.prod(self.kernel_size)
-
-    @property
-    def macs(self) -> int:
-        """Multiply-accumulates of one image, all calls together."""
-        return self.weights * sum(call.output_pixels for call in self.calls)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the shape as JSON-ready values."""
-        return dataclasses.asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> LayerShape:
-        """Make the shape that ``to_dict`` described."""
-        calls = tuple(LayerCall(_pair(call["input_size"]), _pair(call["output_size"])) for call in values["calls"])
-        sizes = {key: _pair(values[key]) for key in ("kernel_size", "stride", "dilation")}
-        return cls(**{**values, **sizes, "calls": calls})
+from emomc.common.errors import UserError, UserNote, first_line
+from emomc.networks.layers import LayerCall, LayerShape, pair
 
 
 class NetworkWarning(UserNote):
@@ -153,7 +86,7 @@ def trace_network(network: nn.Module, input_shape: tuple[int, int, int]) -> Netw
     except Exception as error:
         raise UserError(
             f"expected a network that takes images of shape {tuple(input_shape)}, found that "
-            f"{type(network).__name__} fails on one: {_first_line(error)}"
+            f"{type(network).__name__} fails on one: {first_line(error)}"
         ) from error
     finally:
         for handle in handles:
@@ -220,7 +153,7 @@ class _Record:
     def layer_hook(self, name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
         def hook(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
             if isinstance(module, nn.Conv2d):
-                call = LayerCall(_pair(inputs[0].shape[-2:]), _pair(output.shape[-2:]))
+                call = LayerCall(pair(inputs[0].shape[-2:]), pair(output.shape[-2:]))
             else:
                 positions = (1, math.prod(output.shape[1:-1]))
                 call = LayerCall(positions, positions)
@@ -269,9 +202,9 @@ def _shape_of(name: str, module: nn.Module, calls: tuple[LayerCall, ...]) -> Lay
             in_channels=module.in_channels,
             out_channels=module.out_channels,
             calls=calls,
-            kernel_size=_pair(module.kernel_size),
-            stride=_pair(module.stride),
-            dilation=_pair(module.dilation),
+            kernel_size=pair(module.kernel_size),
+            stride=pair(module.stride),
+            dilation=pair(module.dilation),
             groups=module.groups,
         )
     linear = cast(nn.Linear, module)
@@ -293,12 +226,3 @@ def _refuse_shared_weights(modules: Mapping[str, nn.Module]) -> None:
         first = owner.setdefault(id(module.weight), name)
         if first != name:
             raise UserError(f"expected layers with weights of their own, found {name} sharing those of {first}")
-
-
-def _pair(values: Iterable[Any]) -> Pair:
-    height, width = values
-    return int(height), int(width)
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

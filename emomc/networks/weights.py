@@ -12,8 +12,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from emomc.common.errors import UserError
-from emomc.common.user_code import first_line
+from emomc.common.errors import UserError, first_line
 
 WRAPPERS = ("state_dict", "model_state_dict", "model", "network", "net")
 """Keys under which checkpoints keep the weights; the first is Lightning's."""

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from emomc.common.errors import UserError
 from emomc.compression.pruning import Criterion
-from emomc.lightning_modules.classifier import OptimizerName, Recipe, ScheduleName
+from emomc.runtime.recipe import OptimizerName, Recipe, ScheduleName
 
 
 @dataclasses.dataclass(frozen=True)

@@ -22,14 +22,13 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import update_bn
 from torch.utils.tensorboard.writer import SummaryWriter
 
-from emomc.callbacks.trainer.epoch_seed import EpochSeed, derive_seed
+from emomc.callbacks.trainer.epoch_seed import EpochSeed
 from emomc.callbacks.trainer.pareto_checkpoint import ParetoCheckpoint
 from emomc.callbacks.trainer.pruning_schedule import PruningSchedule
-from emomc.common.errors import UserError
+from emomc.common.errors import UserError, first_line
 from emomc.common.files import existing_file, folder_lock, read_json, remove_leftovers, sha256_of_file, write_json
-from emomc.common.user_code import first_line
+from emomc.data.config import DataConfig
 from emomc.data.splits import (
-    DataConfig,
     DataFacts,
     ImageDataModule,
     Split,
@@ -42,7 +41,8 @@ from emomc.library.figure import library_figure
 from emomc.library.library import DENSE, MANIFEST, Library, Manifest
 from emomc.lightning_modules.classifier import Classifier
 from emomc.lightning_modules.pre_pruning import PrePruningClassifier
-from emomc.networks.tracing import LayerShape, NetworkTrace, NetworkWarning, trace_network
+from emomc.networks.layers import LayerShape
+from emomc.networks.tracing import NetworkTrace, NetworkWarning, trace_network
 from emomc.networks.weights import load_weights
 from emomc.networks.zoo import build_network, network_source_sha256
 from emomc.pretraining.config import PreparationConfig
@@ -50,6 +50,7 @@ from emomc.runtime.determinism import deterministic_algorithms
 from emomc.runtime.devices import Devices
 from emomc.runtime.interrupts import interrupts_of_trainers
 from emomc.runtime.memory import memory_for
+from emomc.runtime.seeds import derive_seed
 
 CHECKPOINT = "last.ckpt"
 FRONT_STATE = "checkpoints/front.json"

@@ -8,8 +8,7 @@ from collections.abc import Iterator
 
 import torch
 
-from emomc.common.errors import UserError
-from emomc.common.user_code import first_line
+from emomc.common.errors import UserError, first_line
 
 _CUBLAS = "CUBLAS_WORKSPACE_CONFIG"
 

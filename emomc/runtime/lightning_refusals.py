@@ -7,8 +7,7 @@ from collections.abc import Iterator
 
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 
-from emomc.common.errors import UserError
-from emomc.common.user_code import first_line
+from emomc.common.errors import UserError, first_line
 
 
 @contextlib.contextmanager

@@ -7,8 +7,7 @@ from collections.abc import Iterator
 
 import torch
 
-from emomc.common.errors import UserError
-from emomc.common.user_code import first_line
+from emomc.common.errors import UserError, first_line
 
 # What torch says on a CPU, where it has no error of its own for it.
 _ON_CPU = ("DefaultCPUAllocator", "can't allocate memory", "not enough memory")

@@ -6,8 +6,8 @@ import dataclasses
 from typing import Literal
 
 from emomc.common.errors import UserError
-from emomc.compression.activations import FULL_BITS, MIN_ACTIVATION_BITS
-from emomc.compression.quantization import MAX_BITS, MIN_BITS, QuantizerMethod
+from emomc.compression.quantization import QuantizerMethod
+from emomc.compression.widths import FULL_ACTIVATION_BITS, MAX_BITS, MIN_ACTIVATION_BITS, MIN_BITS
 from emomc.hardware.cost import CODINGS
 from emomc.search.evolution import AlgorithmName, EvolutionSettings, VariationName
 
@@ -67,7 +67,7 @@ class SearchConfig:
     """One quantization step per output channel instead of one per layer."""
     bias_correction: bool = True
     """Subtract from each bias the mean error that the quantized weights cause on training images."""
-    activation_bits: int = FULL_BITS
+    activation_bits: int = FULL_ACTIVATION_BITS
     """Bits of the layers' inputs, 2..16. Below 16 they are rounded in evaluation, to ranges calibrated on training
     images, and counted by the cost model; at 16 the cost model takes the hardware's."""
     precision: str = "32-true"
@@ -91,8 +91,8 @@ class SearchConfig:
             f"{self.min_bits} and {self.max_bits}",
         )
         _require(
-            MIN_ACTIVATION_BITS <= self.activation_bits <= FULL_BITS,
-            f"activation_bits of {MIN_ACTIVATION_BITS}..{FULL_BITS}",
+            MIN_ACTIVATION_BITS <= self.activation_bits <= FULL_ACTIVATION_BITS,
+            f"activation_bits of {MIN_ACTIVATION_BITS}..{FULL_ACTIVATION_BITS}",
             self.activation_bits,
         )
         names = self.objectives

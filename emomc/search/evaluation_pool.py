@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Collection, Sequence
 
-from emomc.candidates.evaluation import CandidateEvaluator, Evaluation
+from emomc.candidates.evaluation import Evaluation
+from emomc.candidates.evaluator import CandidateEvaluator
 from emomc.candidates.genotype import Genotype
 from emomc.common.errors import UserError
 from emomc.runtime.journal import SharedJournal

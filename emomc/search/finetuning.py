@@ -16,14 +16,15 @@ from pytorch_lightning.plugins.environments import LightningEnvironment
 
 from emomc.callbacks.trainer.epoch_seed import EpochSeed
 from emomc.candidates.compressed_networks import CompressedNetworks
-from emomc.candidates.evaluation import CandidateEvaluator, Evaluation
+from emomc.candidates.evaluation import Evaluation
+from emomc.candidates.evaluator import CandidateEvaluator
 from emomc.candidates.finetuned_weights import FOLDER, TunedNetwork, write_tuned
 from emomc.candidates.genotype import Genotype
 from emomc.common.errors import UserError
 from emomc.common.files import read_json, write_json
 from emomc.common.versions import versions
-from emomc.lightning_modules.classifier import Recipe
 from emomc.lightning_modules.quantized_classifier import FakeQuantizedWeight, QuantizedClassifier
+from emomc.runtime.recipe import Recipe
 from emomc.search.state import Search
 
 

@@ -11,8 +11,9 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from emomc.candidates.cost_model import uncompressed_genotype
-from emomc.candidates.evaluation import CandidateEvaluator, Evaluation
+from emomc.candidates.evaluation import Evaluation
 from emomc.candidates.evaluation_log import EvaluationLog
+from emomc.candidates.evaluator import CandidateEvaluator
 from emomc.candidates.genotype import Genotype
 from emomc.runtime.journal import SharedJournal
 from emomc.search.evaluation_pool import EvaluationPool, Job

@@ -19,8 +19,8 @@ from emomc.candidates.calibration import FOLDER as CALIBRATION
 from emomc.candidates.calibration import calibrate
 from emomc.candidates.compressed_networks import CompressedNetworks, Quantizer
 from emomc.candidates.cost_model import CostModel
-from emomc.candidates.evaluation import CandidateEvaluator, tensor_digest
 from emomc.candidates.evaluation_log import LOG, EvaluationLog
+from emomc.candidates.evaluator import CandidateEvaluator
 from emomc.candidates.finetuned_weights import FOLDER as TUNED
 from emomc.candidates.genotype import SearchSpace
 from emomc.candidates.image_order import load_image_order
@@ -28,12 +28,14 @@ from emomc.common.errors import UserError
 from emomc.common.files import folder_lock, read_json, remove_leftovers, write_json
 from emomc.common.user_code import names_user_code
 from emomc.common.versions import versions
-from emomc.compression.activations import FULL_BITS
-from emomc.data.splits import DataConfig, build_data, load_split, names_users_data
+from emomc.compression.widths import FULL_ACTIVATION_BITS
+from emomc.data.config import DataConfig
+from emomc.data.splits import build_data, load_split, names_users_data
 from emomc.hardware.description import load_hardware
 from emomc.library.library import Library
 from emomc.networks.zoo import build_network
 from emomc.runtime.determinism import deterministic_algorithms
+from emomc.runtime.digests import tensor_digest
 from emomc.runtime.interrupts import deferred_interrupt
 from emomc.runtime.journal import open_journal
 from emomc.runtime.notices import quiet_lightning
@@ -151,7 +153,7 @@ def _begin(
     # A damaged level is found now, not when the search comes to it.
     for percent in space.levels:
         library.check_file(percent)
-    narrow = config.activation_bits < FULL_BITS
+    narrow = config.activation_bits < FULL_ACTIVATION_BITS
     calibrated = narrow or config.bias_correction
     inputs = calibrate(library, network, data, fabric, space.levels) if calibrated else None
     networks = CompressedNetworks(

@@ -8,7 +8,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from emomc.networks.tracing import LayerCall, LayerShape
+from emomc.networks.layers import LayerCall, LayerShape
 
 FOLDER = Path(__file__).parents[2] / "benchmarks"
 

@@ -11,7 +11,7 @@ import yaml
 from emomc.cli.command import fields_of, shipped_configs
 from emomc.cli.pretrain import build_parser
 from emomc.common.pareto import hypervolume
-from emomc.data.splits import DataConfig
+from emomc.data.config import DataConfig
 from emomc.pretraining.config import PreparationConfig
 
 

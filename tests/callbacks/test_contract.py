@@ -17,10 +17,11 @@ from emomc.callbacks.trainer.epoch_lines import EpochLines
 from emomc.callbacks.trainer.epoch_seed import EpochSeed
 from emomc.callbacks.trainer.pareto_checkpoint import ParetoCheckpoint
 from emomc.callbacks.trainer.pruning_schedule import PruningSchedule
-from emomc.data.splits import DataConfig, build_data
-from emomc.lightning_modules.classifier import Recipe
+from emomc.data.config import DataConfig
+from emomc.data.splits import build_data
 from emomc.lightning_modules.pre_pruning import PrePruningClassifier
 from emomc.networks.zoo import build_network
+from emomc.runtime.recipe import Recipe
 from emomc.search.observer import SearchCallback
 
 

@@ -5,7 +5,7 @@ import yaml
 
 from emomc.cli import pretrain, search
 from emomc.cli.command import fields_of, shipped_configs
-from emomc.data.splits import DataConfig
+from emomc.data.config import DataConfig
 from emomc.pretraining.config import PreparationConfig
 from emomc.search.config import SearchConfig
 

@@ -21,9 +21,9 @@ from emomc import (
 )
 from emomc.candidates.evaluation import Evaluation
 from emomc.common.errors import UserError
-from emomc.data.splits import DataConfig
+from emomc.data.config import DataConfig
 from emomc.fronts.front_file import read_front
-from emomc.networks.tracing import LayerCall, LayerShape
+from emomc.networks.layers import LayerCall, LayerShape
 from emomc.networks.weights import load_weights
 from emomc.runtime.devices import Devices
 from emomc.search.finetuning import Finetuning

@@ -8,8 +8,9 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from emomc.lightning_modules.candidate import CandidateClassifier
-from emomc.lightning_modules.classifier import Classifier, Recipe
+from emomc.lightning_modules.classifier import Classifier
 from emomc.lightning_modules.pre_pruning import PrePruningClassifier
+from emomc.runtime.recipe import Recipe
 
 pytestmark = pytest.mark.filterwarnings("ignore:You defined a `validation_step`")
 

@@ -13,12 +13,14 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from emomc.callbacks.trainer.early_rejection import EarlyRejection
 from emomc.callbacks.trainer.epoch_lines import EpochLines
-from emomc.callbacks.trainer.epoch_seed import EpochSeed, derive_seed
+from emomc.callbacks.trainer.epoch_seed import EpochSeed
 from emomc.callbacks.trainer.pruning_schedule import PruningSchedule
 from emomc.data.resident import ResidentBlocks
 from emomc.lightning_modules.candidate import CandidateClassifier
-from emomc.lightning_modules.classifier import Classifier, Recipe
+from emomc.lightning_modules.classifier import Classifier
 from emomc.lightning_modules.pre_pruning import PrePruningClassifier
+from emomc.runtime.recipe import Recipe
+from emomc.runtime.seeds import derive_seed
 
 
 def network():

@@ -9,7 +9,8 @@ from torch import nn
 from emomc.candidates.compressed_networks import CompressedNetworks, Quantizer
 from emomc.candidates.genotype import Genotype
 from emomc.common.errors import UserError
-from emomc.compression.quantization import UNCOMPRESSED_BITS, quantize_symmetric
+from emomc.compression.quantization import quantize_symmetric
+from emomc.compression.widths import UNCOMPRESSED_BITS
 from emomc.networks.zoo import build_network
 
 

@@ -16,7 +16,8 @@ from emomc.candidates.packing import pack_candidate
 from emomc.compression.bias_correction import add_biases, mean_output_error
 from emomc.compression.layer_inputs import measure_inputs
 from emomc.compression.quantization import quantize_symmetric
-from emomc.data.splits import DataConfig, build_data, load_some
+from emomc.data.config import DataConfig
+from emomc.data.splits import build_data, load_some
 from emomc.export.loading import load_compressed, unpack_network
 from emomc.hardware.description import load_hardware
 from emomc.library.library import Library, Manifest

@@ -7,7 +7,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from emomc.compression.quantization import MAX_BITS, MIN_BITS, dequantize, quantize_symmetric, round_to_codes
+from emomc.compression.quantization import dequantize, quantize_symmetric, round_to_codes
+from emomc.compression.widths import MAX_BITS, MIN_BITS
 
 SETTINGS = settings(max_examples=25, deadline=None)
 BITS = st.integers(MIN_BITS, MAX_BITS)

@@ -24,7 +24,7 @@ from emomc.hardware.cost import (
 from emomc.hardware.dataflows import DATAFLOWS, check_dataflow, dataflow_label
 from emomc.hardware.description import AffineMac, BilinearMac, TableMac, load_hardware, preset_names
 from emomc.hardware.mac_energy import mac_energy
-from emomc.networks.tracing import LayerCall, LayerShape
+from emomc.networks.layers import LayerCall, LayerShape
 
 FPGA = load_hardware("emomc_fpga")
 

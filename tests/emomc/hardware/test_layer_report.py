@@ -11,7 +11,7 @@ from emomc.common.errors import UserError
 from emomc.hardware.cost import energy_breakdown, estimate_cycles, estimate_energy
 from emomc.hardware.description import load_hardware, preset_names
 from emomc.hardware.layer_report import layer_report, report_csv, report_table
-from emomc.networks.tracing import LayerCall, LayerShape
+from emomc.networks.layers import LayerCall, LayerShape
 
 CONV = LayerShape("stem.0", "conv", 3, 16, (LayerCall((8, 8), (8, 8)), LayerCall((4, 4), (4, 4))), (3, 3))
 FC = LayerShape("head", "linear", 16, 10, (LayerCall((1, 1), (1, 1)),))

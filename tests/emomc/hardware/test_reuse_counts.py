@@ -17,7 +17,7 @@ from emomc.hardware.cost import energy_breakdown, estimate_cycles, estimate_ener
 from emomc.hardware.dataflows import DATAFLOWS
 from emomc.hardware.description import AffineMac, Hardware, Memory, OperationalArray, Precision, load_hardware
 from emomc.hardware.reuse_counts import ArrayUse, array_use
-from emomc.networks.tracing import LayerCall, LayerShape
+from emomc.networks.layers import LayerCall, LayerShape
 
 
 def conv(

@@ -14,8 +14,9 @@ from safetensors.torch import load_file
 
 from emomc.common.errors import UserError
 from emomc.common.files import sha256_of_file
-from emomc.library.library import DENSE, FORMAT_VERSION, MANIFEST, Library, Manifest, state_digest
-from emomc.networks.tracing import LayerCall, LayerShape
+from emomc.library.library import DENSE, FORMAT_VERSION, MANIFEST, Library, Manifest
+from emomc.networks.layers import LayerCall, LayerShape
+from emomc.runtime.digests import state_digest
 
 
 def manifest(**changes):

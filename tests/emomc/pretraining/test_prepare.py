@@ -17,7 +17,8 @@ from torch import nn
 from emomc.common.errors import UserError, UserNote
 from emomc.common.pareto import non_dominated
 from emomc.compression.pruning import remaining_count
-from emomc.data.splits import DataConfig, build_data
+from emomc.data.config import DataConfig
+from emomc.data.splits import build_data
 from emomc.library.library import DENSE, MANIFEST
 from emomc.networks.zoo import build_network
 from emomc.pretraining.config import PreparationConfig

@@ -11,7 +11,7 @@ from pytorch_lightning.plugins.environments import LightningEnvironment
 
 from emomc.callbacks.search.front_writer import FrontWriter
 from emomc.common.errors import UserError
-from emomc.data.splits import DataConfig
+from emomc.data.config import DataConfig
 from emomc.pretraining.config import PreparationConfig
 from emomc.pretraining.prepare import prepare_library
 from emomc.runtime.determinism import deterministic_algorithms

@@ -18,7 +18,8 @@ from emomc.candidates.finetuned_weights import TunedNetwork, read_tuned, write_t
 from emomc.candidates.genotype import Genotype
 from emomc.cli.export import main as export
 from emomc.common.errors import UserError
-from emomc.data.splits import DataConfig, build_data
+from emomc.data.config import DataConfig
+from emomc.data.splits import build_data
 from emomc.library.library import Library
 from emomc.search.config import SearchConfig
 from emomc.search.finetuning import Finetuning, tune

@@ -17,8 +17,8 @@ from matplotlib.figure import Figure
 
 from emomc.callbacks.search.front_writer import FrontWriter
 from emomc.candidates.cost_model import uncompressed_genotype
-from emomc.candidates.evaluation import CandidateEvaluator
 from emomc.candidates.evaluation_log import LOG
+from emomc.candidates.evaluator import CandidateEvaluator
 from emomc.common.errors import UserError
 from emomc.library.library import Library
 from emomc.search.config import SearchConfig
