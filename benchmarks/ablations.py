@@ -33,7 +33,8 @@ from experiments import (
 from paper_outcomes import Outcome, Trade
 
 from emomc.common.files import write_text
-from emomc.library.library import DENSE, Library
+from emomc.library.library import Library
+from emomc.library.manifest import DENSE
 from emomc.pretraining.prepare import prepare_library
 from emomc.runtime.devices import Devices
 from emomc.runtime.notices import quiet_lightning

@@ -19,12 +19,15 @@ import numpy as np
 import torch
 
 from emomc.common.files import write_text
-from emomc.hardware.cost import CODINGS, estimate_energy, estimate_size
+from emomc.compression.codings import PAPER_CODINGS
 from emomc.hardware.dataflows import DATAFLOWS
 from emomc.hardware.description import AffineMac, BilinearMac, Hardware, load_hardware
+from emomc.hardware.energy import estimate_energy
+from emomc.hardware.size import estimate_size
+from emomc.hardware.workload import Workload
+from emomc.networks.build import build_network
 from emomc.networks.layers import LayerShape
 from emomc.networks.tracing import trace_layers
-from emomc.networks.zoo import build_network
 
 TOLERANCE = 1e-12
 UNROLLED = {"xy": ("ox", "oy"), "icoc": ("c", "k"), "fxfy": ("fx", "fy"), "xfx": ("ox", "fx")}
@@ -164,13 +167,13 @@ def main() -> None:
         for dataflow in DATAFLOWS:
             row(
                 f"energy, {title}, {dataflow}",
-                lambda h=hardware, d=dataflow: estimate_energy(layers, bits, density, dataflow=d, hardware=h),
+                lambda h=hardware, d=dataflow: estimate_energy(Workload(layers, bits, density), dataflow=d, hardware=h),
                 lambda q, p, layer, h=hardware, d=dataflow, f=one: f(layer, q, p, d, h) * h.energy_scale,
             )
-    for coding in CODINGS:
+    for coding in PAPER_CODINGS:
         row(
             f"size, {coding}",
-            lambda name=coding: estimate_size(layers, bits, density, coding=name),
+            lambda name=coding: estimate_size(Workload(layers, bits, density), coding=name),
             lambda q, p, layer, name=coding: coded_bits(layer.weights, q, p, name) / 8192,
         )
     text = "\n".join(

@@ -26,12 +26,13 @@ import yaml
 
 from emomc.common.files import read_json, write_json, write_text
 from emomc.hardware.call_table import tabulate_calls
-from emomc.hardware.cost import estimate_energy
 from emomc.hardware.dataflows import DATAFLOWS
 from emomc.hardware.description import AffineMac, Hardware, Memory, OperationalArray, Precision
+from emomc.hardware.energy import estimate_energy
+from emomc.hardware.workload import Workload
+from emomc.networks.build import build_network
 from emomc.networks.layers import LayerShape
 from emomc.networks.tracing import trace_layers
-from emomc.networks.zoo import build_network
 
 NETWORKS = {"vgg16": (3, 32, 32), "lenet5": (1, 32, 32), "mobilenet": (3, 32, 32)}
 UNROLLED = {"xy": ("OX", "OY"), "icoc": ("C", "K"), "fxfy": ("FX", "FY"), "xfx": ("OX", "FX")}
@@ -207,7 +208,7 @@ def our_energy(layers: Sequence[LayerShape], dataflow: str, target: Hardware, co
     def one_by_one(described: Hardware) -> np.ndarray:
         return np.array(
             [
-                estimate_energy([layer], bits[:1], density[:1], dataflow=dataflow, hardware=described)[0]
+                estimate_energy(Workload([layer], bits[:1], density[:1]), dataflow=dataflow, hardware=described)[0]
                 for layer in layers
             ]
         )

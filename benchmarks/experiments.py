@@ -23,10 +23,11 @@ from emomc.callbacks.search.front_writer import FrontWriter
 from emomc.cli.command import shipped_configs
 from emomc.common.files import read_json, sha256_of_file, write_json
 from emomc.data.config import DataConfig
-from emomc.data.splits import build_data
 from emomc.fronts.front_file import read_front
-from emomc.library.library import MANIFEST, Library
-from emomc.pretraining.config import PreparationConfig
+from emomc.library.library import Library
+from emomc.library.manifest import MANIFEST
+from emomc.library.sources import build_data
+from emomc.pretraining.config import PretrainingConfig
 from emomc.search.config import SearchConfig
 from emomc.search.observer import SearchCallback
 from emomc.search.run import run_search
@@ -45,10 +46,10 @@ def fields_in(kind: type, values: Mapping[str, Any]) -> dict[str, Any]:
     return {field.name: values[field.name] for field in dataclasses.fields(kind) if field.name in values}
 
 
-def stage_one_configs(values: Mapping[str, Any]) -> tuple[PreparationConfig, DataConfig]:
+def stage_one_configs(values: Mapping[str, Any]) -> tuple[PretrainingConfig, DataConfig]:
     """Return what ``emomc-pretrain`` would make of settings by name; one seed is that of both."""
     return (
-        PreparationConfig(**fields_in(PreparationConfig, values)),
+        PretrainingConfig(**fields_in(PretrainingConfig, values)),
         DataConfig(**fields_in(DataConfig, values)),
     )
 

@@ -24,17 +24,19 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from emomc.cli.export import FRONT, find_search, pack_point
+from emomc.cli.export_run import pack_point
 from emomc.cli.users_code import data_config_of
 from emomc.common.errors import UserError
 from emomc.common.files import write_text
-from emomc.data.splits import build_data, load_split
-from emomc.export.formats import ExportFormat, export_network
+from emomc.common.run_folder import FRONT_FILE, find_finished_search
+from emomc.data.splits import load_split
+from emomc.export.formats import FormatName, export_network, verify_export
 from emomc.export.loading import unpack_network
-from emomc.export.verification import verify_export
 from emomc.fronts.front_file import read_front
 from emomc.library.library import Library
-from emomc.packed_file.writer import PackedNetwork, pack_bytes
+from emomc.library.sources import build_data
+from emomc.packed_file.network import PackedNetwork
+from emomc.packed_file.writer import pack_bytes
 from emomc.runtime.notices import quiet_lightning
 
 READER = Path(__file__).parents[1] / "examples" / "c_reader"
@@ -58,8 +60,8 @@ class Exporter:
     """Exports points of one front and runs the files."""
 
     def __init__(self, run: Path, search: str | None, data_dir: str | None, folder: Path) -> None:
-        self.search = find_search(run, search)
-        self.front = read_front(self.search / FRONT)
+        self.search = find_finished_search(run, search)
+        self.front = read_front(self.search / FRONT_FILE)
         self.library = Library.open(self.search.parent.parent / "library")
         if self.library.manifest.network != "lenet5":
             raise UserError(
@@ -93,7 +95,7 @@ class Exporter:
             "same": same,
         }
 
-    def _verify(self, path: Path, format: ExportFormat, packed: PackedNetwork) -> int:
+    def _verify(self, path: Path, format: FormatName, packed: PackedNetwork) -> int:
         batch_size = self.library.manifest.evaluation_batch_size
         precision = self.front["settings"]["precision"]
         found = verify_export(

@@ -16,11 +16,13 @@ from pathlib import Path
 
 import torch
 
-from emomc.candidates.compressed_networks import CompressedNetworks, Quantizer
+from emomc.candidates.compressed_networks import CompressedNetworks
 from emomc.common.files import write_text
-from emomc.compression.codings import ZeroRuns, count_zero_runs, stream_bits
+from emomc.compression.codings import stream_bits
+from emomc.compression.quantizers import Quantizer
+from emomc.compression.zero_runs import ZeroRuns, count_zero_runs
 from emomc.library.library import Library
-from emomc.search.run import build_own_network
+from emomc.library.sources import library_network
 
 BITS = (2, 3, 4, 6, 8)
 PAPER_INDEX_BITS = 3
@@ -33,7 +35,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("docs/results/fillers.md"))
     arguments = parser.parse_args()
     library = Library.open(arguments.library)
-    networks = CompressedNetworks(library, build_own_network(library), Quantizer())
+    networks = CompressedNetworks(library, library_network(library), Quantizer())
     rows = [_row(networks, level, bits) for level in arguments.levels for bits in BITS]
     page = f"""# Fillers of CSR on a trained library
 

@@ -21,11 +21,13 @@ from torch import nn
 
 from emomc.common.errors import UserError
 from emomc.common.files import write_text
-from emomc.compression.codings import CODINGS, FLOAT_BITS, MAX_WEIGHTS
+from emomc.compression.codings import CODINGS, MAX_WEIGHTS
+from emomc.compression.widths import UNCOMPRESSED_BITS
 from emomc.export.loading import unpack_network
 from emomc.packed_file.layout import HEADER, LAYER
+from emomc.packed_file.network import NetworkDescription, PackedLayer, PackedNetwork
 from emomc.packed_file.reader import parse_packed
-from emomc.packed_file.writer import NetworkDescription, PackedLayer, PackedNetwork, pack_bytes
+from emomc.packed_file.writer import pack_bytes
 
 SHAPES = {
     "conv1": (6, 1, 5, 5),
@@ -42,9 +44,9 @@ def seed_network(rng: np.random.Generator) -> PackedNetwork:
     """Make a LeNet-5 of random codes, sparse enough that its file is small."""
     layers = []
     for name, shape in SHAPES.items():
-        bits = int(rng.choice([2, 3, 4, 8, 9, 12, 16, *[FLOAT_BITS] * (name == "conv1")]))
+        bits = int(rng.choice([2, 3, 4, 8, 9, 12, 16, *[UNCOMPRESSED_BITS] * (name == "conv1")]))
         kept = rng.random(shape) < rng.choice([0.0, 0.01, 0.05])
-        if bits == FLOAT_BITS:
+        if bits == UNCOMPRESSED_BITS:
             weights = rng.normal(size=shape).astype(np.float32)
             layers.append(PackedLayer(name, bits, weights, np.zeros(0, np.float32)))
             continue
@@ -102,7 +104,7 @@ def check_ranges(network: PackedNetwork) -> None:
     weights = 0
     for layer in network.layers:
         weights += layer.codes.size
-        if layer.bits == FLOAT_BITS:
+        if layer.bits == UNCOMPRESSED_BITS:
             fits = layer.codes.dtype == np.float32 and np.isfinite(layer.codes).all()
         else:
             largest = 2 ** (layer.bits - 1) - 1
@@ -129,7 +131,7 @@ def kind_of(error: UserError) -> str:
 def run(files: int, seed: int) -> str:
     """Read that many mutated files and return the report."""
     rng = np.random.default_rng(seed)
-    seeds = [pack_bytes(seed_network(rng), CODINGS[index % 4]) for index in range(64)]
+    seeds = [pack_bytes(seed_network(rng), [*CODINGS][index % 4]) for index in range(64)]
     errors: collections.Counter[str] = collections.Counter()
     read = 0
     kept: list[PackedNetwork] = []

@@ -17,18 +17,20 @@ from pathlib import Path
 import torch
 from reference_lenet5 import TEST_ACCURACY_PERCENT
 
-from emomc.candidates.compressed_networks import CompressedNetworks, Quantizer
+from emomc.candidates.compressed_networks import CompressedNetworks
 from emomc.candidates.cost_model import uncompressed_genotype
 from emomc.candidates.evaluator import CandidateEvaluator
 from emomc.candidates.genotype import Genotype
 from emomc.common.files import write_text
 from emomc.common.intervals import wilson_interval
+from emomc.compression.quantizers import Quantizer
 from emomc.data.config import DataConfig
-from emomc.data.splits import build_data, load_split
+from emomc.data.splits import load_split
 from emomc.fronts.front_file import read_front
-from emomc.library.library import DENSE, Library
+from emomc.library.library import Library
+from emomc.library.manifest import DENSE
+from emomc.library.sources import build_data, library_network
 from emomc.runtime.notices import quiet_lightning
-from emomc.search.run import build_own_network
 
 
 def main() -> None:
@@ -76,7 +78,7 @@ Seed {settings["seed"]} in both stages; {datetime.date.today()}; {platform.machi
 def _levels(library: Library, data_dir: str) -> str:
     data = build_data(DataConfig(**{**library.manifest.data, "data_dir": data_dir}))
     images, labels = load_split(data, "test")
-    networks = CompressedNetworks(library, build_own_network(library), Quantizer())
+    networks = CompressedNetworks(library, library_network(library), Quantizer())
     evaluator = CandidateEvaluator(networks, images, labels, batch_size=library.manifest.evaluation_batch_size)
     bits = uncompressed_genotype(library).bits
     lines = [

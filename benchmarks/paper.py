@@ -29,7 +29,7 @@ from experiments import fields_in, recorded_search, shipped_settings, stage_one_
 from paper_outcomes import CODINGS, DATAFLOWS, Outcome, Trade
 
 from emomc.data.config import DataConfig
-from emomc.pretraining.config import PreparationConfig
+from emomc.pretraining.config import PretrainingConfig
 from emomc.pretraining.prepare import prepare_library
 from emomc.runtime.devices import Devices
 from emomc.runtime.notices import quiet_lightning
@@ -179,7 +179,7 @@ def _outcomes(arguments: argparse.Namespace, arm: str, seed: int) -> list[Outcom
 
 def arm_stage_one(
     experiment: str, budget: Budget, arm: str, seed: int, **given: Any
-) -> tuple[PreparationConfig, DataConfig]:
+) -> tuple[PretrainingConfig, DataConfig]:
     """Return the settings of an arm's stage I.
 
     Args:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from emomc.common.pareto import hypervolume
-from emomc.library.library import DENSE, LevelRecord
+from emomc.library.manifest import DENSE, LevelRecord
 
 DATAFLOWS = {"xy": "X|Y", "icoc": "IC|OC", "fxfy": "Fx|Fy", "xfx": "X|Fx"}
 CODINGS = {"normal": "normal", "csr": "CSR", "coo": "COO"}

@@ -13,9 +13,9 @@ from matplotlib.ticker import LogFormatter
 from paper_outcomes import ALLOWED_LOSS_POINTS, COLUMNS, UNITS, Images, Outcome, Trade
 from published import CODE_FRONTS, published_result
 
-from emomc.common.files import whole_file, write_text
+from emomc.common.files import atomic_write, write_text
 from emomc.common.pareto import non_dominated
-from emomc.library.library import DENSE
+from emomc.library.manifest import DENSE
 
 COLOURS = {"reference": "#d55e00", "emomc": "#0072b2"}
 DATASETS = {"mnist": "MNIST", "cifar10": "CIFAR-10", "digits": "digits"}
@@ -52,7 +52,7 @@ def write(
     figures = {cost: output.with_name(f"{output.stem}_{cost}.png") for cost in COLUMNS}
     for cost, path in figures.items():
         figure = _figure(experiment, cost, outcomes)
-        with whole_file(path) as partial:
+        with atomic_write(path) as partial:
             figure.savefig(partial, format="png", dpi=150, bbox_inches="tight")
         plt.close(figure)
     write_text(output.with_suffix(".csv"), csv_text([_row(experiment, title, budget, outcome) for outcome in outcomes]))

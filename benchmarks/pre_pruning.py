@@ -20,19 +20,22 @@ import torch
 from experiments import command, machine, shipped_settings, stage_one_configs
 from reference_lenet5 import TEST_ACCURACY_PERCENT
 
-from emomc.candidates.compressed_networks import CompressedNetworks, Quantizer
+from emomc.candidates.compressed_networks import CompressedNetworks
 from emomc.candidates.cost_model import uncompressed_genotype
 from emomc.candidates.evaluator import CandidateEvaluator
 from emomc.candidates.genotype import Genotype
 from emomc.common.files import write_json, write_text
+from emomc.compression.quantizers import Quantizer
 from emomc.data.config import DataConfig
-from emomc.data.splits import build_data, load_split
-from emomc.library.library import DENSE, Library
+from emomc.data.splits import load_split
+from emomc.library.library import Library
+from emomc.library.manifest import DENSE
+from emomc.library.sources import build_data, library_network
 from emomc.pretraining.prepare import prepare_library
 from emomc.runtime.devices import Devices
 from emomc.runtime.notices import quiet_lightning
 from emomc.search.config import SearchConfig
-from emomc.search.run import build_own_network, run_search
+from emomc.search.run import run_search
 
 CRITERIA = ("layerwise", "global", "lamp", "macs")
 SPARSE_LEVELS = (50, 20, 10, 5, 2)
@@ -120,7 +123,7 @@ def _library(
 
 
 def _test_accuracies(library: Library, data: DataConfig) -> dict[int, float]:
-    networks = CompressedNetworks(library, build_own_network(library), Quantizer())
+    networks = CompressedNetworks(library, library_network(library), Quantizer())
     images, labels = load_split(build_data(data), "test")
     evaluator = CandidateEvaluator(networks, images, labels, batch_size=library.manifest.evaluation_batch_size)
     bits = uncompressed_genotype(library).bits

@@ -23,18 +23,20 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from emomc.candidates.calibration import calibrate
-from emomc.candidates.compressed_networks import CompressedNetworks, Quantizer
+from emomc.candidates.compressed_networks import CompressedNetworks
 from emomc.candidates.evaluator import CandidateEvaluator
 from emomc.candidates.genotype import Genotype
 from emomc.common.files import write_text
+from emomc.compression.quantizers import Quantizer
 from emomc.compression.widths import UNCOMPRESSED_BITS
 from emomc.data.config import DataConfig
-from emomc.data.splits import load_split
+from emomc.data.splits import Split, load_split
 from emomc.library.library import Library
-from emomc.lightning_modules.image_data import ImageDataModule, Split
+from emomc.library.sources import library_network
+from emomc.lightning_modules.image_data import ImageDataModule
 from emomc.runtime.notices import quiet_lightning
 from emomc.search.config import SearchConfig
-from emomc.search.run import build_own_network, run_search
+from emomc.search.run import run_search
 
 OPTIONS = tuple(
     Quantizer(method, per_channel, bias_correction)
@@ -95,7 +97,7 @@ class Run:
         data = ImageDataModule(config)
         self.images, self.labels = load_split(data, "validation")
         self.fewer = FewerImages(config, images)
-        self.network = build_own_network(self.library)
+        self.network = library_network(self.library)
         self.fabric = Fabric(accelerator="cpu", devices=1)
         levels = [level for level in LEVELS if level in self.library.percents]
         self.inputs = calibrate(self.library, self.network, data, self.fabric, levels)

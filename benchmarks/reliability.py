@@ -34,7 +34,7 @@ from emomc.cli import pretrain, search
 from emomc.common.files import write_text
 from emomc.data.config import DataConfig
 from emomc.library.library import Library
-from emomc.pretraining.config import PreparationConfig
+from emomc.pretraining.config import PretrainingConfig
 from emomc.pretraining.prepare import prepare_library
 from emomc.runtime.devices import Devices
 from emomc.runtime.digests import state_digest
@@ -250,7 +250,7 @@ def prepare(levels: int, folder: Path) -> str:
     """Make a library of many levels; return the row on its memory."""
     memory = Memory("levels", levels // 5)
     number = iter(range(levels + 1))
-    config = PreparationConfig(
+    config = PretrainingConfig(
         pre_train_epochs=3,
         pre_prune_upper_bound=90,
         pre_prune_lower_bound=91 - levels,

@@ -24,25 +24,28 @@ import torch
 from experiments import command, machine, table
 from torchvision.models import resnet50
 
-from emomc.candidates.compressed_networks import CompressedNetworks, Quantizer
+from emomc.candidates.compressed_networks import CompressedNetworks
 from emomc.candidates.evaluator import CandidateEvaluator
 from emomc.candidates.genotype import Genotype, SearchSpace
 from emomc.common.files import write_text
-from emomc.compression.codings import count_zero_runs
+from emomc.compression.quantizers import Quantizer
+from emomc.compression.zero_runs import count_zero_runs
 from emomc.data.config import DataConfig
-from emomc.data.splits import build_data, load_split
-from emomc.hardware.cost import estimate_energy
+from emomc.data.splits import load_split
 from emomc.hardware.description import load_hardware
+from emomc.hardware.energy import estimate_energy
+from emomc.hardware.workload import Workload
 from emomc.library.library import Library
+from emomc.library.sources import build_data, library_network
+from emomc.networks.build import build_network
 from emomc.networks.layers import LayerShape
 from emomc.networks.tracing import trace_layers
-from emomc.networks.zoo import build_network
-from emomc.pretraining.config import PreparationConfig
+from emomc.pretraining.config import PretrainingConfig
 from emomc.pretraining.prepare import prepare_library
 from emomc.runtime.devices import Devices
 from emomc.runtime.notices import quiet_lightning
-from emomc.search.evolution import Evolution, EvolutionSettings
-from emomc.search.run import build_own_network
+from emomc.search.config import EvolutionSettings
+from emomc.search.evolution import Evolution
 
 POPULATIONS = (20, 40, 80, 160, 320)
 LAYER_COUNTS = (5, 16, 54, 108, 216)
@@ -137,7 +140,7 @@ def _measure(large: tuple[LayerShape, ...]) -> Measured:
     """Measure everything; evolution and costs have the layers of the large network."""
     with quiet_lightning(), tempfile.TemporaryDirectory() as folder:
         library = _untrained_library(Path(folder))
-        networks = CompressedNetworks(library, build_own_network(library), Quantizer("absmax", per_channel=True))
+        networks = CompressedNetworks(library, library_network(library), Quantizer("absmax", per_channel=True))
         return Measured(
             library.manifest.layers,
             power([(size, _generation_seconds(size, len(large))) for size in POPULATIONS]),
@@ -154,7 +157,7 @@ def _untrained_library(folder: Path) -> Library:
     arguments = {"width": WIDTH}
     weights = folder / "untrained.pt"
     torch.save(build_network("vgg16", in_channels=1, num_classes=10, network_args=arguments).state_dict(), weights)
-    config = PreparationConfig(network="vgg16", network_args=arguments, weights=str(weights), pre_prune_epochs=0)
+    config = PretrainingConfig(network="vgg16", network_args=arguments, weights=str(weights), pre_prune_epochs=0)
     return prepare_library(config, DataConfig(), folder / "run", devices=Devices(accelerator="cpu", devices=1))
 
 
@@ -194,7 +197,7 @@ def _cost_seconds(layers: tuple[LayerShape, ...], count: int) -> float:
     generator = np.random.default_rng(0)
     bits, density = generator.integers(2, 13, (20, count)), generator.uniform(0.2, 0.8, (20, count))
     hardware = load_hardware("emomc_fpga")
-    return _least_seconds(lambda: estimate_energy(repeated, bits, density, dataflow="xy", hardware=hardware))
+    return _least_seconds(lambda: estimate_energy(Workload(repeated, bits, density), dataflow="xy", hardware=hardware))
 
 
 def _counting_seconds(networks: CompressedNetworks) -> list[tuple[float, float]]:

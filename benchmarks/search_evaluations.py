@@ -18,10 +18,10 @@ import matplotlib.pyplot as plt
 import torch
 
 from emomc.callbacks.search.front_tracker import FrontTracker
-from emomc.common.files import whole_file, write_text
+from emomc.common.files import atomic_write, write_text
 from emomc.data.config import DataConfig
-from emomc.data.splits import build_data
 from emomc.library.library import Library
+from emomc.library.sources import build_data
 from emomc.search.config import SearchConfig
 from emomc.search.run import run_search
 
@@ -43,7 +43,7 @@ def main() -> None:
         for arm, variation in ARMS.items()
     }
     write_text(arguments.output, _page(curves, library))
-    with whole_file(arguments.output.with_suffix(".png")) as partial:
+    with atomic_write(arguments.output.with_suffix(".png")) as partial:
         _figure(curves).savefig(partial, format="png", dpi=150, bbox_inches="tight")
     print(arguments.output.read_text(encoding="utf-8"))
 

@@ -23,16 +23,18 @@ from experiments import command, machine, table
 from lightning_fabric import Fabric
 from search_speed import bare_loop, random_candidates
 
-from emomc.candidates.compressed_networks import CompressedNetworks, Quantizer
+from emomc.candidates.compressed_networks import CompressedNetworks
 from emomc.common.files import write_text
+from emomc.compression.quantizers import Quantizer
 from emomc.data.config import DataConfig
 from emomc.data.resident import ResidentBatches
-from emomc.data.splits import build_data, load_split
+from emomc.data.splits import load_split
 from emomc.library.library import Library
+from emomc.library.sources import build_data, library_network
 from emomc.runtime.notices import quiet_lightning
 from emomc.search.config import SearchConfig
 from emomc.search.observer import SearchCallback
-from emomc.search.run import build_own_network, run_search
+from emomc.search.run import run_search
 
 
 def main() -> None:
@@ -85,7 +87,7 @@ def _bare_seconds(fabric: Fabric, arguments: argparse.Namespace) -> float:
     torch.set_num_threads(1)
     library = Library.open(arguments.library)
     images, labels = load_split(_data(library, arguments), "validation")
-    networks = CompressedNetworks(library, build_own_network(library), Quantizer())
+    networks = CompressedNetworks(library, library_network(library), Quantizer())
     batches = ResidentBatches(images, labels, library.manifest.evaluation_batch_size)
     candidates = random_candidates(library, arguments.candidates)
     for genotype in candidates:

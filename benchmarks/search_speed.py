@@ -28,17 +28,19 @@ from torch.utils.data import DataLoader, Subset
 from torchvision.datasets import MNIST
 from torchvision.transforms import Compose, Resize, ToTensor
 
-from emomc.candidates.compressed_networks import CompressedNetworks, Quantizer
+from emomc.candidates.compressed_networks import CompressedNetworks
 from emomc.candidates.evaluator import CandidateEvaluator
 from emomc.candidates.genotype import Genotype
 from emomc.common.files import write_text
+from emomc.compression.quantizers import Quantizer
 from emomc.data.config import DataConfig
 from emomc.data.resident import ResidentBatches
-from emomc.data.splits import build_data, load_split
+from emomc.data.splits import load_split
 from emomc.library.library import Library
+from emomc.library.sources import build_data, library_network
 from emomc.runtime.notices import quiet_lightning
 from emomc.search.config import SearchConfig
-from emomc.search.run import build_own_network, run_search
+from emomc.search.run import run_search
 
 
 def main() -> None:
@@ -52,7 +54,7 @@ def main() -> None:
     library = Library.open(arguments.library)
     data = DataConfig(**{**library.manifest.data, "data_dir": arguments.data_dir})
     images, labels = load_split(build_data(data), "validation")
-    networks = CompressedNetworks(library, build_own_network(library), Quantizer())
+    networks = CompressedNetworks(library, library_network(library), Quantizer())
     batch_size = library.manifest.evaluation_batch_size
     evaluator = CandidateEvaluator(networks, images, labels, batch_size=batch_size)
     batches = ResidentBatches(images, labels, batch_size)
@@ -139,7 +141,7 @@ class _ReferenceWay:
         transform = Compose([Resize((32, 32)), ToTensor()])
         data = Subset(MNIST(str(data_dir), train=True, transform=transform), range(images))
         self.loader = DataLoader(data, batch_size=2048, num_workers=2)
-        self.network = build_own_network(library).eval()
+        self.network = library_network(library).eval()
 
     @torch.no_grad()
     def evaluate(self, genotype: Genotype) -> int:

@@ -13,12 +13,14 @@ if TYPE_CHECKING:
     from emomc.compression.pruning import prune_by_magnitude
     from emomc.compression.quantization import quantize_symmetric
     from emomc.export.loading import load_compressed
-    from emomc.hardware.cost import estimate_energy, estimate_size
     from emomc.hardware.description import Hardware, load_hardware
+    from emomc.hardware.energy import estimate_energy
+    from emomc.hardware.size import estimate_size
+    from emomc.hardware.workload import Workload
     from emomc.library.library import Library
     from emomc.networks.layers import LayerShape
     from emomc.networks.tracing import trace_layers
-    from emomc.pretraining.config import PreparationConfig
+    from emomc.pretraining.config import PretrainingConfig
     from emomc.pretraining.prepare import prepare_library
     from emomc.search.config import SearchConfig
     from emomc.search.run import run_search
@@ -28,8 +30,9 @@ __all__ = [
     "LayerShape",
     "Library",
     "ParetoFront",
-    "PreparationConfig",
+    "PretrainingConfig",
     "SearchConfig",
+    "Workload",
     "estimate_energy",
     "estimate_size",
     "load_compressed",
@@ -46,16 +49,17 @@ _HOMES = {
     "LayerShape": "networks.layers",
     "Library": "library.library",
     "ParetoFront": "common.pareto",
-    "PreparationConfig": "pretraining.config",
+    "PretrainingConfig": "pretraining.config",
     "SearchConfig": "search.config",
-    "estimate_energy": "hardware.cost",
-    "estimate_size": "hardware.cost",
+    "estimate_energy": "hardware.energy",
+    "estimate_size": "hardware.size",
     "load_compressed": "export.loading",
     "load_hardware": "hardware.description",
     "prepare_library": "pretraining.prepare",
     "prune_by_magnitude": "compression.pruning",
     "quantize_symmetric": "compression.quantization",
     "run_search": "search.run",
+    "Workload": "hardware.workload",
     "trace_layers": "networks.tracing",
 }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from pytorch_lightning import LightningDataModule
@@ -13,17 +13,18 @@ from torch.utils.data import DataLoader
 from emomc.data.augmentation import shift_and_mirror
 from emomc.data.batches import EpochBatches, ResidentLoader
 from emomc.data.config import DataConfig
-from emomc.data.datasets import ImageDataset, load_dataset, stratified_split
+from emomc.data.datasets import load_dataset
+from emomc.data.image_dataset import ImageDataset, stratified_split
 from emomc.data.images import ArrayImages, FileImages, Images
+from emomc.data.splits import DataFacts, KnownSplits, Split
 
 RESIDENT_LIMIT_BYTES = 4 * 2**30
 """With ``cache="auto"``, images that take more than this once decoded are streamed."""
 
-Split = Literal["train", "validation", "test"]
 Loader = ResidentLoader | DataLoader[tuple[Tensor, Tensor]]
 
 
-class ImageDataModule(LightningDataModule):
+class ImageDataModule(LightningDataModule, KnownSplits):
     """Gives uint8 batches, and normalises them (and augments training images) on the device.
 
     With several devices, each trains on its share of the images; each validates and tests on all of them, so that every
@@ -63,6 +64,11 @@ class ImageDataModule(LightningDataModule):
         self.setup()
         assert self._dataset is not None  # set by setup
         return self._dataset
+
+    @property
+    def facts(self) -> DataFacts:
+        """What a network and an export must know of the data."""
+        return DataFacts(self.input_shape, self.num_classes, self.class_names, self.mean, self.std)
 
     @property
     def input_shape(self) -> tuple[int, int, int]:

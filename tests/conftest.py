@@ -20,11 +20,12 @@ from pytorch_lightning.plugins.environments import LightningEnvironment
 
 from emomc.data.config import DataConfig
 from emomc.library.library import Library
-from emomc.pretraining.config import PreparationConfig
+from emomc.pretraining.config import PretrainingConfig
 from emomc.pretraining.prepare import prepare_library
 from emomc.runtime.devices import Devices
 from emomc.runtime.notices import quiet_lightning
 from emomc.search.config import SearchConfig
+from emomc.search.options import RunOptions
 from emomc.search.run import run_search
 from emomc.search.state import Search
 
@@ -57,7 +58,7 @@ def prepare() -> Callable[..., Library]:
     def make(folder: Path, *, callbacks: Any = None, overwrite: bool = False, module: Any = None, **settings: Any):
         data = {name: settings.pop(name) for name in list(settings) if name in ("batch_size", "dataset", "data_dir")}
         return prepare_library(
-            PreparationConfig(**{**TINY, **settings}),
+            PretrainingConfig(**{**TINY, **settings}),
             DataConfig(**{"batch_size": 64, **data}),
             folder,
             devices=CPU,
@@ -109,7 +110,7 @@ def search() -> Callable[..., Search]:
         config = SearchConfig(**{"population_size": 6, "number_generations": 5, "quantizer": "absmax", **settings})
         # A Fabric of its own, so that nothing about the machine the tests run on decides.
         fabric = Fabric(accelerator="cpu", devices=1, plugins=[LightningEnvironment()])
-        return run_search(library, config, callbacks, fabric=fabric, **how)
+        return run_search(library, config, callbacks, RunOptions(fabric=fabric, **how))
 
     return run
 

@@ -12,7 +12,7 @@ from emomc.cli.pretrain import build_parser as pretrain_parser
 from emomc.cli.search import build_parser as search_parser
 from emomc.data.config import DataConfig
 from emomc.hardware.description import load_hardware
-from emomc.pretraining.config import PreparationConfig
+from emomc.pretraining.config import PretrainingConfig
 from emomc.search.config import SearchConfig
 
 SHIPPED = shipped_configs()
@@ -34,7 +34,7 @@ class TestEvery:
 
     def test_is_parsed_by_both_commands_into_what_it_says(self, name):
         for parser, command, kinds in (
-            (pretrain_parser(), "pretrain", [PreparationConfig, DataConfig]),
+            (pretrain_parser(), "pretrain", [PretrainingConfig, DataConfig]),
             (search_parser(), "search", [SearchConfig]),
         ):
             settings = section(name, command)
@@ -57,7 +57,7 @@ class TestEvery:
     def test_levels_of_the_search_are_those_that_are_made(self, name):
         settings = section(name, "pretrain")
         bounds = {key: value for key, value in settings.items() if key.startswith("pre_prune")}
-        levels = PreparationConfig(**bounds).levels
+        levels = PretrainingConfig(**bounds).levels
         search = section(name, "search")
         assert levels[-1] >= 1
         assert any(search.get("lowest_level", 1) <= level <= search.get("highest_level", 100) for level in levels)

@@ -2,21 +2,36 @@
 
 from __future__ import annotations
 
-from emomc.callbacks.search.front_tracker import FrontStatistics, FrontTracker
+from emomc.callbacks.search.pace import Pace, hypervolume_text
+from emomc.search.observer import SearchCallback
 from emomc.search.state import Search
 
 
-class FrontLines(FrontTracker):
-    """Prints one plain line per generation, for where there is no terminal."""
+class FrontLines(SearchCallback):
+    """Prints one plain line per generation and phase, for where there is no terminal."""
 
-    def show(self, search: Search, statistics: FrontStatistics) -> None:
+    def __init__(self) -> None:
+        """Start the clock, so that a line can be printed of a search that was begun before."""
+        self._pace = Pace()
+
+    def on_search_start(self, search: Search) -> None:
+        """Start the clock again."""
+        self._pace = Pace()
+
+    def on_generation_end(self, search: Search) -> None:
         """Print the line of a generation."""
-        left = self.seconds_left(search) if statistics.generation < search.config.number_generations else None
+        self._pace.end_generation()
+        last, generations = search.history[-1], search.config.number_generations
+        left = self._pace.seconds_left(search) if last.generation < generations else None
         print(
-            f"generation {statistics.generation}/{search.config.number_generations}: "
-            f"{self.hypervolume_text}, front {statistics.front_size}, "
-            f"best accuracy {100 * statistics.best_accuracy:.2f} %, "
+            f"generation {last.generation}/{generations}: "
+            f"{hypervolume_text(search)}, front {last.front_size}, "
+            f"best accuracy {100 * last.best_accuracy:.2f} %, "
             f"measured {search.tally.measured}, reused {search.tally.reused}, stopped early {search.rejected}, "
-            f"{self.seconds:.0f} s" + (f", {left:.0f} s left" if left is not None else ""),
+            f"{self._pace.seconds:.0f} s" + (f", {left:.0f} s left" if left is not None else ""),
             flush=True,
         )
+
+    def on_phase_start(self, search: Search) -> None:
+        """Print what the search does now."""
+        print(f"{search.phase.value}: {len(search.front)} points", flush=True)

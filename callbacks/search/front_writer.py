@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import csv
-import dataclasses
 import io
 from typing import Any
 
-from emomc.callbacks.search.front_tracker import FrontTracker
-from emomc.common.files import whole_file, write_json, write_text
+from emomc.common.files import atomic_write, write_json, write_text
 from emomc.fronts.document import WHOLE_COSTS, front_document, interval
 from emomc.fronts.report.figure import front_figure
 from emomc.fronts.report.page import write_report
+from emomc.search.observer import SearchCallback
 from emomc.search.state import Candidate, Search
 
 
-class FrontWriter(FrontTracker):
+class FrontWriter(SearchCallback):
     """Writes front.csv, front.json, front.png, report.html and candidates.csv when the search ends.
 
     Only what was asked for and measured goes into them, no time of day and no duration: equal searches write equal
@@ -24,16 +23,16 @@ class FrontWriter(FrontTracker):
 
     def on_search_end(self, search: Search) -> None:
         """Write the files."""
-        folder = search.folder
-        document = front_document(search, [dataclasses.asdict(entry) for entry in self.history])
-        write_text(folder / "front.csv", _csv(search, search.front))
-        write_text(folder / "candidates.csv", _csv(search, search.candidates))
-        write_json(folder / "front.json", document)
+        files = search.files
+        document = front_document(search)
+        write_text(files.front_table, _csv(search, search.front))
+        write_text(files.candidates_table, _csv(search, search.candidates))
+        write_json(files.front, document)
         if not document["points"]:
             return
-        write_report(document, folder / "report.html")
+        write_report(document, files.report)
         figure = front_figure(document)
-        with whole_file(folder / "front.png") as partial:
+        with atomic_write(files.figure) as partial:
             figure.savefig(partial, format="png", dpi=160, bbox_inches="tight")
 
 
@@ -53,7 +52,7 @@ def _row(search: Search, candidate: Candidate) -> dict[str, Any]:
         "index": candidate.index,
         "generation": candidate.generation,
         "level_percent": candidate.genotype.level,
-        "tuned": candidate.genotype.tuned,
+        "tuned": candidate.genotype.finetuned,
         "validation_accuracy": candidate.accuracy if candidate.measured else None,
         **interval("validation", evaluation),
         "test_accuracy": test.accuracy if test else None,

@@ -11,16 +11,17 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from emomc.callbacks.search.front_tracker import FrontStatistics, FrontTracker
+from emomc.callbacks.search.pace import Pace, hypervolume_text
 from emomc.fronts.report.terminal import FrontTable
-from emomc.search.state import Candidate, Search
+from emomc.search.observer import SearchCallback
+from emomc.search.state import Candidate, Phase, Search
 
 # Lines of the view besides the points: progress, two of counts, title, header, the uncompressed network, the cursor's.
 _OTHER_LINES = 7
 _SECONDS_BETWEEN_FRONTS = 1.0
 
 
-class RichFrontTable(FrontTracker):
+class RichFrontTable(SearchCallback):
     """Shows progress with the time left, counts and the current front; no taller than the terminal.
 
     Counts and time move four times a second, the front at most once a second.
@@ -28,15 +29,15 @@ class RichFrontTable(FrontTracker):
 
     def __init__(self, console: Console | None = None) -> None:
         """Take the console; rich's own choice if None."""
-        super().__init__()
         self.console = console or Console()
+        self._pace = Pace()
         self._live: Live | None = None
         self._front: FrontTable | None = None
         self._drawn = 0.0
 
     def on_search_start(self, search: Search) -> None:
         """Draw the first view."""
-        super().on_search_start(search)
+        self._pace = Pace()
         self._draw(search)
         self._live = Live(
             console=self.console, refresh_per_second=4, transient=True, get_renderable=lambda: self.view(search)
@@ -45,15 +46,16 @@ class RichFrontTable(FrontTracker):
 
     def on_candidate_end(self, search: Search, candidate: Candidate) -> None:
         """Redraw the front if it was drawn a while ago."""
-        super().on_candidate_end(search, candidate)
+        self._pace.end_candidate(search)
         if time.monotonic() - self._drawn >= _SECONDS_BETWEEN_FRONTS:
             self._draw(search)
 
-    def show(self, search: Search, statistics: FrontStatistics) -> None:
+    def on_generation_end(self, search: Search) -> None:
         """Redraw the front."""
+        self._pace.end_generation()
         self._draw(search)
 
-    def on_search_end(self, search: Search) -> None:
+    def on_search_teardown(self, search: Search) -> None:
         """Leave the terminal as it was."""
         if self._live is not None:
             self._live.stop()
@@ -70,10 +72,12 @@ class RichFrontTable(FrontTracker):
 
     def _progress(self, search: Search) -> RenderableType:
         total = search.config.number_generations
-        done = self.history[-1].generation if self.history else 0
-        if search.finished or done >= total:
-            state = "testing the front on the untouched images"
-        elif (left := self.seconds_left(search)) is None:
+        done = len(search.history)
+        if search.phase is Phase.FINETUNING:
+            state = f"{search.phase.value}: {len(search.finetuned)} points done"
+        elif search.phase is not Phase.SEARCHING:
+            state = search.phase.value
+        elif (left := self._pace.seconds_left(search)) is None:
             state = "time left known after the first"
         else:
             state = f"{_clock(left)} left{', at most' if search.config.patience else ''}"
@@ -86,17 +90,13 @@ class RichFrontTable(FrontTracker):
 
     def _counts(self, search: Search) -> list[str]:
         tally = search.tally
-        pace = "" if self.seconds_per_candidate is None else f"   {self.seconds_per_candidate:.3g} s per candidate"
-        best = f"   best accuracy {100 * self.history[-1].best_accuracy:.2f} %" if self.history else ""
+        seconds = self._pace.seconds_per_candidate
+        pace = "" if seconds is None else f"   {seconds:.3g} s per candidate"
+        best = f"   best accuracy {100 * search.history[-1].best_accuracy:.2f} %" if search.history else ""
         return [
-            self.hypervolume_text + best,
+            hypervolume_text(search) + best,
             f"measured {tally.measured}   reused {tally.reused}   stopped early {search.rejected}{pace}",
         ]
-
-
-def front_table(search: Search, rows: int | None = None) -> FrontTable:
-    """Return the front as something a rich console prints, thinned evenly to ``rows`` points; all of them if None."""
-    return FrontTable(search, rows)
 
 
 def _lines(texts: Iterable[str]) -> list[Text]:

@@ -10,13 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 from torch.utils.tensorboard.writer import SummaryWriter
 
-from emomc.callbacks.search.front_tracker import FrontStatistics, FrontTracker
+from emomc.callbacks.search.pace import Pace
 from emomc.fronts.document import front_document
 from emomc.fronts.report.figure import front_figure
+from emomc.search.observer import SearchCallback
 from emomc.search.state import Search
 
 
-class TensorBoardFrontLogger(FrontTracker):
+class TensorBoardFrontLogger(SearchCallback):
     """Logs scalars each generation, and the front as a figure and histograms every few, under the search's folder.
 
     Scalars: ``front/hypervolume``, ``front/size``, ``front/best_accuracy``, ``search/evaluations_per_second``. At the
@@ -26,36 +27,42 @@ class TensorBoardFrontLogger(FrontTracker):
 
     def __init__(self, figure_every: int = 20) -> None:
         """Take how many generations lie between two figures."""
-        super().__init__()
         self.figure_every = figure_every
+        self._pace = Pace()
         self._writer: SummaryWriter | None = None
 
     def on_search_start(self, search: Search) -> None:
         """Open the log; that of an interrupted run is replaced, since the search runs again from its start."""
-        super().on_search_start(search)
-        folder = search.folder / "tensorboard"
+        self._pace = Pace()
+        folder = search.files.tensorboard
         for file in folder.glob("events.out.tfevents.*"):
             file.unlink()
         self._writer = SummaryWriter(str(folder))
 
-    def show(self, search: Search, statistics: FrontStatistics) -> None:
+    def on_generation_end(self, search: Search) -> None:
         """Log one generation."""
+        statistics = search.history[-1]
         writer, step = self._open_writer, statistics.generation
         writer.add_scalar("front/hypervolume", statistics.hypervolume, step)
         writer.add_scalar("front/size", statistics.front_size, step)
         writer.add_scalar("front/best_accuracy", statistics.best_accuracy, step)
-        writer.add_scalar("search/evaluations_per_second", search.tally.measured / max(self.seconds, 1e-9), step)
+        writer.add_scalar("search/evaluations_per_second", search.tally.measured / max(self._pace.seconds, 1e-9), step)
         if step == 1 or step % self.figure_every == 0:
             self._log_front(search, step)
 
     def on_search_end(self, search: Search) -> None:
-        """Log the final front and the settings, and close the log."""
-        writer = self._open_writer
+        """Log the final front and the settings."""
         self._log_front(search, search.generation)
-        if self.history:
-            metrics = self._final_metrics(search)
-            writer.add_hparams(_settings(search), metrics, run_name=".", global_step=search.generation)
-        writer.close()
+        if search.history:
+            self._open_writer.add_hparams(
+                _settings(search), _final_metrics(search), run_name=".", global_step=search.generation
+            )
+
+    def on_search_teardown(self, search: Search) -> None:
+        """Close the log."""
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
 
     @property
     def _open_writer(self) -> SummaryWriter:
@@ -77,31 +84,6 @@ class TensorBoardFrontLogger(FrontTracker):
         every = range(search.config.min_bits, search.config.max_bits + 1)
         self._open_writer.add_histogram("front/bits", bits, step, bins=_edges(every))
 
-    def _final_metrics(self, search: Search) -> dict[str, float]:
-        """Return what tells searches apart at their end; what a front has no answer to is not among it."""
-        last, front = self.history[-1], search.front
-        metrics = {
-            "result/hypervolume": last.hypervolume,
-            "result/front_size": last.front_size,
-            "result/best_accuracy": last.best_accuracy,
-        }
-        if not front:
-            return metrics
-        if (test := front[0].test) is not None:
-            metrics["result/test_accuracy_of_best"] = test.accuracy
-        dense = search.library.dense_accuracy
-        for objective, name in search.cost_model.columns.items():
-            if objective not in search.config.objectives:
-                continue
-            base = search.uncompressed[name]
-            near = [candidate.costs[name] for candidate in front if 100 * (dense - candidate.accuracy) <= 1 + 1e-9]
-            if near:
-                metrics[f"result/{objective}_improvement_within_1_point"] = base / min(near)
-            tenth = [candidate.accuracy for candidate in front if candidate.costs[name] <= base / 10]
-            if tenth:
-                metrics[f"result/accuracy_for_a_tenth_of_{objective}"] = max(tenth)
-        return metrics
-
 
 def _edges(values: Sequence[int]) -> NDArray[np.float64]:
     """Return bin edges halfway between whole numbers, ascending."""
@@ -113,6 +95,8 @@ def _edges(values: Sequence[int]) -> NDArray[np.float64]:
 def _settings(search: Search) -> dict[str, bool | str | float | int]:
     manifest = search.library.manifest
     settings = {"network": manifest.network, "dataset": str(manifest.data["dataset"])}
+    if search.finetuning:
+        settings |= {f"finetune_{name}": value for name, value in dataclasses.asdict(search.finetuning).items()}
     return settings | {name: _plain(value) for name, value in dataclasses.asdict(search.config).items()}
 
 
@@ -122,3 +106,30 @@ def _plain(value: object) -> bool | str | float | int:
     if value is None:
         return "none"
     return ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+
+
+def _final_metrics(search: Search) -> dict[str, float]:
+    """Return what tells searches apart at their end; what a front has no answer to is not among it."""
+    # The front as it ends, with its fine-tuned points; the last generation's is in front/....
+    front, final = search.front, search.statistics
+    metrics = {
+        "result/hypervolume": final.hypervolume,
+        "result/front_size": final.front_size,
+        "result/best_accuracy": final.best_accuracy,
+    }
+    if not front:
+        return metrics
+    if (test := front[0].test) is not None:
+        metrics["result/test_accuracy_of_best"] = test.accuracy
+    dense = search.library.dense_accuracy
+    for objective, name in search.cost_model.columns.items():
+        if objective not in search.config.objectives:
+            continue
+        base = search.uncompressed[name]
+        near = [candidate.costs[name] for candidate in front if 100 * (dense - candidate.accuracy) <= 1 + 1e-9]
+        if near:
+            metrics[f"result/{objective}_improvement_within_1_point"] = base / min(near)
+        tenth = [candidate.accuracy for candidate in front if candidate.costs[name] <= base / 10]
+        if tenth:
+            metrics[f"result/accuracy_for_a_tenth_of_{objective}"] = max(tenth)
+    return metrics

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytorch_lightning as pl
 
-from emomc.compression.pruning import Criterion, Percent, prune_by_magnitude
+from emomc.compression.criteria import CriterionName
+from emomc.compression.pruning import Percent, prune_by_magnitude
 from emomc.lightning_modules.pre_pruning import PrePruningClassifier
 
 
@@ -19,7 +20,7 @@ class PruningSchedule(pl.Callback):
     """
 
     def __init__(
-        self, percents: Sequence[Percent], criterion: Criterion = "layerwise", macs: Mapping[str, int] | None = None
+        self, percents: Sequence[Percent], criterion: CriterionName = "layerwise", macs: Mapping[str, int] | None = None
     ) -> None:
         """Take the schedule.
 
@@ -34,7 +35,7 @@ class PruningSchedule(pl.Callback):
         if not percents or any(later > earlier for earlier, later in pairwise(percents)):
             raise ValueError(f"expected percentages that do not rise, found {list(map(float, percents))}")
         self.percents = tuple(percents)
-        self.criterion: Criterion = criterion
+        self.criterion: CriterionName = criterion
         self.macs = macs
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

@@ -10,25 +10,27 @@ import torch
 from lightning_fabric import Fabric
 from torch import nn
 
-from emomc.candidates.compressed_networks import CompressedNetworks, Quantizer
+from emomc.candidates.compressed_networks import CompressedNetworks
 from emomc.candidates.evaluator import SMALLER_BATCHES
 from emomc.candidates.genotype import Genotype
-from emomc.compression.layer_inputs import InputStore, measure_inputs
+from emomc.common.run_folder import RunFolder
+from emomc.compression.layer_inputs import measure_inputs
+from emomc.compression.quantizers import Quantizer
 from emomc.compression.widths import UNCOMPRESSED_BITS
 from emomc.data.resident import ResidentBatches
 from emomc.data.splits import load_some
+from emomc.library.layer_input_store import LayerInputStore
 from emomc.library.library import Library
 from emomc.runtime.digests import tensor_digest
 from emomc.runtime.memory import memory_for
 
-FOLDER = "calibration"
 IMAGES = 512
 """Training images that calibrate, or all if there are fewer."""
 
 
 def calibrate(
     library: Library, network: nn.Module, data: pl.LightningDataModule, fabric: Fabric, percents: Iterable[int]
-) -> InputStore:
+) -> LayerInputStore:
     """Return what the layers of levels see of training images in the level's network before it is quantized.
 
     Measured once by the first process, and kept in ``calibration`` beside the library, in a folder named by the images
@@ -59,7 +61,7 @@ def calibrate(
     return store
 
 
-def open_calibration(library: Library, digest: str) -> InputStore:
+def open_calibration(library: Library, digest: str) -> LayerInputStore:
     """Return what was measured of a library's levels with the images and device that ``digest`` stands for."""
     digests = {record.percent: record.sha256 for record in library.manifest.levels}
-    return InputStore(library.path.parent / FOLDER / digest, digests)
+    return LayerInputStore(RunFolder.of_library(library.path).calibration / digest, digests)

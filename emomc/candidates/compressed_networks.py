@@ -10,15 +10,16 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from emomc.candidates.finetuned_weights import TunedNetwork, read_tuned
+from emomc.candidates.finetuned_weights import FinetunedNetwork, read_finetuned
 from emomc.candidates.genotype import Genotype
 from emomc.common.cache import BoundedCache
 from emomc.common.errors import UserError
 from emomc.compression.activations import ActivationRounding
 from emomc.compression.bias_correction import add_biases, mean_output_error
-from emomc.compression.layer_inputs import InputStore
-from emomc.compression.quantization import QuantizedTensor, QuantizerMethod, dequantize, quantize_symmetric
-from emomc.compression.widths import FULL_ACTIVATION_BITS, UNCOMPRESSED_BITS
+from emomc.compression.quantization import QuantizedTensor, dequantize, quantize_symmetric
+from emomc.compression.quantizers import QuantizerName
+from emomc.compression.widths import UNCOMPRESSED_BITS
+from emomc.library.layer_input_store import LayerInputStore
 from emomc.library.library import Library
 from emomc.networks.folding import FoldedState, fold_state, fold_structure
 from emomc.networks.tracing import trace_network
@@ -29,7 +30,7 @@ from emomc.networks.weights import check_fit
 class Quantizer:
     """How every layer's weights are quantized."""
 
-    method: QuantizerMethod = "mse"
+    method: QuantizerName = "mse"
     """How the step is chosen: ``absmax`` or ``mse``."""
     per_channel: bool = False
     """One step per output channel instead of one per layer."""
@@ -51,9 +52,8 @@ class CompressedNetworks:
         quantizer: Quantizer,
         *,
         device: torch.device | str = "cpu",
-        inputs: InputStore | None = None,
-        tuned_folder: Path | None = None,
-        activation_bits: int = FULL_ACTIVATION_BITS,
+        inputs: LayerInputStore | None = None,
+        finetuned_folder: Path | None = None,
         max_cache_bytes: int = 4 << 30,
     ) -> None:
         """Prepare the folded network.
@@ -64,15 +64,14 @@ class CompressedNetworks:
             quantizer: how weights are quantized.
             device: where the network runs.
             inputs: what the layers see; bias correction and narrow activations need it.
-            tuned_folder: of the weights of fine-tuned candidates.
-            activation_bits: of the layers' inputs; 16 and more are not simulated.
+            finetuned_folder: of the weights of fine-tuned candidates.
             max_cache_bytes: bound on the levels and on the quantized layers kept, each.
 
         Raises:
             UserError: the network's layers are not those of the library.
             ValueError: bias correction or narrow activations without ``inputs``.
         """
-        if inputs is None and (quantizer.bias_correction or activation_bits < FULL_ACTIVATION_BITS):
+        if inputs is None and quantizer.needs_layer_inputs:
             raise ValueError("expected inputs= for bias correction or narrow activations, found none")
         manifest = library.manifest
         trace = trace_network(network, manifest.input_shape)
@@ -87,7 +86,7 @@ class CompressedNetworks:
         self.layers = tuple(layer.name for layer in manifest.compressed_layers)
         self.excluded = manifest.excluded_layers
         self.inputs = inputs
-        self._tuned_folder = tuned_folder
+        self._finetuned_folder = finetuned_folder
         folded = fold_structure(network, trace)
         if quantizer.bias_correction:
             add_biases(folded, self.layers)
@@ -95,16 +94,17 @@ class CompressedNetworks:
         for parameter in self.network.parameters():
             parameter.requires_grad_(False)
         every = tuple(layer.name for layer in manifest.layers)
-        self._rounding = (
-            ActivationRounding(self.network, every, activation_bits) if activation_bits < FULL_ACTIVATION_BITS else None
-        )
+        bits = quantizer.activation_bits
+        self._rounding = ActivationRounding(self.network, every, bits) if bits is not None else None
         self._original = network
         self._trace = trace
         self._levels: BoundedCache[int, FoldedState] = BoundedCache(max_cache_bytes, _folded_bytes)
         self._quantized: BoundedCache[tuple[int, str, int], QuantizedTensor] = BoundedCache(
             max_cache_bytes, lambda tensor: tensor.codes.nbytes + tensor.scale.nbytes
         )
-        self._tuned: BoundedCache[str, TunedNetwork] = BoundedCache(max_cache_bytes, lambda tuned: tuned.nbytes)
+        self._finetuned: BoundedCache[str, FinetunedNetwork] = BoundedCache(
+            max_cache_bytes, lambda finetuned: finetuned.nbytes
+        )
         self._biases: BoundedCache[tuple[int, str, int], Tensor] = BoundedCache(
             max_cache_bytes, lambda tensor: tensor.nbytes
         )
@@ -113,17 +113,17 @@ class CompressedNetworks:
         """Return a level's folded state, on the device."""
         return self._levels.get(percent, lambda: self._load(percent))
 
-    def tuned(self, name: str) -> TunedNetwork:
+    def finetuned(self, name: str) -> FinetunedNetwork:
         """Return the weights of a fine-tuned candidate, on the device."""
-        if self._tuned_folder is None or Path(name).name != name:
-            raise UserError(f"expected the name of fine-tuned weights in {self._tuned_folder}, found {name!r}")
-        path = self._tuned_folder / f"{name}.safetensors"
-        return self._tuned.get(name, lambda: read_tuned(path, str(self.device)))
+        if self._finetuned_folder is None or Path(name).name != name:
+            raise UserError(f"expected the name of fine-tuned weights in {self._finetuned_folder}, found {name!r}")
+        path = self._finetuned_folder / f"{name}.safetensors"
+        return self._finetuned.get(name, lambda: read_finetuned(path, str(self.device)))
 
-    def quantized(self, percent: int, layer: str, bits: int, tuned: str = "") -> QuantizedTensor:
+    def quantized(self, percent: int, layer: str, bits: int, finetuned: str = "") -> QuantizedTensor:
         """Return a layer's codes and the steps of its trained weights, before any BatchNorm is folded in."""
-        if tuned:
-            return self.tuned(tuned).layers[layer]
+        if finetuned:
+            return self.finetuned(finetuned).layers[layer]
         return self._quantized.get(
             (percent, layer, bits),
             lambda: quantize_symmetric(
@@ -134,9 +134,9 @@ class CompressedNetworks:
             ),
         )
 
-    def folded_scale(self, percent: int, layer: str, bits: int, tuned: str = "") -> Tensor:
+    def folded_scale(self, percent: int, layer: str, bits: int, finetuned: str = "") -> Tensor:
         """Return the scale by which a layer's codes are multiplied when the network runs, float32."""
-        return self.level(percent).scale(layer, self.quantized(percent, layer, bits, tuned).scale)
+        return self.level(percent).scale(layer, self.quantized(percent, layer, bits, finetuned).scale)
 
     def ranges(self, percent: int) -> dict[str, tuple[float, float]]:
         """Return layer name -> least and largest input that calibration saw at a level."""
@@ -146,8 +146,8 @@ class CompressedNetworks:
 
     def rest(self, genotype: Genotype) -> dict[str, Tensor]:
         """Return what a genotype's network holds besides weights: its level's, with corrected biases if asked for."""
-        if genotype.tuned:
-            return self.tuned(genotype.tuned).rest
+        if genotype.finetuned:
+            return self.finetuned(genotype.finetuned).rest
         rest = self.level(genotype.level).rest
         if not self.quantizer.bias_correction:
             return rest
@@ -177,7 +177,7 @@ class CompressedNetworks:
             if bits == UNCOMPRESSED_BITS:
                 weight = folded.full_precision(layer)
             else:
-                which = genotype.level, layer, bits, genotype.tuned
+                which = genotype.level, layer, bits, genotype.finetuned
                 weight = dequantize(self.quantized(*which).codes, self.folded_scale(*which))
             self.network.get_parameter(f"{layer}.weight").copy_(weight)
         return self.network

@@ -12,22 +12,18 @@ from emomc.candidates.compressed_networks import CompressedNetworks
 from emomc.candidates.genotype import Genotype
 from emomc.candidates.packing import library_fixed_bytes, scale_counts
 from emomc.common.errors import UserError
-from emomc.compression.codings import count_zero_runs, stream_bits
+from emomc.compression.codings import PAPER_CODINGS, stream_bits
 from emomc.compression.widths import UNCOMPRESSED_BITS
-from emomc.hardware.cost import (
-    BITS_PER_KIB,
-    CODINGS,
-    EnergyBreakdown,
-    cycles_to_ms,
-    energy_breakdown,
-    estimate_cycles,
-    estimate_energy,
-    estimate_size_bits,
-)
+from emomc.compression.zero_runs import count_zero_runs
+from emomc.hardware.cycles import cycles_to_ms, estimate_cycles
 from emomc.hardware.description import Hardware
+from emomc.hardware.energy import EnergyBreakdown, energy_breakdown, estimate_energy
 from emomc.hardware.layer_report import LayerReport, layer_report
-from emomc.library.library import DENSE, Library
-from emomc.packed_file.writer import layer_bytes, packed_size_bytes
+from emomc.hardware.size import BITS_PER_KIB, estimate_size, estimate_size_bits
+from emomc.hardware.workload import Workload
+from emomc.library.library import Library
+from emomc.library.manifest import DENSE
+from emomc.packed_file.size import layer_bytes
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -51,7 +47,6 @@ class CostModel:
         dataflow: str,
         coding: str,
         accounting: str = EXACT,
-        activation_bits: int | None = None,
     ) -> None:
         """Take the library's networks and the accelerator.
 
@@ -61,13 +56,12 @@ class CostModel:
             dataflow: see ``estimate_energy``.
             coding: ``normal``, ``csr``, ``coo``; with exact accounting also ``bitmap`` and ``best`` (per layer).
             accounting: ``exact`` or ``paper``.
-            activation_bits: bits of an activation in place of the hardware's.
 
         Raises:
             UserError: the paper has no formula for the coding.
         """
-        if accounting == PAPER and coding not in CODINGS:
-            raise UserError(f"expected a coding of {', '.join(CODINGS)} with paper accounting, found {coding!r}")
+        if accounting == PAPER and coding not in PAPER_CODINGS:
+            raise UserError(f"expected a coding of {', '.join(PAPER_CODINGS)} with paper accounting, found {coding!r}")
         manifest = networks.library.manifest
         self.hardware = hardware
         self.dataflow = dataflow
@@ -75,7 +69,8 @@ class CostModel:
         self.accounting = accounting
         self.layers = manifest.layers
         self.networks = networks
-        self._activation_bits = activation_bits
+        # What evaluations round to is what the accelerator is charged for.
+        self._activation_bits = networks.quantizer.activation_bits
         self._searched = np.array([layer.name not in manifest.excluded_layers for layer in self.layers])
         self._weights = np.array([layer.weights for layer in self.layers])
         self._scales = scale_counts(networks)
@@ -104,13 +99,14 @@ class CostModel:
             energies are relative), ``size_kib`` and with exact accounting ``size_bytes``, ``cycles`` of one image, and
             ``latency_ms`` where the hardware has a clock.
         """
-        return self._costs(*self._tables(genotypes))
+        return self._costs(self._workload(genotypes), self._scales)
 
     def uncompressed(self) -> dict[str, float]:
         """Return the costs of the dense network at 32 bits, every weight stored, under the same dataflow."""
         bits = np.full((1, len(self.layers)), UNCOMPRESSED_BITS)
-        stored = (self._weights * UNCOMPRESSED_BITS)[None, :].astype(np.int64)
-        columns = self._costs(bits, np.ones(bits.shape), stored, stored_scales=np.zeros(len(self.layers), np.int64))
+        stored = None if self.accounting == PAPER else (self._weights * UNCOMPRESSED_BITS)[None, :]
+        workload = Workload(self.layers, bits, np.ones(bits.shape), stored, self._activation_bits)
+        columns = self._costs(workload, np.zeros(len(self.layers), np.int64))
         costs = {name: float(column[0]) for name, column in columns.items()}
         if self.accounting == PAPER:
             # Whatever the coding: indices to weights that are all there would flatter every ratio.
@@ -119,88 +115,68 @@ class CostModel:
 
     def density(self, genotype: Genotype) -> dict[str, float]:
         """Return the fraction of each layer's weights that the accounting takes for nonzero, 0..1."""
-        _, density, _ = self._tables([genotype])
-        return {layer.name: float(value) for layer, value in zip(self.layers, density[0], strict=True)}
+        density = self._workload([genotype]).density[0]
+        return {layer.name: float(value) for layer, value in zip(self.layers, density, strict=True)}
 
     def energy_by_layer(self, genotypes: Sequence[Genotype]) -> EnergyBreakdown:
         """Return the energy of each genotype by layer and part."""
-        bits, density, stored = self._tables(genotypes)
-        return energy_breakdown(self.layers, bits, density, **self._options(stored))
+        return energy_breakdown(self._workload(genotypes), dataflow=self.dataflow, hardware=self.hardware)
 
     def bytes_by_layer(self, genotypes: Sequence[Genotype]) -> FloatArray:
         """Return the bytes of each layer as it is stored, shape (n, layers)."""
-        bits, density, stored = self._tables(genotypes)
-        if self.accounting == EXACT:
-            return layer_bytes(stored, self._scales).astype(np.float64)
-        return estimate_size_bits(self.layers, bits, density, coding=self.coding) / 8
+        return self._layer_bytes(self._workload(genotypes), self._scales)
 
     def report(self, genotype: Genotype) -> LayerReport:
         """Return what each layer of one genotype costs."""
-        bits, density, stored = self._tables([genotype])
-        options = self._options(stored)
-        coded = options.pop("coded_bits")
-        return layer_report(
-            self.layers,
-            bits[0],
-            density[0],
-            coded_bits=None if coded is None else coded[0],
-            stored_bits=8 * self.bytes_by_layer([genotype])[0],
-            **options,
-        )
+        workload = self._workload([genotype])
+        stored_bits = 8 * self._layer_bytes(workload, self._scales)[0]
+        return layer_report(workload, dataflow=self.dataflow, hardware=self.hardware, stored_bits=stored_bits)
 
-    def _costs(
-        self, bits: IntArray, density: FloatArray, stored: IntArray, stored_scales: IntArray | None = None
-    ) -> dict[str, FloatArray]:
-        options = self._options(stored)
-        cycles = estimate_cycles(self.layers, bits, density, **options).sum(axis=1)
-        costs = {self.columns["energy"]: estimate_energy(self.layers, bits, density, **options)}
-        if self.accounting == EXACT:
-            scales = self._scales if stored_scales is None else stored_scales
-            size = packed_size_bytes(self._fixed_bytes, stored, scales)
-            costs |= {"size_kib": size / 1024, "size_bytes": size.astype(np.float64)}
+    def _costs(self, workload: Workload, scales: IntArray) -> dict[str, FloatArray]:
+        on: dict[str, Any] = {"dataflow": self.dataflow, "hardware": self.hardware}
+        costs = {self.columns["energy"]: estimate_energy(workload, **on)}
+        if workload.coded_bits is None:
+            costs["size_kib"] = estimate_size(workload, coding=self.coding)
         else:
-            paper = estimate_size_bits(self.layers, bits, density, coding=self.coding)
-            costs["size_kib"] = paper.sum(axis=1) / BITS_PER_KIB
-        costs["cycles"] = cycles
+            size_bytes = self._fixed_bytes + self._layer_bytes(workload, scales).sum(axis=1)
+            costs |= {"size_kib": size_bytes / 1024, "size_bytes": size_bytes}
+        costs["cycles"] = estimate_cycles(workload, **on).sum(axis=1)
         if self.hardware.clock_mhz is not None:
-            costs["latency_ms"] = cycles_to_ms(cycles, self.hardware)
+            costs["latency_ms"] = cycles_to_ms(costs["cycles"], self.hardware)
         return costs
 
-    def _options(self, stored: IntArray) -> dict[str, Any]:
-        return {
-            "dataflow": self.dataflow,
-            "hardware": self.hardware,
-            "coded_bits": stored if self.accounting == EXACT else None,
-            "activation_bits": self._activation_bits,
-        }
+    def _layer_bytes(self, workload: Workload, scales: IntArray) -> FloatArray:
+        if workload.coded_bits is None:
+            return estimate_size_bits(workload, coding=self.coding) / 8
+        return layer_bytes(workload.coded_bits.astype(np.int64), scales).astype(np.float64)
 
-    def _tables(self, genotypes: Sequence[Genotype]) -> tuple[IntArray, FloatArray, IntArray]:
-        """Return bits, density and coded bits of each genotype's layers, each of shape (n, layers)."""
+    def _workload(self, genotypes: Sequence[Genotype]) -> Workload:
+        """Return what the genotypes ask of the accelerator, as the accounting counts it."""
         bits = np.full((len(genotypes), len(self.layers)), UNCOMPRESSED_BITS)
         bits[:, self._searched] = [genotype.bits for genotype in genotypes]
         if self.accounting == PAPER:
             density = np.array([paper_density(self.networks.library, genotype.level) for genotype in genotypes])
-            return bits, density, np.zeros(bits.shape, np.int64)
+            return Workload(self.layers, bits, density, activation_bits=self._activation_bits)
         counts = np.array(
             [
-                [self._count(genotype.level, layer, int(width), genotype.tuned) for layer, width in enumerate(row)]
+                [self._count(genotype.level, layer, int(width), genotype.finetuned) for layer, width in enumerate(row)]
                 for genotype, row in zip(genotypes, bits, strict=True)
             ]
         )
-        return bits, counts[:, :, 0] / self._weights, counts[:, :, 1]
+        return Workload(self.layers, bits, counts[:, :, 0] / self._weights, counts[:, :, 1], self._activation_bits)
 
-    def _count(self, level: int, layer: int, bits: int, tuned: str) -> tuple[int, int]:
+    def _count(self, level: int, layer: int, bits: int, finetuned: str) -> tuple[int, int]:
         """Return the nonzero weights of a layer and the bits of its coded stream."""
-        key = (level, layer, bits, tuned)
+        key = (level, layer, bits, finetuned)
         if key not in self._counts:
-            self._counts[key] = self._count_now(level, self.layers[layer].name, bits, tuned)
+            self._counts[key] = self._count_now(level, self.layers[layer].name, bits, finetuned)
         return self._counts[key]
 
-    def _count_now(self, level: int, name: str, bits: int, tuned: str) -> tuple[int, int]:
+    def _count_now(self, level: int, name: str, bits: int, finetuned: str) -> tuple[int, int]:
         if bits == UNCOMPRESSED_BITS:
             weights = self.networks.level(level).weights[name]
             return int(weights.count_nonzero()), weights.numel() * UNCOMPRESSED_BITS
-        runs = count_zero_runs(self.networks.quantized(level, name, bits, tuned).codes.cpu().numpy())
+        runs = count_zero_runs(self.networks.quantized(level, name, bits, finetuned).codes.cpu().numpy())
         return runs.nonzeros, stream_bits(runs, bits, self.coding)
 
 

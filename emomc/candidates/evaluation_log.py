@@ -16,8 +16,6 @@ from emomc.common.errors import UserError, first_line, is_whole, require
 from emomc.common.files import writing
 from emomc.library.library import Library
 
-LOG = "evaluations.jsonl"
-
 Conditions = Mapping[str, Any]
 
 
@@ -60,7 +58,6 @@ class EvaluationLog:
             if other != path:
                 with contextlib.suppress(UserError):
                     self._learn(other, _whole_lines(other))
-        self.foreign = len(self._known)
         lines = _whole_lines(path)
         if lines:
             self._refuse_difference(path, lines[0])

@@ -12,7 +12,7 @@ from emomc.common.errors import UserError
 from emomc.data.resident import ResidentBlocks
 from emomc.lightning_modules.candidate import CandidateClassifier
 from emomc.runtime.memory import memory_for
-from emomc.runtime.trainers import ValidationTrainers
+from emomc.runtime.trainers import validation_trainer
 
 SMALLER_BATCHES = "give the library a lower one with emomc-pretrain --evaluation_batch_size, what is measured is kept"
 """What to do where the batches of an evaluation do not fit into memory."""
@@ -44,22 +44,21 @@ class CandidateEvaluator:
         self.batch_size = batch_size
         self.images = len(labels)
         self._blocks = ResidentBlocks(images.to(networks.device), labels.to(networks.device), batch_size)
-        self._trainers = ValidationTrainers(networks.device, precision)
         self._module = CandidateClassifier(networks.network, networks.library.manifest.num_classes, batch_size)
 
     def evaluate(
         self,
         genotype: Genotype,
         *,
-        begun: Evaluation | None = None,
-        needed: int = 0,
+        previous: Evaluation | None = None,
+        required_correct: int = 0,
     ) -> Evaluation:
         """Count the images that the candidate classifies rightly.
 
         Args:
             genotype: the candidate.
-            begun: an earlier evaluation that was stopped; only the images it has not seen are run.
-            needed: stop once fewer images than this can be classified rightly; 0 sees all images.
+            previous: an earlier evaluation that was stopped; only the images it has not seen are run.
+            required_correct: stop once fewer images than this can be classified rightly; 0 sees all images.
 
         Returns:
             The evaluation, complete unless it was stopped.
@@ -67,14 +66,16 @@ class CandidateEvaluator:
         Raises:
             UserError: the network gives scores that are not finite.
         """
-        begun = begun or Evaluation(0, 0, self.images)
-        self._blocks.begin(begun.seen, stoppable=needed > 0)
+        previous = previous or Evaluation(0, 0, self.images)
+        self._blocks.begin(previous.seen, stoppable=required_correct > 0)
         self.networks.load(genotype)
-        callbacks = [EarlyRejection(self._blocks, begun.most_correct - needed)] if needed else []
+        affordable_misses = previous.most_correct - required_correct
+        callbacks = [EarlyRejection(self._blocks, affordable_misses)] if required_correct else []
         with memory_for(f"evaluating batches of {self.batch_size} images", SMALLER_BATCHES):
-            self._trainers.make(callbacks).validate(self._module, self._blocks, verbose=False)
+            trainer = validation_trainer(self.networks.device, self.precision, callbacks)
+            trainer.validate(self._module, self._blocks, verbose=False)
         if not self._module.finite:
             raise UserError(
                 f"expected finite class scores, found others at level {genotype.level} % with bits {genotype.bits}"
             )
-        return Evaluation(begun.correct + self._module.correct, begun.seen + self._module.seen, self.images)
+        return Evaluation(previous.correct + self._module.correct, previous.seen + self._module.seen, self.images)

@@ -11,15 +11,14 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from emomc.common.errors import UserError
-from emomc.common.files import existing_file, whole_file
+from emomc.common.files import atomic_write, existing_file
 from emomc.compression.quantization import QuantizedTensor
 
-FOLDER = "tuned"
 _CODES, _SCALE, _REST = "codes.", "scale.", "rest."
 
 
 @dataclasses.dataclass(frozen=True)
-class TunedNetwork:
+class FinetunedNetwork:
     """What fine-tuning changed of one candidate."""
 
     layers: dict[str, QuantizedTensor]
@@ -34,19 +33,19 @@ class TunedNetwork:
         return layers + sum(tensor.nbytes for tensor in self.rest.values())
 
 
-def write_tuned(path: Path, tuned: TunedNetwork) -> None:
+def write_finetuned(path: Path, finetuned: FinetunedNetwork) -> None:
     """Write it as safetensors, whole or not at all."""
-    tensors = {_REST + name: tensor for name, tensor in tuned.rest.items()}
-    for name, layer in tuned.layers.items():
+    tensors = {_REST + name: tensor for name, tensor in finetuned.rest.items()}
+    for name, layer in finetuned.layers.items():
         tensors |= {_CODES + name: layer.codes, _SCALE + name: layer.scale}
     # In one entry: safetensors writes several in another order each time.
-    bits = {"bits": json.dumps({name: layer.bits for name, layer in tuned.layers.items()}, sort_keys=True)}
-    with whole_file(path) as partial:
+    bits = {"bits": json.dumps({name: layer.bits for name, layer in finetuned.layers.items()}, sort_keys=True)}
+    with atomic_write(path) as partial:
         partial.write_bytes(save({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, metadata=bits))
 
 
-def read_tuned(path: Path, device: str = "cpu") -> TunedNetwork:
-    """Read what ``write_tuned`` wrote.
+def read_finetuned(path: Path, device: str = "cpu") -> FinetunedNetwork:
+    """Read what ``write_finetuned`` wrote.
 
     Raises:
         UserError: the file is missing or damaged.
@@ -60,4 +59,4 @@ def read_tuned(path: Path, device: str = "cpu") -> TunedNetwork:
     except (safetensors.SafetensorError, AttributeError, KeyError, TypeError, ValueError) as error:
         raise UserError(f"expected fine-tuned weights in {path}, found a file that cannot be read: {error}") from None
     rest = {key.removeprefix(_REST): tensor for key, tensor in tensors.items() if key.startswith(_REST)}
-    return TunedNetwork(layers, rest)
+    return FinetunedNetwork(layers, rest)

@@ -19,7 +19,7 @@ class Genotype:
     """Weights remaining, percent."""
     bits: tuple[int, ...]
     """Bits of each layer's weights, in the order of the layer table."""
-    tuned: str = ""
+    finetuned: str = ""
     """Name of the fine-tuned weights that it has instead of the checkpoint's; none if empty."""
 
 

@@ -11,11 +11,12 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from emomc.candidates.compressed_networks import CompressedNetworks, Quantizer
+from emomc.candidates.compressed_networks import CompressedNetworks
 from emomc.candidates.evaluator import SMALLER_BATCHES
 from emomc.candidates.genotype import Genotype
 from emomc.common.errors import UserError, is_whole
 from emomc.common.files import read_json, write_json
+from emomc.compression.quantizers import Quantizer
 from emomc.compression.widths import UNCOMPRESSED_BITS
 from emomc.data.resident import ResidentBatches
 from emomc.library.library import Library

@@ -12,8 +12,9 @@ from torch import Tensor
 from emomc.candidates.compressed_networks import CompressedNetworks
 from emomc.candidates.genotype import Genotype
 from emomc.compression.widths import UNCOMPRESSED_BITS
-from emomc.library.library import DENSE, Manifest
-from emomc.packed_file.writer import NetworkDescription, PackedLayer, PackedNetwork, fixed_bytes
+from emomc.library.manifest import DENSE, Manifest
+from emomc.packed_file.network import NetworkDescription, PackedLayer, PackedNetwork
+from emomc.packed_file.size import fixed_bytes
 
 
 def describe(manifest: Manifest) -> NetworkDescription:
@@ -45,7 +46,7 @@ def pack_candidate(networks: CompressedNetworks, genotype: Genotype) -> PackedNe
         if bits == UNCOMPRESSED_BITS:
             weights, scale = _array(level.full_precision(layer.name)), np.zeros(0, np.float32)
         else:
-            which = genotype.level, layer.name, bits, genotype.tuned
+            which = genotype.level, layer.name, bits, genotype.finetuned
             weights, scale = _array(networks.quantized(*which).codes), _array(networks.folded_scale(*which))
         layers.append(PackedLayer(layer.name, bits, weights, scale))
     return PackedNetwork(

@@ -12,13 +12,11 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import torch
 import yaml
 from jsonargparse import ActionConfigFile, ArgumentParser, Namespace, set_parsing_settings
 
 from emomc.common.errors import UserError, UserNote
 from emomc.common.yaml_files import parse_yaml, read_yaml
-from emomc.runtime.notices import quiet_lightning
 
 SECTIONS = ("pretrain", "search", "export")
 
@@ -58,7 +56,7 @@ def run_command(
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
-        with quiet_lightning():
+        with warnings.catch_warnings():
             warnings.simplefilter("always", UserNote)
             warnings.showwarning = _warn_in_one_line(parser.prog, warnings.showwarning)
             run(parser.parse_args(_resolve_configs(arguments, section)))
@@ -73,18 +71,7 @@ def run_command(
     except KeyboardInterrupt:
         print(f"{parser.prog}: interrupted; the same command goes on from here", file=sys.stderr)
         return 130
-    finally:
-        _leave_process_group()
     return 0
-
-
-def _leave_process_group() -> None:
-    """Leave the group of processes that Lightning joined, if any.
-
-    Lightning leaves it only with NCCL. A thread of Gloo that still runs when the interpreter ends aborts the process.
-    """
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        torch.distributed.destroy_process_group()
 
 
 def _warn_in_one_line(command: str, otherwise: Callable[..., None]) -> Callable[..., None]:

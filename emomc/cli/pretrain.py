@@ -1,21 +1,17 @@
-"""``emomc-pretrain``: train a network and make its library of pruned levels."""
+"""``emomc-pretrain``: train a network and make its library of pruned levels. The options; torch is not imported."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import pytorch_lightning as pl
 from jsonargparse import ArgumentParser, Namespace
 
-from emomc.callbacks.trainer.epoch_lines import EpochLines
-from emomc.callbacks.trainer.stage_progress_bar import StageProgressBar
-from emomc.cli.command import fields_of, make_parser, run_command, stdout_is_terminal
+from emomc.cli.command import fields_of, make_parser, run_command
 from emomc.data.config import DataConfig
-from emomc.pretraining.config import PreparationConfig
-from emomc.pretraining.prepare import prepare_library
+from emomc.pretraining.config import PretrainingConfig
 from emomc.runtime.devices import Devices
 
 
@@ -29,7 +25,7 @@ def build_parser() -> ArgumentParser:
     parser = make_parser(
         "emomc-pretrain", "Train a network, then prune and fine-tune it level by level into a library."
     )
-    parser.add_class_arguments(PreparationConfig, skip={"network_args"})
+    parser.add_class_arguments(PretrainingConfig, skip={"network_args"})
     parser.add_argument(
         "--network_args", type=dict[str, Any], default={}, help="Arguments of the network's constructor."
     )
@@ -45,34 +41,13 @@ def build_parser() -> ArgumentParser:
 
 
 def _run(arguments: Namespace) -> None:
-    config = PreparationConfig(**fields_of(arguments, PreparationConfig))
+    config = PretrainingConfig(**fields_of(arguments, PretrainingConfig))
     data = DataConfig(**fields_of(arguments, DataConfig))
+    devices = Devices(**fields_of(arguments, Devices))
     folder = Path(arguments.output or default_folder(config.network, data.dataset))
-    print(f"Library: {folder / 'library'}")
-    library = prepare_library(
-        config,
-        data,
-        folder,
-        devices=Devices(**fields_of(arguments, Devices)),
-        callbacks=_progress(config),
-        overwrite=arguments.overwrite,
-    )
-    for record in library.manifest.levels:
-        print(f"  level {record.percent:3d} %: validation accuracy {100 * record.validation_accuracy:6.2f} %")
-    print(f"Next: emomc-search --library {library.path}")
+    from emomc.cli.pretrain_run import pretrain  # torch takes seconds to import: only once the settings are right
 
-
-def _progress(config: PreparationConfig) -> Callable[[str], list[pl.Callback]]:
-    """Return what makes the progress of each stage, which knows how many epochs follow it."""
-    stages = ["dense", *(f"level {percent:03d}" for percent in config.levels)]
-
-    def make(stage: str) -> list[pl.Callback]:
-        number = stages.index(stage)
-        epochs_after = (len(stages) - 1 - number) * config.pre_prune_epochs
-        name = f"{stage} ({number + 1} of {len(stages)})"
-        return [(StageProgressBar if stdout_is_terminal() else EpochLines)(name, epochs_after)]
-
-    return make
+    pretrain(config, data, folder, devices, overwrite=arguments.overwrite)
 
 
 def default_folder(network: str, dataset: str) -> Path:

@@ -1,4 +1,7 @@
-"""``emomc-search``: find the networks of a library that trade accuracy against cost best."""
+"""``emomc-search``: find the networks of a library that trade accuracy against cost best.
+
+The options; torch is not imported.
+"""
 
 from __future__ import annotations
 
@@ -8,31 +11,13 @@ from itertools import takewhile
 from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
-from lightning_fabric import Fabric
-from rich.console import Console
 
-from emomc.callbacks.search.constraint_note import ConstraintNote
-from emomc.callbacks.search.front_lines import FrontLines
-from emomc.callbacks.search.front_tracker import FrontTracker
-from emomc.callbacks.search.front_writer import FrontWriter
-from emomc.callbacks.search.rich_front_table import RichFrontTable, front_table
-from emomc.callbacks.search.tensorboard_front_logger import TensorBoardFrontLogger
-from emomc.cli.command import fields_of, make_parser, run_command, stdout_is_terminal
-from emomc.cli.users_code import add_users_code, data_config_of, network_of
+from emomc.cli.command import fields_of, make_parser, run_command
+from emomc.cli.user_code_options import add_user_code_options
 from emomc.common.errors import UserError
-from emomc.common.files import write_text
-from emomc.data.splits import build_data
-from emomc.fronts.document import front_document
-from emomc.fronts.picks import Pick, parse_pick, pick_point
-from emomc.hardware.layer_report import report_csv, report_table
-from emomc.library.library import Library
-from emomc.runtime.lightning_refusals import lightning_refusals
-from emomc.runtime.trainers import ValidationTrainers
-from emomc.search.config import SearchConfig
-from emomc.search.finetuning import Finetuning
-from emomc.search.observer import SearchCallback
-from emomc.search.run import run_search
-from emomc.search.state import Search
+from emomc.fronts.pick_rules import parse_pick
+from emomc.search.config import Finetuning, SearchConfig
+from emomc.search.options import RunOptions
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -63,7 +48,7 @@ def build_parser() -> ArgumentParser:
         "--name", type=str | None, default=None, help="Name of the search's folder; made of the settings if not given."
     )
     parser.add_class_arguments(SearchConfig)
-    add_users_code(parser)
+    add_user_code_options(parser)
     parser.add_argument("--accelerator", type=str, default="auto", help="auto, cpu, gpu, ...")
     parser.add_argument(
         "--devices", type=str, default="1", help="Devices that share the candidates: a count or a list such as 0,1."
@@ -118,48 +103,23 @@ def build_parser() -> ArgumentParser:
 def _run(arguments: Namespace) -> None:
     if arguments.library is None:
         raise UserError("expected --library with the folder that emomc-pretrain made, found none")
-    pick = parse_pick(arguments.pick)
     if arguments.layers is not None and arguments.layers != "pick" and not arguments.layers.isdecimal():
         raise UserError(f"expected --layers with the index of a candidate or pick, found {arguments.layers!r}")
     config = SearchConfig(**_tuples(fields_of(arguments, SearchConfig)))
-    library = Library.open(arguments.library)
-    with lightning_refusals():
-        fabric = Fabric(
-            accelerator=arguments.accelerator, devices=_devices(arguments.devices), num_nodes=arguments.num_nodes
-        )
-        ValidationTrainers(fabric.device, config.precision).make()
-    fabric.launch()
-    search = run_search(
-        library,
-        config,
-        _callbacks(quiet=arguments.quiet),
-        name=default_name(config) if arguments.name is None else arguments.name,
-        network=network_of(library, arguments.network),
-        data=build_data(data_config_of(library, arguments.dataset, arguments.data_dir)),
-        fabric=fabric,
+    name = default_name(config) if arguments.name is None else arguments.name
+    epochs, learning_rate = arguments.finetune_epochs, arguments.finetune_learning_rate
+    options = RunOptions(
+        name=name,
         early_rejection=arguments.early_rejection,
         max_minutes=arguments.max_time,
-        finetuning=Finetuning(arguments.finetune_epochs, arguments.finetune_learning_rate)
-        if arguments.finetune_epochs
-        else None,
+        finetuning=Finetuning(epochs, learning_rate) if epochs else None,
         deterministic=arguments.deterministic,
         overwrite=arguments.overwrite,
     )
-    if fabric.is_global_zero:
-        if not arguments.quiet:
-            _show_result(search, pick)
-        if arguments.layers is not None:
-            _report_layers(search, arguments.layers, pick, quiet=arguments.quiet)
-    if search.interrupted:
-        raise KeyboardInterrupt
+    pick = parse_pick(arguments.pick)
+    from emomc.cli.search_run import search  # torch takes seconds to import: only once the settings are right
 
-
-def _callbacks(*, quiet: bool) -> list[SearchCallback]:
-    observers: list[SearchCallback] = [FrontWriter(), TensorBoardFrontLogger()]
-    if not quiet:
-        live: FrontTracker = RichFrontTable() if stdout_is_terminal() else FrontLines()
-        observers += [ConstraintNote(), live]
-    return observers
+    search(arguments, config, options, pick)
 
 
 def default_name(config: SearchConfig) -> str:
@@ -171,54 +131,6 @@ def default_name(config: SearchConfig) -> str:
         config.coding,
     ]
     return "-".join([*parts, *(["paper"] if config.accounting == "paper" else [])])
-
-
-def _show_result(search: Search, pick: Pick) -> None:
-    console = Console(width=None if stdout_is_terminal() else 100, highlight=False)
-    console.print(front_table(search))
-    front = search.front
-    if not search.finished and not search.interrupted:
-        console.print("Stopped before the last generation; the same command goes on from here.")
-    if front and front[0].violation:
-        console.print("No candidate meets the constraints; the points above exceed them least.")
-    elif front:
-        console.print(pick_point(pick, front_document(search)).reason)
-    if search.tuned:
-        console.print(_tuning_result(search))
-    tally = search.tally
-    console.print(
-        f"{tally.asked} candidates asked for, {len(search.candidates)} distinct: {tally.measured} measured "
-        f"({search.rejected} of them stopped early, {tally.images} images), {tally.reused} answered from logs."
-    )
-    console.print(f"Files: {search.folder}", soft_wrap=True)
-
-
-def _report_layers(search: Search, which: str, pick: Pick, *, quiet: bool) -> None:
-    """Show and write what each layer of one candidate costs."""
-    index = pick_point(pick, front_document(search)).index if which == "pick" else int(which)
-    if index >= len(search.candidates):
-        raise UserError(f"expected the index of one of {len(search.candidates)} candidates, found {index}")
-    report = search.cost_model.report(search.candidates[index].genotype)
-    path = search.folder / f"layers_{index}.csv"
-    write_text(path, report_csv(report))
-    if not quiet:
-        console = Console(width=None if stdout_is_terminal() else 140, highlight=False)
-        console.print(f"Candidate {index}, layer by layer ({path}):", soft_wrap=True)
-        console.print(report_table(report))
-
-
-def _tuning_result(search: Search) -> str:
-    """Say what fine-tuning did: what came before and after is in front.json."""
-    kept = [point for point in search.tuned if point.kept]
-    gains = sorted(100 * (point.after.accuracy - point.before.accuracy) for point in search.tuned)
-    return (
-        f"Fine-tuned {len(search.tuned)} points, {len(kept)} kept; validation accuracy {gains[0]:+.2f} to "
-        f"{gains[-1]:+.2f} points, median {gains[len(gains) // 2]:+.2f}."
-    )
-
-
-def _devices(text: str) -> int | str:
-    return int(text) if text.lstrip("-").isdigit() else text
 
 
 def _tuples(values: dict[str, Any]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from emomc.common.errors import UserError
 
 
 @contextlib.contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
+def atomic_write(path: Path) -> Iterator[Path]:
     """Give a path beside ``path`` to write to; rename it to ``path`` once the block has ended well.
 
     The content and the new name are flushed to disk. After an error nothing stands under either name.
@@ -83,7 +83,7 @@ def _flush_folder(folder: Path) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Write ``text`` in UTF-8 with its line ends as they are, whole or not at all."""
-    with whole_file(path) as partial:
+    with atomic_write(path) as partial:
         partial.write_bytes(text.encode())
 
 

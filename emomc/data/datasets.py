@@ -1,50 +1,23 @@
-"""The datasets by name: digits, mnist, cifar10 and folders of images."""
+"""The datasets by name: digits, mnist, cifar10 and folders of images.
+
+To add one, write its loader and give it an entry in ``DATASETS``.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import fcntl
-import warnings
-from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor
 
-from emomc.common.errors import UserError, UserNote, first_line
+from emomc.common.errors import UserError, first_line
 from emomc.data.config import DataConfig
-from emomc.data.images import ArrayImages, FileImages, Images, fit_to, in_threads, is_readable, read_header
-
-FOLDER_PREFIX = "imagefolder:"
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".ppm", ".pgm", ".tif", ".tiff"})
-"""Files of a class's folder with other suffixes are no images and are left out."""
-
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""Of RGB pixels in 0..1; the reference normalises CIFAR-10 with them, and weights from torchvision expect them."""
-
-
-@dataclasses.dataclass(frozen=True)
-class ImageDataset:
-    """Training and test images, and what is known of them."""
-
-    train: Images
-    test: Images
-    class_names: tuple[str, ...]
-    mean: tuple[float, ...]
-    """Per channel, of pixels in 0..1."""
-    std: tuple[float, ...]
-    """Per channel, of pixels in 0..1."""
-    validation_fraction: float = 0.1
-    """Share of the training images to hold out where the user names none."""
-
-    @property
-    def is_colour(self) -> bool:
-        """Whether the images have three channels."""
-        return self.train.image_shape[0] == 3
+from emomc.data.image_dataset import IMAGENET_MEAN, IMAGENET_STD, ImageDataset, stratified_split
+from emomc.data.image_folder import FOLDER_PREFIX, load_image_folder
+from emomc.data.images import ArrayImages, fit_to
 
 
 def load_dataset(config: DataConfig) -> ImageDataset:
@@ -55,46 +28,13 @@ def load_dataset(config: DataConfig) -> ImageDataset:
     """
     if config.dataset.startswith(FOLDER_PREFIX):
         folder = Path(config.dataset.removeprefix(FOLDER_PREFIX))
-        return _image_folder(folder, config.image_size, skip_unreadable=config.skip_unreadable)
-    loaders = {"digits": _digits, "mnist": _mnist, "cifar10": _cifar10}
-    if config.dataset not in loaders:
+        return load_image_folder(folder, config.image_size, skip_unreadable=config.skip_unreadable)
+    if config.dataset not in DATASETS:
         raise UserError(
-            f"expected a dataset among {', '.join(loaders)}, imagefolder:DIR, path/to/file.py:Class or "
+            f"expected a dataset among {', '.join(DATASETS)}, imagefolder:DIR, path/to/file.py:Class or "
             f"package.module:Class, found {config.dataset!r}"
         )
-    return loaders[config.dataset](config)
-
-
-def stratified_split(labels: Tensor, fraction: float, seed: int) -> tuple[Tensor, Tensor]:
-    """Hold out the same share of every class.
-
-    Args:
-        labels: int64, shape (n,).
-        fraction: share to hold out, above 0 and below 1. At least one image of a class is held out, and one is kept;
-            else a class's number is off by less than one, and the total is exact.
-        seed: decides which.
-
-    Returns:
-        The indices kept and the indices held out, int64, in ascending order.
-
-    Raises:
-        UserError: a class has fewer than two images.
-    """
-    classes, counts = np.unique(labels.numpy(), return_counts=True)
-    if counts.min() < 2:
-        lonely = classes[counts.argmin()]
-        raise UserError(f"expected at least 2 training images of every class, found 1 of class {lonely}")
-    # Largest remainders: whole numbers that add up to the share of all images.
-    quota = fraction * counts
-    held = np.floor(quota).astype(int)
-    left = max(0, round(fraction * len(labels)) - int(held.sum()))
-    held[np.argsort(held - quota, kind="stable")[:left]] += 1
-    held = np.clip(held, 1, counts - 1)
-    held_out = np.zeros(len(labels), dtype=bool)
-    for label, count in zip(classes, held, strict=True):
-        members = np.flatnonzero(labels.numpy() == label)
-        held_out[np.random.default_rng([seed, int(label)]).permutation(members)[:count]] = True
-    return torch.from_numpy(np.flatnonzero(~held_out)), torch.from_numpy(np.flatnonzero(held_out))
+    return DATASETS[config.dataset](config)
 
 
 def _digits(config: DataConfig) -> ImageDataset:
@@ -162,76 +102,5 @@ def _fetched(dataset: Callable[..., Any], config: DataConfig, train: bool, name:
         ) from error
 
 
-def _image_folder(folder: Path, image_size: int | None, *, skip_unreadable: bool) -> ImageDataset:
-    class_names = _classes(folder / "train")
-    in_test = _classes(folder / "test")
-    for missing, where in ((set(class_names) - set(in_test), "test"), (set(in_test) - set(class_names), "train")):
-        if missing:
-            raise UserError(
-                f"expected the same classes in {folder}/train and {folder}/test, found none of "
-                f"{', '.join(sorted(missing))} in {where}"
-            )
-    files = {part: [_files(folder / part / name) for name in class_names] for part in ("train", "test")}
-    if skip_unreadable:
-        files = {part: [_readable(of_class) for of_class in files[part]] for part in files}
-    paths = {part: [path for of_class in files[part] for path in of_class] for part in files}
-    shape = _common_shape(folder, paths["train"] + paths["test"], image_size)
-    parts = []
-    for part in ("train", "test"):
-        counts = torch.tensor([len(of_class) for of_class in files[part]])
-        labels = torch.arange(len(class_names)).repeat_interleave(counts)
-        parts.append(FileImages(paths[part], labels, shape))
-    grey = shape[0] == 1
-    mean, std = ((0.449,), (0.226,)) if grey else (IMAGENET_MEAN, IMAGENET_STD)
-    return ImageDataset(parts[0], parts[1], class_names, mean, std)
-
-
-def _classes(folder: Path) -> tuple[str, ...]:
-    if not folder.is_dir():
-        raise UserError(f"expected a folder of images with one folder for each class at {folder}, found no folder")
-    names = sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
-    if len(names) < 2:
-        found = f"only {names[0]}" if names else "no classes"
-        raise UserError(f"expected a folder for each of at least 2 classes in {folder}, found {found}")
-    return tuple(names)
-
-
-def _files(folder: Path) -> list[Path]:
-    files = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
-    if not files:
-        raise UserError(f"expected images in {folder}, found none")
-    return files
-
-
-def _readable(paths: list[Path]) -> list[Path]:
-    """Leave out the files of a class that cannot be decoded, and say so.
-
-    Raises:
-        UserError: none is left.
-    """
-    readable = in_threads(is_readable, paths)
-    broken = [path for path, good in zip(paths, readable, strict=True) if not good]
-    if len(broken) == len(paths):
-        raise UserError(f"expected images in {paths[0].parent}, found none that can be decoded")
-    if broken:
-        note = f"left out images that cannot be decoded: {len(broken)} in {broken[0].parent}, such as {broken[0].name}"
-        warnings.warn(note, UserNote, stacklevel=2)
-    return [path for path, good in zip(paths, readable, strict=True) if good]
-
-
-def _common_shape(folder: Path, paths: list[Path], image_size: int | None) -> tuple[int, int, int]:
-    """Colour if any image is; the size asked for, or that of all images."""
-    headers = in_threads(read_header, paths)
-    channels = max(channels for channels, _, _ in headers)
-    if image_size is not None:
-        return channels, image_size, image_size
-    sizes = Counter((height, width) for _, height, width in headers)
-    if len(sizes) > 1:
-        (common, _), (other, _) = sizes.most_common(2)
-        example = next(path for path, header in zip(paths, headers, strict=True) if header[1:] == other)
-        raise UserError(
-            f"expected images of one size in {folder}, or image_size to resize them to, found "
-            f"{common[0]}x{common[1]} and {other[0]}x{other[1]} (height x width; {example.relative_to(folder)})"
-        )
-    ((height, width),) = sizes
-    return channels, height, width
+DATASETS: Mapping[str, Callable[[DataConfig], ImageDataset]] = {"digits": _digits, "mnist": _mnist, "cifar10": _cifar10}
+"""Name on the command line -> its loader."""

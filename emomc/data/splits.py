@@ -1,70 +1,19 @@
-"""Data by name: the module to train on, what is known of it, and whole splits in memory."""
+"""What is known of a data module, and whole splits of it in memory."""
 
 from __future__ import annotations
 
+import abc
 import dataclasses
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from pytorch_lightning import LightningDataModule
 from torch import Tensor
 
 from emomc.common.errors import UserError, first_line
-from emomc.common.user_code import call_with, load_object, names_user_code, source_sha256
-from emomc.data.config import DataConfig
-from emomc.data.datasets import FOLDER_PREFIX
-from emomc.lightning_modules.image_data import ImageDataModule, Split
 
-__all__ = [
-    "DataConfig",
-    "DataFacts",
-    "ImageDataModule",
-    "Split",
-    "build_data",
-    "check_batch",
-    "check_labels",
-    "data_source_sha256",
-    "describe_data",
-    "load_some",
-    "load_split",
-    "names_users_data",
-]
-
-
-def build_data(config: DataConfig) -> LightningDataModule:
-    """Make the data module that ``config.dataset`` names; nothing is read or downloaded yet.
-
-    A user's class gets those fields of ``config`` (``data_dir``, ``batch_size``, ``num_workers``, ``seed``, ...) that
-    its constructor names.
-
-    Raises:
-        UserError: a user's class cannot be found or made, or is no LightningDataModule.
-    """
-    spec = config.dataset
-    if not names_users_data(spec):
-        return ImageDataModule(config)
-    thing = load_object(spec, "a LightningDataModule")
-    if not callable(thing) or (isinstance(thing, type) and not issubclass(thing, LightningDataModule)):
-        raise UserError(f"expected {spec} to be a LightningDataModule, found {getattr(thing, '__name__', thing)!r}")
-    data = call_with(thing, {}, dataclasses.asdict(config), f"the data module {spec}")
-    if not isinstance(data, LightningDataModule):
-        raise UserError(f"expected {spec} to make a LightningDataModule, found {type(data).__name__}")
-    return data
-
-
-def names_users_data(dataset: str) -> bool:
-    """Say whether a dataset's name is that of a user's data module, whose code would run."""
-    return not dataset.startswith(FOLDER_PREFIX) and names_user_code(dataset)
-
-
-def data_source_sha256(dataset: str) -> str | None:
-    """Return the SHA-256 (64 hex digits) of the source file of a user's data module, None for our own datasets.
-
-    Raises:
-        UserError: there is no such file or module.
-    """
-    return source_sha256(dataset, "a LightningDataModule") if names_users_data(dataset) else None
+Split = Literal["train", "validation", "test"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,6 +32,23 @@ class DataFacts:
     """Per channel, of pixels in 0..1; none if a user's module does not say how it normalises."""
 
 
+class KnownSplits(abc.ABC):
+    """A data module that gives its facts and its splits without a loader."""
+
+    @property
+    @abc.abstractmethod
+    def facts(self) -> DataFacts:
+        """What a network and an export must know of the data."""
+
+    @abc.abstractmethod
+    def load_split(self, split: Split) -> tuple[Tensor, Tensor]:
+        """Return all images of a split, normalised, float32, shape (n, c, h, w), and their int64 labels."""
+
+    @abc.abstractmethod
+    def load_some(self, split: Split, count: int) -> tuple[Tensor, Tensor]:
+        """Return at most ``count`` images of a split, spread evenly over it; otherwise as ``load_split``."""
+
+
 def describe_data(data_module: LightningDataModule) -> DataFacts:
     """Return the facts of a data module.
 
@@ -92,9 +58,8 @@ def describe_data(data_module: LightningDataModule) -> DataFacts:
     Raises:
         UserError: ``num_classes`` is missing, or the images cannot be loaded.
     """
-    if isinstance(data_module, ImageDataModule):
-        known = data_module
-        return DataFacts(known.input_shape, known.num_classes, known.class_names, known.mean, known.std)
+    if isinstance(data_module, KnownSplits):
+        return data_module.facts
     num_classes = _num_classes(data_module)
     images, _ = next(iter(_batches(data_module, "validation")), (None, None))
     if images is None:
@@ -130,7 +95,7 @@ def load_split(data_module: LightningDataModule, split: Split) -> tuple[Tensor, 
         UserError: the split is empty, a label is outside 0..num_classes-1, an image is not finite, or batches are of
             another form.
     """
-    if isinstance(data_module, ImageDataModule):
+    if isinstance(data_module, KnownSplits):
         images, labels = data_module.load_split(split)
     else:
         batches = list(_batches(data_module, split))
@@ -162,7 +127,7 @@ def load_some(data_module: LightningDataModule, split: Split, count: int) -> tup
     Raises:
         UserError: as ``load_split``.
     """
-    if isinstance(data_module, ImageDataModule):
+    if isinstance(data_module, KnownSplits):
         images, labels = data_module.load_some(split, count)
     else:
         parts: list[tuple[Tensor, Tensor]] = []

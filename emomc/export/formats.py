@@ -1,57 +1,151 @@
-"""Writing one compressed network in the format that its user needs."""
+"""The formats that a compressed network is written in, by name.
+
+To add one, write its writer and what verifies it, and give it an entry in ``FORMATS``. Both are imported when they are
+used: the command line reads the names without torch.
+"""
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Literal, get_args
-
-from safetensors.torch import save
-from torch import nn
+from typing import TYPE_CHECKING, Literal
 
 from emomc.common.errors import UserError
-from emomc.common.files import whole_file
-from emomc.export.loading import dense_state
-from emomc.export.onnx_graph import write_onnx, write_onnx_for_zigzag
-from emomc.packed_file.writer import PackedNetwork, write_packed
 
-ExportFormat = Literal["emomc", "onnx", "onnx-zigzag", "torch"]
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from emomc.export.verification import EvaluationConditions
+    from emomc.packed_file.network import PackedNetwork
+
+
+@dataclasses.dataclass(frozen=True)
+class ExportFormat:
+    """One format."""
+
+    name: str
+    """As on the command line."""
+    summary: str
+    """What it is, for help texts."""
+    write: Callable[[Path, PackedNetwork, str, nn.Module | None], int]
+    """Path, network, coding, and a user's network before folding -> bytes written."""
+    count_correct: Callable[..., int] | None
+    """Arguments of ``verify_export`` -> test images that the file classifies correctly; None: it cannot be run."""
+    exact: bool = True
+    """Whether that number is the search's to the image, on the same machine."""
+
+
+def _write_packed(path: Path, packed: PackedNetwork, coding: str, network: nn.Module | None) -> int:
+    from emomc.packed_file.writer import write_packed
+
+    return write_packed(path, packed, coding)
+
+
+def _write_onnx(path: Path, packed: PackedNetwork, coding: str, network: nn.Module | None) -> int:
+    from emomc.export.onnx_graph import write_onnx
+
+    return write_onnx(path, packed, network)
+
+
+def _write_onnx_for_zigzag(path: Path, packed: PackedNetwork, coding: str, network: nn.Module | None) -> int:
+    from emomc.export.onnx_graph import write_onnx_for_zigzag
+
+    return write_onnx_for_zigzag(path, packed, network)
+
+
+def _write_dense(path: Path, packed: PackedNetwork, coding: str, network: nn.Module | None) -> int:
+    from emomc.export.state_dict import write_dense
+
+    return write_dense(path, packed)
+
+
+def _count_correct_packed(*arguments: object) -> int:
+    from emomc.export.verification import count_correct_packed
+
+    return count_correct_packed(*arguments)  # type: ignore[arg-type]
+
+
+def _count_correct_dense(*arguments: object) -> int:
+    from emomc.export.verification import count_correct_dense
+
+    return count_correct_dense(*arguments)  # type: ignore[arg-type]
+
+
+def _count_correct_onnx(*arguments: object) -> int:
+    from emomc.export.verification import count_correct_onnx
+
+    return count_correct_onnx(*arguments)  # type: ignore[arg-type]
+
+
+FORMATS: Mapping[str, ExportFormat] = {
+    format.name: format
+    for format in (
+        ExportFormat("emomc", "the packed file, as small as the search said", _write_packed, _count_correct_packed),
+        ExportFormat("onnx", "integer weights, for onnxruntime", _write_onnx, _count_correct_onnx, exact=False),
+        ExportFormat("onnx-zigzag", "for ZigZag alone", _write_onnx_for_zigzag, None),
+        ExportFormat("torch", "dense float32 state dict as safetensors", _write_dense, _count_correct_dense),
+    )
+}
+"""Name -> format."""
+
+if TYPE_CHECKING:
+    FormatName = str
+else:
+    FormatName = Literal[(*FORMATS,)]
 
 
 def export_network(
-    path: Path, packed: PackedNetwork, format: ExportFormat, *, coding: str = "best", network: nn.Module | None = None
+    path: Path, packed: PackedNetwork, format: FormatName, *, coding: str = "best", network: nn.Module | None = None
 ) -> int:
     """Write a compressed network.
 
     Args:
         path: the file to make or replace; whole or not at all.
         packed: the network.
-        format: ``emomc``: the packed file, as small as the search said. ``onnx``: integer weights, runs in onnxruntime.
-            ``onnx-zigzag``: for the accelerator model ZigZag. ``torch``: a dense float32 state dict of the network with
-            its BatchNorm folded, as safetensors, to go on with elsewhere.
-        coding: of ``emomc``: normal, csr, coo, bitmap, or best per layer.
+        format: a name of ``FORMATS``.
+        coding: of ``emomc``: a name of ``CODINGS``, or ``best`` per layer.
         network: of the ONNX formats: a user's network before folding, where it is not one of the project's own.
 
     Returns:
         Bytes written.
 
     Raises:
-        UserError: the format is none of these, or see ``write_packed`` and ``write_onnx``.
+        UserError: there is no such format, or see ``write_packed`` and ``write_onnx``.
     """
-    if format == "emomc":
-        return write_packed(path, packed, coding)
-    if format == "onnx":
-        return write_onnx(path, packed, network)
-    if format == "onnx-zigzag":
-        return write_onnx_for_zigzag(path, packed, network)
-    if format == "torch":
-        return write_dense(path, packed)
-    raise UserError(f"expected a format of {', '.join(get_args(ExportFormat))}, found {format!r}")
+    return _format(format).write(path, packed, coding, network)
 
 
-def write_dense(path: Path, packed: PackedNetwork) -> int:
-    """Write the folded network's state dict, weights in float32, as safetensors; return the bytes written."""
-    state = {name: tensor.contiguous() for name, tensor in dense_state(packed).items()}
-    data = save(state, metadata={"network": packed.description.network})
-    with whole_file(path) as partial:
-        partial.write_bytes(data)
-    return len(data)
+def verify_export(
+    path: Path,
+    format: FormatName,
+    packed: PackedNetwork,
+    images: Tensor,
+    labels: Tensor,
+    conditions: EvaluationConditions,
+    network: nn.Module | None = None,
+) -> int:
+    """Read an exported file back and count the images that it classifies correctly.
+
+    Args:
+        path: the file.
+        format: what it is.
+        packed: what was exported.
+        images: float, (n, channels, height, width), normalised.
+        labels: int64, (n,).
+        conditions: of the evaluation in the search.
+        network: a user's network before folding.
+
+    Raises:
+        UserError: the file cannot be read, or the format cannot be run.
+    """
+    count_correct = _format(format).count_correct
+    if count_correct is None:
+        raise UserError(f"expected a format that can be run to verify, found {format}")
+    return count_correct(path, packed, images, labels, conditions, network)
+
+
+def _format(name: str) -> ExportFormat:
+    if name not in FORMATS:
+        raise UserError(f"expected a format of {', '.join(FORMATS)}, found {name!r}")
+    return FORMATS[name]

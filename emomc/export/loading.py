@@ -10,11 +10,12 @@ from torch import Tensor, nn
 from emomc.common.errors import UserError
 from emomc.compression.bias_correction import add_biases
 from emomc.compression.quantization import dequantize
+from emomc.networks.build import build_network
 from emomc.networks.folding import fold_structure
 from emomc.networks.tracing import trace_network
-from emomc.networks.zoo import NETWORKS, build_network
+from emomc.networks.zoo import NETWORKS
+from emomc.packed_file.network import NetworkDescription, PackedLayer, PackedNetwork
 from emomc.packed_file.reader import read_packed
-from emomc.packed_file.writer import NetworkDescription, PackedLayer, PackedNetwork
 
 
 def load_compressed(path: Path | str, network: nn.Module | None = None) -> nn.Module:

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from torch import nn
 
 from emomc.common.errors import UserError
-from emomc.common.files import whole_file
-from emomc.compression.codings import FLOAT_BITS
+from emomc.common.files import atomic_write
+from emomc.compression.widths import UNCOMPRESSED_BITS
 from emomc.export.loading import layer_weight, unpack_network
-from emomc.packed_file.writer import PackedLayer, PackedNetwork
+from emomc.packed_file.network import PackedLayer, PackedNetwork
 
 OPSET = 21
 """The first ONNX version whose DequantizeLinear takes 4 and 16 bits."""
@@ -48,7 +48,7 @@ def write_onnx(path: Path, packed: PackedNetwork, network: nn.Module | None = No
     model = _graph_of(packed, network, batch=None)
     # All are found before the first one is replaced.
     for layer, weight, transposed in [*_weights_of(model, packed)]:
-        if layer.bits != FLOAT_BITS:
+        if layer.bits != UNCOMPRESSED_BITS:
             _quantize(model, layer, weight, transposed=transposed)
     _describe(model, packed)
     try:
@@ -217,7 +217,7 @@ def _describe(model: Any, packed: PackedNetwork) -> None:
 
 def _write(path: Path, model: Any) -> int:
     data: bytes = model.SerializeToString(deterministic=True)
-    with whole_file(path) as partial:
+    with atomic_write(path) as partial:
         partial.write_bytes(data)
     return len(data)
 

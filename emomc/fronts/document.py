@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from emomc.candidates.evaluation import Evaluation
 from emomc.common.intervals import wilson_interval
 from emomc.common.versions import versions
-from emomc.compression.widths import FULL_ACTIVATION_BITS, UNCOMPRESSED_BITS
+from emomc.compression.widths import UNCOMPRESSED_BITS
 from emomc.fronts.front_file import FRONT_FORMAT_VERSION
-from emomc.hardware.cost import PARTS
+from emomc.hardware.energy import ENERGY_PARTS
 from emomc.search.state import Candidate, Search
 
 WHOLE_COSTS = ("size_bytes",)
 """Costs that are counted in whole numbers. Cycles are not: a step is skipped with a probability."""
 
 
-def front_document(search: Search, history: Sequence[Mapping[str, Any]] = ()) -> dict[str, Any]:
+def front_document(search: Search) -> dict[str, Any]:
     """Return the content of front.json, as ``docs/fronts.md`` describes it.
 
     Args:
         search: at any moment.
-        history: one entry a generation, as ``FrontStatistics`` has.
     """
     manifest, config, model = search.library.manifest, search.config, search.cost_model
     front = search.front
@@ -37,11 +36,11 @@ def front_document(search: Search, history: Sequence[Mapping[str, Any]] = ()) ->
         if energy is not None and stored is not None:
             point["dataflow"] = energy.dataflows[row]
             point["energy_by_layer"] = {
-                name: {part: float(getattr(energy, part)[row, column]) for part in PARTS}
+                name: {part: float(getattr(energy, part)[row, column]) for part in ENERGY_PARTS}
                 for column, name in enumerate(names)
             }
             point["bytes_by_layer"] = {name: round(float(stored[row, column])) for column, name in enumerate(names)}
-        if config.activation_bits < FULL_ACTIVATION_BITS and search.inputs:
+        if config.quantization.activation_bits is not None and search.inputs:
             seen = search.inputs.level(candidate.genotype.level)
             point["input_ranges"] = {name: list(seen[name].range) for name in names}
         points.append(point)
@@ -52,10 +51,12 @@ def front_document(search: Search, history: Sequence[Mapping[str, Any]] = ()) ->
     return {
         "format_version": FRONT_FORMAT_VERSION,
         "settings": {name: _plain(value) for name, value in dataclasses.asdict(config).items()},
+        "finetuning": dataclasses.asdict(search.finetuning) if search.finetuning else None,
         "objectives": list(config.objectives),
         "network": manifest.network,
         "dataset": manifest.data["dataset"],
         "hardware": model.hardware.name,
+        "hardware_description": model.hardware.to_dict()["hardware"],
         "dataflow": config.dataflow,
         "coding": config.coding,
         "accounting": config.accounting,
@@ -74,9 +75,9 @@ def front_document(search: Search, history: Sequence[Mapping[str, Any]] = ()) ->
         "points": points,
         "tuned": [
             {"kept": pair.kept, "before": _point(search, pair.before), "after": _point(search, pair.after)}
-            for pair in search.tuned
+            for pair in search.finetuned
         ],
-        "history": [dict(entry) for entry in history],
+        "history": [dataclasses.asdict(entry) for entry in search.history],
         "versions": versions(),
         "finished": search.finished,
     }
@@ -89,7 +90,7 @@ def _point(search: Search, candidate: Candidate) -> dict[str, Any]:
     return {
         "index": candidate.index,
         "level": candidate.genotype.level,
-        "tuned": candidate.genotype.tuned or None,
+        "tuned": candidate.genotype.finetuned or None,
         "bits": {name: searched.get(name, UNCOMPRESSED_BITS) for name in names},
         "density": search.cost_model.density(candidate.genotype),
         "validation_accuracy": candidate.accuracy,

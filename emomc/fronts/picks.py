@@ -6,68 +6,16 @@ Accuracies that decide are always those of the validation images: choosing by th
 from __future__ import annotations
 
 import dataclasses
-import enum
 import math
 from collections.abc import Callable
 
 import numpy as np
 
+from emomc.candidates.objectives import COSTS, OBJECTIVES
 from emomc.common.errors import UserError
 from emomc.common.pareto import knee
 from emomc.fronts.front_file import Front, Point
-
-COST_UNITS = {"energy_mj": "mJ", "size_kib": "KiB", "latency_ms": "ms", "cycles": "cycles"}
-"""The costs a point may have, and the unit of each."""
-COST_NAMES = {"energy_mj": "energy", "size_kib": "size", "latency_ms": "latency", "cycles": "cycles"}
-"""What each cost is called in a sentence."""
-_OBJECTIVE_KEYS = {"accuracy": "validation_accuracy", "energy": "energy_mj", "size": "size_kib", "cycles": "cycles"}
-FORMS = "knee, max-accuracy, budget:COST=LIMIT[,COST=LIMIT], within:POINTS[:COST], aggregate[:RATIO], index:NUMBER"
-"""What ``parse_pick`` understands, for help texts and errors."""
-
-
-class PickKind(enum.Enum):
-    """How a point is chosen; the value is the word that names it."""
-
-    KNEE = "knee"
-    MAX_ACCURACY = "max-accuracy"
-    BUDGET = "budget"
-    WITHIN = "within"
-    AGGREGATE = "aggregate"
-    INDEX = "index"
-
-
-@dataclasses.dataclass(frozen=True)
-class Limit:
-    """The most a point may cost."""
-
-    cost: str
-    """A key of ``COST_UNITS``."""
-    value: float
-    """In the cost's unit, or in percent of the uncompressed network."""
-    relative: bool = False
-    """Whether ``value`` is a percentage."""
-
-    def __str__(self) -> str:
-        return f"{self.cost}={self.value:g}{'%' if self.relative else ''}"
-
-
-@dataclasses.dataclass(frozen=True)
-class Pick:
-    """A rule that chooses one point of a front; see ``parse_pick``."""
-
-    kind: PickKind
-    limits: tuple[Limit, ...] = ()
-    """Of a budget: all of them hold."""
-    value: float | None = None
-    """WITHIN: percentage points of accuracy; AGGREGATE: reward over penalty; INDEX: the point's index."""
-    cost: str | None = None
-    """WITHIN: the cost to minimise; None: the first one the search minimised."""
-
-    def __str__(self) -> str:
-        if self.kind is PickKind.BUDGET:
-            return "budget:" + ",".join(map(str, self.limits))
-        tail = "" if self.value is None else f":{self.value:g}"
-        return self.kind.value + tail + (f":{self.cost}" if self.cost else "")
+from emomc.fronts.pick_rules import Limit, Pick, PickKind, parse_pick
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,62 +29,6 @@ class PickedPoint:
     """Its position in the front's list of points."""
     reason: str
     """One sentence that says why it is the one."""
-
-
-def parse_pick(text: str) -> Pick:
-    """Read a rule as it stands on a command line.
-
-    - ``knee``: where the front bends most, a point of accuracy being worth a percent of the uncompressed cost.
-    - ``max-accuracy``: the most accurate; of equals the cheapest.
-    - ``budget:energy_mj=0.003``, ``budget:size_kib=20,latency_ms=5``, ``budget:energy_mj=10%``: the most accurate that
-      costs at most so much; a percentage is one of the uncompressed network's cost.
-    - ``within:1.0``, ``within:1.0:size_kib``: the cheapest that loses at most so many percentage points of accuracy
-      against the uncompressed network.
-    - ``aggregate``, ``aggregate:5``: the most reward per cost, with a right answer worth that many times what a wrong
-      one costs (1 unless given).
-    - ``index:3``: the point with this index.
-
-    Raises:
-        UserError: the text is none of these.
-    """
-    word, _, rest = text.strip().partition(":")
-    if word in (PickKind.KNEE.value, PickKind.MAX_ACCURACY.value) and not rest:
-        return Pick(PickKind(word))
-    if word == PickKind.BUDGET.value and rest:
-        return Pick(PickKind.BUDGET, limits=tuple(_parse_limit(part) for part in rest.split(",")))
-    if word == PickKind.WITHIN.value and rest:
-        points, _, cost = rest.partition(":")
-        if cost and cost not in COST_UNITS:
-            raise UserError(f"expected one of {', '.join(COST_UNITS)} in the pick {text!r}, found {cost!r}")
-        return Pick(PickKind.WITHIN, value=_number(points, "percentage points, 0 or more,", 0.0), cost=cost or None)
-    if word == PickKind.AGGREGATE.value:
-        ratio = _number(rest, "a ratio of reward over penalty above 0", 0.0) if rest else 1.0
-        if ratio == 0:
-            raise UserError("expected a ratio of reward over penalty above 0, found 0")
-        return Pick(PickKind.AGGREGATE, value=ratio)
-    if word == PickKind.INDEX.value:
-        if not rest.isdecimal():
-            raise UserError(f"expected index:NUMBER with a whole number, found {text!r}")
-        return Pick(PickKind.INDEX, value=int(rest))
-    raise UserError(f"expected a pick such as {FORMS}, found {text!r}")
-
-
-def _parse_limit(text: str) -> Limit:
-    cost, sign, value = (part.strip() for part in text.partition("="))
-    if cost not in COST_UNITS or not sign:
-        raise UserError(f"expected a budget such as energy_mj=0.003 for {', '.join(COST_UNITS)}, found {text!r}")
-    relative = value.endswith("%")
-    return Limit(cost, _number(value.removesuffix("%"), f"a limit of 0 or more for {cost}", 0.0), relative)
-
-
-def _number(text: str, what: str, least: float) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        raise UserError(f"expected {what}, found {text!r}") from None
-    if not math.isfinite(value) or value < least:
-        raise UserError(f"expected {what}, found {text!r}")
-    return value
 
 
 def pick_point(pick: Pick | str, front: Front) -> PickedPoint:
@@ -185,11 +77,12 @@ def objective_keys(front: Front) -> list[str]:
     points = front["points"]
     keys = []
     for name in front["objectives"]:
-        key = _OBJECTIVE_KEYS.get(name, name)
-        if name == "latency":
-            key = "latency_ms" if all(point.get("latency_ms") is not None for point in points) else "cycles"
-        if any(point.get(key) is None for point in points):
-            raise UserError(f"expected the objective {name} as {key} in every point of the front, found points without")
+        known = [entry.key for entry in OBJECTIVES[name].entries] if name in OBJECTIVES else [name]
+        key = next((key for key in known if all(point.get(key) is not None for point in points)), None)
+        if key is None:
+            raise UserError(
+                f"expected the objective {name} as {known[-1]} in every point of the front, found points without"
+            )
         keys.append(key)
     return keys
 
@@ -214,7 +107,7 @@ def _knee(_rule: Pick, front: Front) -> tuple[int, str]:
     name, paid = _name(front, position), _paid(front, position)
     if span is None:
         return position, f"{name} is the knee, where the front bends most: {paid}."
-    costs = " and ".join(COST_NAMES[key] for key in cost_keys(front)) or "cost"
+    costs = " and ".join(COSTS[key].name for key in cost_keys(front)) or "cost"
     return position, (
         f"{name} is the knee: cheaper ones lose more points of accuracy than they save percent of the uncompressed "
         f"{costs}, dearer ones gain fewer than they add; {paid}."
@@ -269,7 +162,7 @@ def _within(rule: Pick, front: Front) -> tuple[int, str]:
     position = min(meeting, key=lambda i: (points[i][costs[0]], -points[i]["validation_accuracy"], i))
     name, paid = _name(front, position), _paid(front, position)
     return position, (
-        f"{name} has the least {COST_NAMES[costs[0]]} of those within {allowed:g} "
+        f"{name} has the least {COSTS[costs[0]].name} of those within {allowed:g} "
         f"{'point' if allowed == 1 else 'points'} of the uncompressed accuracy: {paid}."
     )
 
@@ -293,7 +186,7 @@ def _aggregate(rule: Pick, front: Front) -> tuple[int, str]:
 
     scores = np.array([score(point) for point in points])
     if not np.isfinite(scores).all():
-        raise UserError(f"expected a {COST_NAMES[cost]} above 0 in every point for the pick aggregate, found 0")
+        raise UserError(f"expected a {COSTS[cost].name} above 0 in every point for the pick aggregate, found 0")
     position = int(np.argmax(scores))
     if scores[position] <= 0:
         raise UserError(f"expected a point whose reward exceeds its penalty at a ratio of {ratio:g}, found none")
@@ -304,7 +197,7 @@ def _aggregate(rule: Pick, front: Front) -> tuple[int, str]:
     name, paid = _name(front, position), _paid(front, position)
     worth = "as much as" if ratio == 1 else f"{_short(ratio)} times what"
     return position, (
-        f"{name} earns the most per unit of {COST_NAMES[cost]} if a right answer is worth {worth} a wrong one "
+        f"{name} earns the most per unit of {COSTS[cost].name} if a right answer is worth {worth} a wrong one "
         f"costs{gain}: {paid}."
     )
 
@@ -380,7 +273,7 @@ def _paid(front: Front, position: int) -> str:
 
 
 def _amount(key: str, value: float, front: Front) -> str:
-    unit = str(front["energy_unit"]) if key == "energy_mj" else COST_UNITS[key]
+    unit = str(front["energy_unit"]) if key == "energy_mj" else COSTS[key].unit
     return f"{_short(value)} {unit}"
 
 

@@ -1,30 +1,69 @@
-"""The dataflows: which two loops of a convolution the array of processing elements runs at once."""
+"""The dataflows: which two loops of a convolution the array of processing elements (PEs) runs at once.
+
+To add one, write its ``PaperCounts`` in ``paper_counts.py`` and give it an entry here; everything else takes its names,
+labels and counts from this registry.
+"""
 
 from __future__ import annotations
 
-from emomc.common.errors import UserError
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Literal
 
-DATAFLOWS = ("xy", "icoc", "fxfy", "xfx")
-"""Canonical names: output columns and rows; input and output channels; kernel columns and rows; X and Fx."""
+from emomc.common.errors import UserError
+from emomc.hardware.call_table import CallTable
+from emomc.hardware.paper_counts import PaperCounts, count_fxfy, count_icoc, count_xfx, count_xy
+
+
+@dataclasses.dataclass(frozen=True)
+class Dataflow:
+    """One way to unroll a convolution."""
+
+    name: str
+    """As on the command line."""
+    label: str
+    """As people write it."""
+    unrolled: tuple[str, str]
+    """Columns of the ``CallTable`` that hold the extents of the two unrolled loops."""
+    paper_counts: Callable[[CallTable], PaperCounts]
+    """Accesses of convolutions by the paper's formulas."""
+
+
+DATAFLOWS: Mapping[str, Dataflow] = {
+    dataflow.name: dataflow
+    for dataflow in (
+        Dataflow("xy", "X|Y", ("ox", "oy"), count_xy),
+        Dataflow("icoc", "IC|OC", ("c", "k"), count_icoc),
+        Dataflow("fxfy", "Fx|Fy", ("fx", "fy"), count_fxfy),
+        Dataflow("xfx", "X|Fx", ("ox", "fx"), count_xfx),
+    )
+}
+"""Name -> dataflow: output columns and rows; input and output channels; kernel columns and rows; output columns and
+kernel columns."""
 
 BEST = "best"
 """Takes, for each network, the dataflow of least energy."""
 
-_DISPLAY_NAMES = {"xy": "X|Y", "icoc": "IC|OC", "fxfy": "Fx|Fy", "xfx": "X|Fx", BEST: "best"}
+DATAFLOW_CHOICES = (*DATAFLOWS, BEST)
+"""What can be asked for."""
+
+if TYPE_CHECKING:
+    DataflowName = str
+else:
+    DataflowName = Literal[DATAFLOW_CHOICES]
 
 
-def check_dataflow(name: str, *, allow_best: bool = True) -> str:
-    """Return the name if it is that of a dataflow.
+def dataflows_named(name: str) -> tuple[Dataflow, ...]:
+    """Return the dataflow of a name, or all of them for ``best``.
 
     Raises:
-        UserError: it is not.
+        UserError: there is no such dataflow.
     """
-    names = (*DATAFLOWS, BEST) if allow_best else DATAFLOWS
-    if name not in names:
-        raise UserError(f"expected a dataflow among {', '.join(names)}, found {name!r}")
-    return name
+    if name not in DATAFLOW_CHOICES:
+        raise UserError(f"expected a dataflow among {', '.join(DATAFLOW_CHOICES)}, found {name!r}")
+    return tuple(DATAFLOWS.values()) if name == BEST else (DATAFLOWS[name],)
 
 
 def dataflow_label(name: str) -> str:
-    """Return the name of a dataflow as people write it, such as ``IC|OC`` for ``icoc``."""
-    return _DISPLAY_NAMES[check_dataflow(name)]
+    """Return the name of a dataflow as people write it, such as ``IC|OC`` for ``icoc``; ``best`` stays as it is."""
+    return name if name == BEST else DATAFLOWS[name].label

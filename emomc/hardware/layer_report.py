@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
-from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -13,10 +12,11 @@ from rich.table import Table
 
 from emomc.common.errors import UserError
 from emomc.hardware.call_table import tabulate_calls
-from emomc.hardware.cost import PARTS, energy_breakdown, estimate_cycles
+from emomc.hardware.cycles import estimate_cycles
 from emomc.hardware.dataflows import dataflow_label
 from emomc.hardware.description import Hardware
-from emomc.networks.layers import LayerShape
+from emomc.hardware.energy import ENERGY_PARTS, energy_breakdown
+from emomc.hardware.workload import Workload
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,49 +81,37 @@ class LayerReport:
 
 
 def layer_report(
-    layers: Sequence[LayerShape],
-    bits: npt.ArrayLike,
-    density: npt.ArrayLike,
-    *,
-    dataflow: str,
-    hardware: Hardware,
-    coded_bits: npt.ArrayLike | None = None,
-    stored_bits: npt.ArrayLike | None = None,
-    activation_bits: int | None = None,
+    workload: Workload, *, dataflow: str, hardware: Hardware, stored_bits: npt.ArrayLike | None = None
 ) -> LayerReport:
     """Cost one candidate layer by layer.
 
     Args:
-        layers: the layers of the network.
-        bits: bits per weight, shape (layers,).
-        density: fraction of weights that are not zero, shape (layers,).
-        dataflow: one of ``DATAFLOWS``, or ``best``.
+        workload: of one candidate.
+        dataflow: a name of ``DATAFLOWS``, or ``best``.
         hardware: the accelerator.
-        coded_bits: bits of each layer's coded weights as they travel, shape (layers,); see ``estimate_energy``.
-        stored_bits: bits of each layer in the file, shape (layers,); None: ``coded_bits``, or all weights uncoded.
-        activation_bits: bits of an input in place of the hardware's.
+        stored_bits: bits of each layer in the file, shape (layers,); None: as the weights travel.
 
     Raises:
-        UserError: as ``estimate_energy``.
+        UserError: as ``estimate_energy``, or there are more candidates than one.
     """
-    rows = {"bits": _row("bits", bits, len(layers)), "density": _row("density", density, len(layers))}
-    coded = None if coded_bits is None else _row("coded_bits", coded_bits, len(layers))
-    options = {"dataflow": dataflow, "hardware": hardware, "coded_bits": coded, "activation_bits": activation_bits}
-    energy = energy_breakdown(layers, **rows, **options)  # type: ignore[arg-type]
-    cycles = estimate_cycles(layers, **rows, **options)  # type: ignore[arg-type]
-    weights = np.array([layer.weights for layer in layers])
-    travelling = (weights * rows["bits"] if coded is None else coded)[0]
-    stored = travelling if stored_bits is None else _row("stored_bits", stored_bits, len(layers))[0]
-    fills = _buffer_fill(layers, travelling, hardware, activation_bits)
-    parts = {part: getattr(energy, part)[0] for part in PARTS}
+    layers = workload.layers
+    if len(workload.bits) != 1:
+        raise UserError(f"expected a workload of one candidate, found {len(workload.bits)}")
+    energy = energy_breakdown(workload, dataflow=dataflow, hardware=hardware)
+    cycles = estimate_cycles(workload, dataflow=dataflow, hardware=hardware)
+    stored = workload.travelling_bits[0] if stored_bits is None else np.asarray(stored_bits, dtype=np.float64)
+    if stored.shape != (len(layers),):
+        raise UserError(f"expected stored_bits of shape ({len(layers)},), found {stored.shape}")
+    fills = _buffer_fill(workload, hardware)
+    parts = {part: getattr(energy, part)[0] for part in ENERGY_PARTS}
     return LayerReport(
         rows=tuple(
             LayerCost(
                 layer=layer.name,
                 kind=layer.kind,
                 macs=layer.macs,
-                bits=int(rows["bits"][0, index]),
-                density=float(rows["density"][0, index]),
+                bits=int(workload.bits[0, index]),
+                density=float(workload.density[0, index]),
                 **{f"energy_{part}": float(values[index]) for part, values in parts.items()},
                 stored_bytes=float(stored[index]) / 8,
                 cycles=float(cycles[0, index]),
@@ -142,7 +130,7 @@ def report_csv(report: LayerReport) -> str:
     unit = "mj" if report.energy_unit == "mJ" else "mac16"
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    energies = [f"energy_{part}_{unit}" for part in PARTS]
+    energies = [f"energy_{part}_{unit}" for part in ENERGY_PARTS]
     writer.writerow(
         ["layer", "kind", "macs", "bits", "density", *energies, f"energy_{unit}", "bytes", "cycles", "buffer_fill"]
     )
@@ -158,7 +146,7 @@ def report_table(report: LayerReport) -> Table:
     title = f"{report.hardware}, {dataflow_label(report.dataflow)}, energies in {report.energy_unit}"
     table = Table(title=title, show_footer=True)
     total = report.total_energy
-    sums = [sum(getattr(row, f"energy_{part}") for row in report.rows) for part in PARTS]
+    sums = [sum(getattr(row, f"energy_{part}") for row in report.rows) for part in ENERGY_PARTS]
     footers = [f"{sum(row.macs for row in report.rows):,}", "", "", *map(_energy, sums), _energy(total)]
     footers += [f"{report.total_bytes:,.0f}", f"{report.total_cycles:,.0f}", ""]
     names = ["MACs", "bits", "density", "MAC", "input", "weight", "output", "DRAM", "energy", "bytes", "cycles", "fill"]
@@ -185,21 +173,12 @@ def _energy(value: float) -> str:
     return "0" if value == 0 else f"{value:.4g}"
 
 
-def _row(name: str, values: npt.ArrayLike, layers: int) -> npt.NDArray[np.float64]:
-    array = np.asarray(values, dtype=np.float64)
-    if array.shape != (layers,):
-        raise UserError(f"expected {name} of shape ({layers},), found {array.shape}")
-    return array[np.newaxis]
-
-
-def _buffer_fill(
-    layers: Sequence[LayerShape], weight_bits: npt.NDArray[np.float64], hardware: Hardware, activation_bits: int | None
-) -> list[float | None]:
-    calls = tabulate_calls(layers)
-    value_bits = hardware.precision.I if activation_bits is None else activation_bits
+def _buffer_fill(workload: Workload, hardware: Hardware) -> list[float | None]:
+    calls = tabulate_calls(workload.layers)
+    value_bits = hardware.precision.I if workload.activation_bits is None else workload.activation_bits
     kept_bits = {
         "I": calls.input_values * value_bits,
-        "W": weight_bits[calls.layer],
+        "W": workload.travelling_bits[0, calls.layer],
         "O": calls.output_values * value_bits,
     }
     fills = []
@@ -208,6 +187,6 @@ def _buffer_fill(
         if kept and memory.size_bits is not None and memory is not hardware.off_chip:
             fills.append(np.sum([kept_bits[operand] for operand in kept], axis=0) / memory.size_bits)
     if not fills:
-        return [None] * len(layers)
+        return [None] * len(workload.layers)
     fullest = np.max(fills, axis=0)
-    return [float(fullest[calls.layer == index].max()) for index in range(len(layers))]
+    return [float(fullest[calls.layer == index].max()) for index in range(len(workload.layers))]

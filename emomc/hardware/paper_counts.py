@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from emomc.hardware.call_table import CallTable
 from emomc.hardware.description import Memory, Precision
-from emomc.hardware.traffic import Flow, Survival
+from emomc.hardware.traffic import AccessProbability, Flow
 
 Array = npt.NDArray[np.float64]
 
@@ -80,37 +80,34 @@ def count_linear(calls: CallTable) -> PaperCounts:
     return PaperCounts(calls.macs, calls.macs, once, calls.output_values, 0.0 * once, _ALWAYS * once)
 
 
-_CONVOLUTION_COUNTS = {"xy": count_xy, "icoc": count_icoc, "fxfy": count_fxfy, "xfx": count_xfx}
-
-
-def paper_counts(calls: CallTable, dataflow: str) -> PaperCounts:
-    """Count the accesses of convolutions by the dataflow and those of linear layers by their own formula."""
-    convolution, linear = _CONVOLUTION_COUNTS[dataflow](calls), count_linear(calls)
-    return PaperCounts(
-        *(
-            np.where(calls.linear, getattr(linear, field.name), getattr(convolution, field.name))
-            for field in dataclasses.fields(PaperCounts)
-        )
-    )
-
-
 def paper_flows(
-    calls: CallTable, dataflow: str, bits: Array, survival: Survival, memory: Memory, precision: Precision
+    calls: CallTable,
+    convolution: PaperCounts,
+    bits: Array,
+    probability: AccessProbability,
+    memory: Memory,
+    precision: Precision,
 ) -> list[Flow]:
     """Return what the inputs, weights and outputs move at the one memory that the paper knows.
 
     Args:
         calls: the calls of all layers.
-        dataflow: one of ``DATAFLOWS``.
+        convolution: what they count as convolutions; linear layers have their own formula.
         bits: bits per weight, shape (n, calls).
-        survival: chances at the candidates' densities, shape (n, calls).
+        probability: of accesses at the candidates' densities, shape (n, calls).
         memory: the buffer; its extra weight bits travel with each weight, pruned or not.
         precision: bits of inputs and of outputs.
     """
-    counts = paper_counts(calls, dataflow)
-    outputs = survival.of(counts.output_group) * precision.O
+    linear = count_linear(calls)
+    counts = PaperCounts(
+        *(
+            np.where(calls.linear, getattr(linear, field.name), getattr(convolution, field.name))
+            for field in dataclasses.fields(PaperCounts)
+        )
+    )
+    outputs = probability.of(counts.output_group) * precision.O
     return [
-        Flow(memory, "I", survival.of(counts.input_group) * (counts.input_reads * precision.I)),
+        Flow(memory, "I", probability.of(counts.input_group) * (counts.input_reads * precision.I)),
         Flow(memory, "W", (bits + memory.extra_weight_bits) * counts.weight_reads),
         Flow(memory, "O", outputs * counts.partial_sum_reads, outputs * counts.output_writes),
     ]

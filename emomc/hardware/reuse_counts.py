@@ -18,12 +18,11 @@ import numpy.typing as npt
 
 from emomc.hardware.call_table import CallTable
 from emomc.hardware.description import OPERANDS, Hardware, Memory
-from emomc.hardware.traffic import Flow, Survival
+from emomc.hardware.traffic import AccessProbability, Flow
 
 Array = npt.NDArray[np.float64]
 
 _DIMENSIONS = ("c", "k", "ox", "oy", "fx", "fy")
-_UNROLLED = {"xy": ("ox", "oy"), "icoc": ("c", "k"), "fxfy": ("fx", "fy"), "xfx": ("ox", "fx")}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,19 +47,19 @@ class ArrayUse:
     """The same for an output: the input channels and kernel positions left to loop over."""
 
 
-def array_use(calls: CallTable, dataflow: str, sizes: tuple[int, int] | None) -> ArrayUse:
+def array_use(calls: CallTable, unrolled: tuple[str, str], sizes: tuple[int, int] | None) -> ArrayUse:
     """Unroll the two dimensions of a dataflow over an array.
 
     A dimension of extent D on P PEs takes ceil(D / P) folds of D / ceil(D / P) PEs each, on average.
 
     Args:
         calls: the calls of all layers.
-        dataflow: one of ``DATAFLOWS``.
-        sizes: PEs along the dataflow's first and second dimension; None: as many as the extents.
+        unrolled: names of the two unrolled dimensions, columns of the table.
+        sizes: PEs along the first and the second of them; None: as many as the extents.
     """
     extent: dict[str, Array] = {name: getattr(calls, name) for name in _DIMENSIONS}
     used = {name: np.ones_like(calls.c) for name in _DIMENSIONS}
-    for axis, name in enumerate(_UNROLLED[dataflow]):
+    for axis, name in enumerate(unrolled):
         used[name] = extent[name] if sizes is None else extent[name] / np.ceil(extent[name] / sizes[axis])
     left = {name: extent[name] / used[name] for name in _DIMENSIONS}
     used_pes = used["c"] * used["k"] * used["ox"] * used["oy"] * used["fx"] * used["fy"]
@@ -85,10 +84,10 @@ def _touched_inputs(outputs: Array, kernel: Array, stride: Array, dilation: Arra
 
 def reuse_flows(
     calls: CallTable,
-    dataflow: str,
+    unrolled: tuple[str, str],
     bits: Array,
     coded_bits: Array | None,
-    survival: Survival,
+    probability: AccessProbability,
     hardware: Hardware,
     activation_bits: int,
 ) -> list[Flow]:
@@ -96,22 +95,22 @@ def reuse_flows(
 
     Args:
         calls: the calls of all layers.
-        dataflow: one of ``DATAFLOWS``.
+        unrolled: names of the two unrolled dimensions, columns of the table.
         bits: bits per weight, shape (n, calls).
         coded_bits: bits of the layer's coded weights, shape (n, calls); None: each weight with the extra bits of the
             memory that it is read from.
-        survival: chances at the candidates' densities, shape (n, calls).
+        probability: of accesses at the candidates' densities, shape (n, calls).
         hardware: the accelerator.
         activation_bits: bits of an input, and of an output once it is finished.
     """
-    use = array_use(calls, dataflow, hardware.operational_array.sizes)
+    use = array_use(calls, unrolled, hardware.operational_array.sizes)
     streams = {memory.name: _stream_bits(calls, bits, coded_bits, memory) for memory in hardware.memories}
-    flows = _first_shared_flows(calls, use, streams, survival, hardware, activation_bits)
+    flows = _first_shared_flows(calls, use, streams, probability, hardware, activation_bits)
     first_shared = {flow.operand: flow.memory for flow in flows}
     for memory in hardware.memories:
         for operand in memory.operands:
             if memory.per_pe:
-                flows.append(_per_pe_flow(calls, memory, operand, bits, survival, hardware, activation_bits))
+                flows.append(_per_pe_flow(calls, memory, operand, bits, probability, hardware, activation_bits))
             elif memory is not first_shared[operand]:
                 flows.append(_one_pass_flow(calls, memory, operand, streams[memory.name], activation_bits))
     return flows
@@ -126,12 +125,12 @@ def _per_pe_flow(
     memory: Memory,
     operand: str,
     bits: Array,
-    survival: Survival,
+    probability: AccessProbability,
     hardware: Hardware,
     activation_bits: int,
 ) -> Flow:
     """Each MAC that is done reads its operand; its partial sum is read and written back."""
-    done = survival.of(np.ones_like(calls.macs)) * calls.macs
+    done = probability.of(np.ones_like(calls.macs)) * calls.macs
     if operand == "I":
         return Flow(memory, "I", done * activation_bits)
     if operand == "W":
@@ -153,7 +152,7 @@ def _first_shared_flows(
     calls: CallTable,
     use: ArrayUse,
     streams: dict[str, Array],
-    survival: Survival,
+    probability: AccessProbability,
     hardware: Hardware,
     activation_bits: int,
 ) -> list[Flow]:
@@ -162,14 +161,14 @@ def _first_shared_flows(
     stream_bits = streams[shared["W"].name]
     once = np.ones_like(calls.macs)
     moving = [
-        _input_flow(shared["I"], use, once, survival, activation_bits),
+        _input_flow(shared["I"], use, once, probability, activation_bits),
         _weight_flow(shared["W"], use, once, calls, stream_bits),
-        _output_flow(shared["O"], use, once, calls, survival, hardware.precision.O),
+        _output_flow(shared["O"], use, once, calls, probability, hardware.precision.O),
     ]
     held = [
-        _input_flow(shared["I"], use, use.input_reuse, survival, activation_bits),
+        _input_flow(shared["I"], use, use.input_reuse, probability, activation_bits),
         _weight_flow(shared["W"], use, use.weight_reuse, calls, stream_bits),
-        _output_flow(shared["O"], use, use.output_reuse, calls, survival, hardware.precision.O),
+        _output_flow(shared["O"], use, use.output_reuse, calls, probability, hardware.precision.O),
     ]
     saved = [np.subtract(moves.energy, stays.energy) for moves, stays in zip(moving, held, strict=True)]
     hold_input = (saved[0] > saved[1]) & (saved[0] > saved[2])
@@ -186,12 +185,14 @@ def _first_shared_flows(
     ]
 
 
-def _input_flow(memory: Memory, use: ArrayUse, reuse: Array, survival: Survival, activation_bits: int) -> Flow:
+def _input_flow(
+    memory: Memory, use: ArrayUse, reuse: Array, probability: AccessProbability, activation_bits: int
+) -> Flow:
     """Reads of inputs: one feeds used_pes / inputs MACs of a step and stays for ``reuse`` steps.
 
     It is not read when the weights of all these MACs are pruned.
     """
-    chance = survival.of(use.used_pes / use.inputs * reuse)
+    chance = probability.of(use.used_pes / use.inputs * reuse)
     return Flow(memory, "I", chance * (use.steps * use.inputs / reuse * activation_bits))
 
 
@@ -201,12 +202,12 @@ def _weight_flow(memory: Memory, use: ArrayUse, reuse: Array, calls: CallTable, 
 
 
 def _output_flow(
-    memory: Memory, use: ArrayUse, reuse: Array, calls: CallTable, survival: Survival, output_bits: int
+    memory: Memory, use: ArrayUse, reuse: Array, calls: CallTable, probability: AccessProbability, output_bits: int
 ) -> Flow:
     """Visits of outputs: one gathers used_pes / outputs MACs of a step and stays for ``reuse`` steps.
 
     A visit writes, and all but an output's first read the partial sum; none is made when all weights are pruned.
     """
-    chance = survival.of(use.used_pes / use.outputs * reuse)
+    chance = probability.of(use.used_pes / use.outputs * reuse)
     writes = use.steps * use.outputs / reuse
     return Flow(memory, "O", chance * ((writes - calls.output_values) * output_bits), chance * (writes * output_bits))

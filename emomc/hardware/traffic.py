@@ -33,7 +33,7 @@ class Flow:
         return self.read_bits * per_read_bit + self.written_bits * (self.memory.w_cost / self.memory.word_bits)
 
 
-class Survival:
+class AccessProbability:
     """Chance that an access is needed when each weight is zero at random, independent of the others.
 
     An access that serves ``group`` weights is left out when all of them are zero: the chance of an access is

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from emomc.compression.codings import CODINGS
+
 MAGIC = b"EMOMC\r\n\x1a"
 VERSION = 1
 ALIGNMENT = 4
@@ -29,6 +31,8 @@ LAYER = struct.Struct("<IHBBBBH4IIIIQ")
 TENSOR = struct.Struct("<IHBB6IQ")
 CHECKSUM = struct.Struct("<I")
 
+CODING_NAMES = tuple(CODINGS)
+"""A layer's coding is stored as its position here."""
 TYPES = tuple(np.dtype(name) for name in ("<f4", "<f8", "<f2", "<i8", "<i4", "<i2", "i1", "u1", "?"))
 """A tensor's type is stored as its position here."""
 

@@ -12,10 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emomc.common.errors import UserError
-from emomc.compression.codings import CODINGS, FLOAT_BITS, MAX_WEIGHTS, Stream, decode
+from emomc.compression.codings import MAX_WEIGHTS, decode
+from emomc.compression.streams import Stream
+from emomc.compression.widths import UNCOMPRESSED_BITS
 from emomc.packed_file.layout import (
     ALIGNMENT,
     CHECKSUM,
+    CODING_NAMES,
     HEADER,
     LAYER,
     LAYER_DIMENSIONS,
@@ -29,7 +32,7 @@ from emomc.packed_file.layout import (
     VERSION,
     aligned,
 )
-from emomc.packed_file.writer import NetworkDescription, PackedLayer, PackedNetwork, check_description, check_packed
+from emomc.packed_file.network import NetworkDescription, PackedLayer, PackedNetwork, check_description, check_packed
 
 
 def read_packed(path: Path | str, *, max_weights: int = MAX_WEIGHTS) -> PackedNetwork:
@@ -121,20 +124,20 @@ class _Reader:
         name = self._name(record[0], record[1])
         dimensions, bits, coding, index_bits, reserved = record[2:7]
         scales, entries, stream_bytes, offset = record[11:15]
-        if dimensions not in LAYER_DIMENSIONS or coding >= len(CODINGS) or reserved:
+        if dimensions not in LAYER_DIMENSIONS or coding >= len(CODING_NAMES) or reserved:
             raise UserError(f"expected a known kind of layer in {name}, found {dimensions} dimensions, coding {coding}")
         shape = _shape(name, record[7:11], dimensions)
         count = math.prod(shape)
         self._weights_left -= count
         if not count or self._weights_left < 0:
             raise UserError(f"expected fewer weights than {name} and the layers before it have, found {shape}")
-        if scales not in ((0,) if bits == FLOAT_BITS else (1, shape[0])):
+        if scales not in ((0,) if bits == UNCOMPRESSED_BITS else (1, shape[0])):
             raise UserError(f"expected a scale for {name} or one per channel, found {scales}")
         self._check_offset(name, offset)
         scale = np.frombuffer(self._take(4 * scales), "<f4").astype(np.float32)
-        stream = Stream(self._take(stream_bytes), CODINGS[coding], entries, index_bits)
+        stream = Stream(self._take(stream_bytes), CODING_NAMES[coding], entries, index_bits)
         self._skip_padding()
-        if bits == FLOAT_BITS:
+        if bits == UNCOMPRESSED_BITS:
             if (coding, index_bits, entries, stream_bytes) != (0, 0, count, 4 * count):
                 raise UserError(f"expected {count} plain weights in {name}, found {entries} in {stream_bytes} bytes")
             weights = np.frombuffer(stream.data, "<f4").astype(np.float32).reshape(shape)

@@ -6,12 +6,12 @@ import dataclasses
 from typing import Any, Literal
 
 from emomc.common.errors import UserError
-from emomc.compression.pruning import Criterion
+from emomc.compression.criteria import CriterionName
 from emomc.runtime.recipe import OptimizerName, Recipe, ScheduleName
 
 
 @dataclasses.dataclass(frozen=True)
-class PreparationConfig:
+class PretrainingConfig:
     """How a network is trained and its library of pruned levels made.
 
     Raises:
@@ -51,7 +51,7 @@ class PreparationConfig:
     pre_prune_schedule: Literal["chain", "restart"] = "chain"
     """chain: each level starts from the one above. restart: each starts from the dense network and is pruned in equal
     ratios, one step an epoch, as the paper's reference does."""
-    criterion: Criterion = "layerwise"
+    criterion: CriterionName = "layerwise"
     """Which weights remain: the largest of each layer, or of all layers by magnitude, LAMP score or energy. layerwise
     gives the best fronts; lamp keeps the most accuracy in very few weights. docs/results/pre_pruning.md."""
     evaluation_batch_size: int = 250

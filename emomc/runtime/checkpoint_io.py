@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 
-from emomc.common.files import whole_file
+from emomc.common.files import atomic_write
 
 
 class WholeCheckpointIO(TorchCheckpointIO):
@@ -23,5 +23,5 @@ class WholeCheckpointIO(TorchCheckpointIO):
         """
         content = io.BytesIO()
         torch.save(checkpoint, content)
-        with whole_file(Path(path)) as partial:
+        with atomic_write(Path(path)) as partial:
             partial.write_bytes(content.getbuffer())

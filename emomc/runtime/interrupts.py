@@ -16,7 +16,8 @@ def deferred_interrupt() -> Iterator[Callable[[], bool]]:
     """Give a function that says whether Ctrl-C was pressed since the block began.
 
     A Trainer swallows KeyboardInterrupt and exits, so the first Ctrl-C only sets a flag here; a second one interrupts
-    at once. Outside the main thread, where Python delivers no signals, nothing is changed.
+    at once. A polite kill (SIGTERM) becomes SystemExit with the status of a killed process, so that what the block
+    opened is closed. Outside the main thread, where Python delivers no signals, nothing is changed.
     """
     pressed = threading.Event()
 
@@ -28,12 +29,19 @@ def deferred_interrupt() -> Iterator[Callable[[], bool]]:
     if threading.current_thread() is not threading.main_thread():
         yield pressed.is_set
         return
-    before = signal.signal(signal.SIGINT, note)
+    before = signal.signal(signal.SIGINT, note), signal.getsignal(signal.SIGTERM)
+    if before[1] == signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, _exit_as_killed)
     try:
         with interrupts_of_trainers():
             yield pressed.is_set
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.signal(signal.SIGINT, before[0])
+        signal.signal(signal.SIGTERM, before[1])
+
+
+def _exit_as_killed(number: int, frame: FrameType | None) -> None:
+    raise SystemExit(128 + number)
 
 
 @contextlib.contextmanager

@@ -5,20 +5,24 @@ from __future__ import annotations
 import datetime
 import json
 import os
+import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Protocol
 
 from lightning_fabric import Fabric
-from torch.distributed import DistError, TCPStore  # type: ignore[attr-defined] # documented, but not in its __all__
-from torch.distributed.distributed_c10d import Store
+from torch.distributed import DistError, Store, TCPStore  # type: ignore[attr-defined] # documented, not in __all__
 
 from emomc.common.errors import UserError
 
 PATIENCE = datetime.timedelta(days=1)
 """How long a reader waits for an entry: longer than any candidate takes. Who started the processes ends them all where
 one of them dies."""
+
+# Between two looks for an entry, seconds: short against a candidate, long against a look.
+_SHORTEST_PAUSE, _LONGEST_PAUSE = 0.0002, 0.005
+_NOBODY_LEFT = "expected every process to go on, found one that ended or stands still"
 
 
 class SharedJournal(Protocol):
@@ -82,8 +86,15 @@ class StoreJournal:
         Raises:
             UserError: the process that serves the store is gone, or nobody wrote for as long as the store is patient.
         """
+        key, deadline, pause = str(self._next), time.monotonic() + self._store.timeout.total_seconds(), _SHORTEST_PAUSE
         with _store_reached():
-            entry: list[int] = json.loads(self._store.get(str(self._next)))
+            # Not one long wait: Python would handle no signal before its end.
+            while not self._store.check([key]):
+                if time.monotonic() > deadline:
+                    raise UserError(_NOBODY_LEFT)
+                time.sleep(pause)
+                pause = min(2 * pause, _LONGEST_PAUSE)
+            entry: list[int] = json.loads(self._store.get(key))
         self._next += 1
         return entry
 
@@ -106,4 +117,4 @@ def _store_reached() -> Iterator[None]:
     try:
         yield
     except DistError as error:
-        raise UserError("expected every process to go on, found one that ended or stands still") from error
+        raise UserError(_NOBODY_LEFT) from error

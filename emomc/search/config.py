@@ -5,16 +5,35 @@ from __future__ import annotations
 import dataclasses
 from typing import Literal
 
+from emomc.candidates.objectives import ACCURACY, COST_OBJECTIVES, ObjectiveName
 from emomc.common.errors import UserError
-from emomc.compression.quantization import QuantizerMethod
+from emomc.compression.codings import PAPER_CODINGS, CodingName
+from emomc.compression.quantizers import Quantizer, QuantizerName
 from emomc.compression.widths import FULL_ACTIVATION_BITS, MAX_BITS, MIN_ACTIVATION_BITS, MIN_BITS
-from emomc.hardware.cost import CODINGS
-from emomc.search.evolution import AlgorithmName, EvolutionSettings, VariationName
+from emomc.hardware.dataflows import DataflowName
 
-Objective = Literal["accuracy", "energy", "size", "latency"]
-Dataflow = Literal["xy", "icoc", "fxfy", "xfx", "best"]
-Coding = Literal["normal", "csr", "coo", "bitmap", "best"]
 Accounting = Literal["exact", "paper"]
+AlgorithmName = Literal["nsga2", "nsga3", "sms-emoa", "age-moea2"]
+VariationName = Literal["integer", "real"]
+
+
+@dataclasses.dataclass(frozen=True)
+class EvolutionSettings:
+    """How a population evolves."""
+
+    algorithm: AlgorithmName = "nsga2"
+    variation: VariationName = "integer"
+    """``integer``: uniform crossover, whole steps. ``real``: what the paper's reference code does: SBX with probability
+    0.9 and eta 15, polynomial mutation with eta 20, all on real genes that are rounded when they are decoded."""
+    offspring: int = 20
+    """New candidates per generation; twice as many survive."""
+    generations: int = 120
+    seed: int = 0
+
+    @property
+    def survivors(self) -> int:
+        """How many survive a generation, and start."""
+        return 2 * self.offspring
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,11 +44,11 @@ class SearchConfig:
         UserError: a number is out of its range, or the objectives make no trade-off.
     """
 
-    objectives: tuple[Objective, ...] = ("accuracy", "energy")
+    objectives: tuple[ObjectiveName, ...] = ("accuracy", "energy")
     """What is traded: accuracy with one or more of energy, size and latency."""
-    dataflow: Dataflow = "xy"
+    dataflow: DataflowName = "xy"
     """The two loops the accelerator unrolls: X|Y, IC|OC, Fx|Fy or X|Fx; ``best`` takes the cheapest per network."""
-    coding: Coding = "normal"
+    coding: CodingName = "normal"
     """How the weights are stored; bitmap and best (the shortest for each layer) need exact accounting."""
     accounting: Accounting = "exact"
     """exact: nonzero weights after quantization, and the bytes of the exported file. paper: the paper's formulas."""
@@ -60,7 +79,7 @@ class SearchConfig:
     """Fewest bits of a weight, 2..12."""
     max_bits: int = MAX_BITS
     """Most bits of a weight, 2..12."""
-    quantizer: QuantizerMethod = "absmax"
+    quantizer: QuantizerName = "absmax"
     """How a layer's quantization step is chosen: absmax: largest weight; more weights round to zero, and exact
     accounting rewards it. mse: least squared error; more accurate at 2 and 3 bits. docs/results/quantizers.md."""
     per_channel: bool = True
@@ -97,19 +116,31 @@ class SearchConfig:
         )
         names = self.objectives
         _require(
-            len(names) >= 2 and names[0] == "accuracy" and len(set(names)) == len(names),
-            "objectives of accuracy and one or more of energy, size, latency",
+            len(names) >= 2 and names[0] == ACCURACY and len(set(names)) == len(names),
+            f"objectives of {ACCURACY} and one or more of {', '.join(COST_OBJECTIVES)}",
             " ".join(names) or "none",
         )
         if self.accounting == "paper":
             _require(
-                self.coding in CODINGS, f"a coding of {', '.join(CODINGS)} with paper accounting", repr(self.coding)
+                self.coding in PAPER_CODINGS,
+                f"a coding of {', '.join(PAPER_CODINGS)} with paper accounting",
+                repr(self.coding),
             )
-        for cost in ("size", "energy", "latency"):
-            bound = getattr(self, f"{cost}_constraint")
-            if bound is not None:
-                _require(cost not in names, f"a constraint on what is no objective, not {cost}_constraint", bound)
-                resolve_bound(bound, 1.0)
+        for cost, bound in self.constraints.items():
+            _require(cost not in names, f"a constraint on what is no objective, not {cost}_constraint", bound)
+            resolve_bound(bound, 1.0)
+
+    @property
+    def constraints(self) -> dict[str, str]:
+        """Name of a cost -> its upper bound as it was given, for those that are bounded."""
+        bounds = {cost: getattr(self, f"{cost}_constraint") for cost in COST_OBJECTIVES}
+        return {cost: bound for cost, bound in bounds.items() if bound is not None}
+
+    @property
+    def quantization(self) -> Quantizer:
+        """How weights and inputs are quantized, in evaluations and in the cost model."""
+        narrow = self.activation_bits if self.activation_bits < FULL_ACTIVATION_BITS else None
+        return Quantizer(self.quantizer, self.per_channel, self.bias_correction, narrow)
 
     @property
     def evolution(self) -> EvolutionSettings:
@@ -117,6 +148,27 @@ class SearchConfig:
         return EvolutionSettings(
             self.algorithm, self.variation, self.population_size, self.number_generations, self.seed
         )
+
+
+@dataclasses.dataclass(frozen=True)
+class Finetuning:
+    """How points are fine-tuned."""
+
+    epochs: int
+    """Passes over the training images, for each point."""
+    learning_rate: float = 1e-3
+    """Of AdamW, falling to zero along a cosine."""
+
+    def __post_init__(self) -> None:
+        """Check the ranges.
+
+        Raises:
+            UserError: a number is out of its range.
+        """
+        if self.epochs < 1:
+            raise UserError(f"expected at least 1 epoch of fine-tuning, found {self.epochs}")
+        if not 0 < self.learning_rate < 1:
+            raise UserError(f"expected a learning rate of fine-tuning in 0..1, found {self.learning_rate}")
 
 
 def resolve_bound(bound: str, uncompressed: float) -> float:

@@ -17,10 +17,10 @@ class Job:
     """One run of a candidate over images."""
 
     genotype: Genotype
-    begun: Evaluation | None
+    previous: Evaluation | None
     """What an earlier run already saw."""
-    needed: int
-    """Images it must classify rightly to matter; the run ends as soon as it cannot."""
+    required_correct: int
+    """Images that it must classify correctly to matter; the run ends as soon as it cannot."""
     finish: Callable[[Evaluation], None]
     """Takes the result, on every process."""
 
@@ -80,7 +80,9 @@ class EvaluationPool:
         if self._stopped():
             return _Entry(self._journal.rank, stopped=True)
         try:
-            result = self._evaluator.evaluate(job.genotype, begun=job.begun, needed=job.needed)
+            result = self._evaluator.evaluate(
+                job.genotype, previous=job.previous, required_correct=job.required_correct
+            )
         except UserError:
             # The others wait for this process.
             self._write(_Entry(self._journal.rank, failed=True))

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,31 +24,11 @@ from pymoo.util.ref_dirs import get_reference_directions
 
 from emomc.candidates.genotype import Genotype, SearchSpace
 from emomc.common.errors import UserError
+from emomc.search.config import EvolutionSettings
 from emomc.search.operators import GivenSampling, StepMutation
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
-AlgorithmName = Literal["nsga2", "nsga3", "sms-emoa", "age-moea2"]
-VariationName = Literal["integer", "real"]
-
-
-@dataclasses.dataclass(frozen=True)
-class EvolutionSettings:
-    """How a population evolves."""
-
-    algorithm: AlgorithmName = "nsga2"
-    variation: VariationName = "integer"
-    """``integer``: uniform crossover, whole steps. ``real``: what the paper's reference code does: SBX with probability
-    0.9 and eta 15, polynomial mutation with eta 20, all on real genes that are rounded when they are decoded."""
-    offspring: int = 20
-    """New candidates per generation; twice as many survive."""
-    generations: int = 120
-    seed: int = 0
-
-    @property
-    def survivors(self) -> int:
-        """How many survive a generation, and start."""
-        return 2 * self.offspring
 
 
 class Evolution:

@@ -4,21 +4,16 @@ from __future__ import annotations
 
 import bisect
 from collections.abc import Callable, Collection, Sequence
-from typing import cast
-
-import torch
-from lightning_fabric import Fabric
-from torch import Tensor
 
 from emomc.candidates.cost_model import uncompressed_genotype
 from emomc.candidates.evaluation import Evaluation
 from emomc.candidates.evaluation_log import EvaluationLog
 from emomc.candidates.evaluator import CandidateEvaluator
 from emomc.candidates.genotype import Genotype
-from emomc.runtime.journal import SharedJournal
 from emomc.search.evaluation_pool import EvaluationPool, Job
 from emomc.search.evolution import Evolution
-from emomc.search.observer import SearchCallback, tell
+from emomc.search.observer import SearchCallback, notify
+from emomc.search.processes import Processes
 from emomc.search.start_population import IntArray, start_population
 from emomc.search.state import Candidate, Search
 
@@ -35,21 +30,26 @@ class SearchLoop:
         evaluator: CandidateEvaluator,
         log: EvaluationLog,
         observers: Sequence[SearchCallback],
-        fabric: Fabric,
-        journal: SharedJournal,
-        stopped: Callable[[], bool],
+        processes: Processes,
         *,
         early_rejection: bool,
     ) -> None:
+        """Take what the loop works with.
+
+        Args:
+            search: without candidates.
+            evaluator: over the validation images.
+            log: of this search.
+            observers: to be notified, on the first process.
+            processes: that share the forward passes.
+            early_rejection: stop a candidate that can no longer survive, where the algorithm allows it.
+        """
         config = search.config
         self.search = search
         self.evaluator = evaluator
         self.log = log
         self.observers = observers
-        self.fabric = fabric
-        self.journal = journal
-        self.stopped = stopped
-        self.hypervolumes: list[float] = []
+        self.processes = processes
         self.evolution = Evolution(
             search.space,
             config.evolution,
@@ -62,24 +62,25 @@ class SearchLoop:
         self.early_rejection = early_rejection and self.evolution.ranks_by_dominance
 
     def run(self) -> bool:
-        """Evolve to the end, or to Ctrl-C; say whether it was the end."""
+        """Evolve to the end, or until a process is told to stop; say whether it was the end."""
         search = self.search
         while (genotypes := self.evolution.ask()) is not None:
             search.begin_generation()
             search.tally.asked += len(genotypes)
             candidates = search.candidates_of(genotypes)
-            if not self._measure(candidates):
+            if not self._evaluate_generation(candidates):
                 return False
             self.evolution.tell(search.losses(candidates), search.violations(candidates))
-            tell(self.observers, "on_generation_end", search)
+            search.end_generation()
+            notify(self.observers, "on_generation_end", search)
             if self._on_plateau():
                 break
-        # Where nothing met the constraints, those that come closest are measured: better than an empty hand.
+        # If no candidate meets the constraints, evaluate those that exceed them least: better than an empty front.
         if search.front:
             return True
         closest = search.least_violating()
         self._recall(closest)
-        return self._see_all_images(closest)
+        return self._complete(closest)
 
     def test(self, evaluator: CandidateEvaluator) -> None:
         """Run the uncompressed network and the front over the test images."""
@@ -93,7 +94,7 @@ class SearchLoop:
                 return None
             return Job(genotype, None, 0, lambda result: results.update({genotype: result}))
 
-        EvaluationPool(self.journal, evaluator, take, stopped=lambda: False).run()
+        EvaluationPool(self.processes.journal, evaluator, take, stopped=lambda: False).run()
         self.search.baseline_test = results[genotypes[0]]
         for candidate in front:
             candidate.test = results[candidate.genotype]
@@ -105,31 +106,29 @@ class SearchLoop:
         )
 
     def _on_plateau(self) -> bool:
-        """Say whether the hypervolume has stood still for as long as the search is patient."""
-        patience = self.search.config.patience
+        """Say whether the hypervolume has not grown for as many generations as the search is patient."""
+        patience, history = self.search.config.patience, self.search.history
         if patience is None:
             return False
-        self.hypervolumes.append(self.search.hypervolume)
-        return self.hypervolumes[-1] <= max(self.hypervolumes[:-patience], default=-1.0)
+        earlier = max((entry.hypervolume for entry in history[:-patience]), default=-1.0)
+        return history[-1].hypervolume <= earlier
 
-    def _measure(self, candidates: Sequence[Candidate]) -> bool:
-        """Find the accuracies that decide who survives; False if interrupted.
+    def _evaluate_generation(self, candidates: Sequence[Candidate]) -> bool:
+        """Evaluate each candidate until it is complete or certainly does not survive; False if interrupted.
 
-        Whoever could survive, judged by the most its accuracy can be, is run until it could not any more or has seen
-        all images; that is repeated until nobody unfinished could. ``Evolution.contenders`` says why the survivors are
-        then those of a search that runs everyone to the end.
+        ``Evolution.contenders`` says why the survivors are those of a search that evaluates every candidate completely.
         """
         feasible = [candidate for candidate in dict.fromkeys(candidates) if not candidate.violation]
         self._recall(feasible)
         if not self.early_rejection:
-            return self._see_all_images(feasible)
+            return self._complete(feasible)
         return self._run(
             lambda: self._unfinished_contenders(candidates),
-            lambda contender: self._need_to_survive(contender, feasible),
+            lambda contender: self._required_correct(contender, feasible),
         )
 
-    def _see_all_images(self, candidates: Sequence[Candidate]) -> bool:
-        """Run candidates to their ends; False if interrupted."""
+    def _complete(self, candidates: Sequence[Candidate]) -> bool:
+        """Evaluate candidates on all images; False if interrupted."""
         return self._run(lambda: [candidate for candidate in candidates if not candidate.measured], lambda _: 0)
 
     def _recall(self, candidates: Sequence[Candidate]) -> None:
@@ -138,23 +137,23 @@ class SearchLoop:
             if candidate.evaluation is None and (known := self.log.get(candidate.genotype)) is not None:
                 candidate.evaluation = known
                 self.search.tally.reused += 1
-                tell(self.observers, "on_candidate_end", self.search, candidate)
+                notify(self.observers, "on_candidate_end", self.search, candidate)
 
     def _unfinished_contenders(self, candidates: Sequence[Candidate]) -> list[Candidate]:
-        """Return who could survive but has images left to see, those that have seen none first.
+        """Return the candidates that could survive and are not complete; those without any evaluation come first.
 
-        The more of a generation is known, the sooner another of it shows that it does not survive.
+        The more is known of a generation, the sooner the others of it turn out not to survive.
         """
         rows = self.evolution.contenders(self.search.losses(candidates), self.search.violations(candidates))
         contenders = dict.fromkeys(candidates[row] for row in rows)
         unfinished = [candidate for candidate in contenders if not candidate.measured]
         return sorted(unfinished, key=lambda candidate: candidate.evaluation is not None)
 
-    def _need_to_survive(self, candidate: Candidate, generation: Sequence[Candidate]) -> int:
-        """Return how many images a contender must get right to be one, as far as its generation is known by now.
+    def _required_correct(self, candidate: Candidate, generation: Sequence[Candidate]) -> int:
+        """Return how many images a candidate must classify correctly to survive, as far as its generation is known.
 
-        That only decides when the next look is due. One that falls short by what is known, but is a contender by what
-        is not, sees one more block.
+        This only decides when to look again. A candidate that falls short of it, but could survive because others of
+        its generation are not known yet, sees one more block of images.
         """
         known = [other for other in generation if other is not candidate and other.evaluation is not None]
         losses = self.search.losses([*known, candidate])
@@ -165,33 +164,33 @@ class SearchLoop:
             losses[-1, 0] = 1 - correct / images
             return len(known) in self.evolution.contenders(losses, violations)
 
-        needed = bisect.bisect_left(range(images), True, key=contends)
-        return needed if candidate.evaluation is None else min(needed, candidate.evaluation.most_correct)
+        required = bisect.bisect_left(range(images), True, key=contends)
+        return required if candidate.evaluation is None else min(required, candidate.evaluation.most_correct)
 
-    def _run(self, unfinished: Callable[[], Sequence[Candidate]], needed: Callable[[Candidate], int]) -> bool:
-        """Run whoever is unfinished, until nobody is, with the images each needs by then; False if interrupted."""
+    def _run(self, unfinished: Callable[[], Sequence[Candidate]], required: Callable[[Candidate], int]) -> bool:
+        """Evaluate unfinished candidates until there are none; False if interrupted.
+
+        Args:
+            unfinished: returns them as of now.
+            required: returns how many images a candidate must classify correctly, as of now.
+        """
 
         def take(running: Collection[Genotype]) -> Job | None:
             idle = (candidate for candidate in unfinished() if candidate.genotype not in running)
             candidate = next(idle, None)
-            return None if candidate is None else self._job(candidate, needed(candidate))
+            return None if candidate is None else self._job(candidate, required(candidate))
 
-        return EvaluationPool(self.journal, self.evaluator, take, self.stopped).run()
+        return EvaluationPool(self.processes.journal, self.evaluator, take, self.processes.stopped).run()
 
-    def _job(self, candidate: Candidate, needed: int) -> Job:
+    def _job(self, candidate: Candidate, required_correct: int) -> Job:
         """Return a run of a candidate over images it has not seen, whose result goes to search, log and observers."""
-        begun = candidate.evaluation
+        previous = candidate.evaluation
 
         def finish(result: Evaluation) -> None:
             candidate.evaluation = result
             self.log.append(candidate.genotype, result)
-            self.search.tally.measured += begun is None
-            self.search.tally.images += result.seen - (begun.seen if begun else 0)
-            tell(self.observers, "on_candidate_end", self.search, candidate)
+            self.search.tally.measured += previous is None
+            self.search.tally.images += result.seen - (previous.seen if previous else 0)
+            notify(self.observers, "on_candidate_end", self.search, candidate)
 
-        return Job(candidate.genotype, begun, needed, finish)
-
-    def stop(self) -> bool:
-        """Say whether any process saw Ctrl-C, or the first one that time is up; all of them say the same."""
-        flag = torch.tensor(int(self.stopped()), device=self.fabric.device)
-        return bool(cast(Tensor, self.fabric.all_gather(flag)).any())
+        return Job(candidate.genotype, previous, required_correct, finish)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import enum
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,9 +14,10 @@ from emomc.candidates.cost_model import CostModel
 from emomc.candidates.evaluation import Evaluation
 from emomc.candidates.genotype import Genotype, SearchSpace
 from emomc.common.pareto import ParetoFront, hypervolume
-from emomc.compression.layer_inputs import InputStore
+from emomc.common.run_folder import SearchFolder
+from emomc.library.layer_input_store import LayerInputStore
 from emomc.library.library import Library
-from emomc.search.config import SearchConfig, resolve_bound
+from emomc.search.config import Finetuning, SearchConfig, resolve_bound
 
 FloatArray = NDArray[np.float64]
 
@@ -49,8 +51,32 @@ class Candidate:
         return 1.0 if self.evaluation is None else self.evaluation.accuracy
 
 
+class Phase(enum.Enum):
+    """What a search is doing; the value says it to people."""
+
+    SEARCHING = "searching"
+    FINETUNING = "fine-tuning the front"
+    TESTING = "testing the front on the test images"
+
+
 @dataclasses.dataclass(frozen=True)
-class TunedPoint:
+class FrontStatistics:
+    """The front at one moment of a search."""
+
+    generation: int
+    """From 1."""
+    evaluations: int
+    """Distinct candidates so far."""
+    hypervolume: float
+    """Share of the space of (error, cost / uncompressed cost, ...) below (1, 1, ...) that the front dominates, 0..1."""
+    front_size: int
+    """Points on the front."""
+    best_accuracy: float
+    """Largest validation accuracy on the front, 0..1."""
+
+
+@dataclasses.dataclass(frozen=True)
+class FinetunedPoint:
     """A point of the front and what fine-tuning made of it."""
 
     before: Candidate
@@ -74,21 +100,20 @@ class Tally:
 
 
 class Search:
-    """The state of one search; ``run_search`` moves it, callbacks read it."""
+    """The state of one search; ``run_search`` changes it, observers read it."""
 
     def __init__(
-        self, library: Library, config: SearchConfig, folder: Path, space: SearchSpace, cost_model: CostModel
+        self, library: Library, config: SearchConfig, files: SearchFolder, space: SearchSpace, cost_model: CostModel
     ) -> None:
         """Begin without candidates."""
         self.library = library
         self.config = config
-        self.folder = folder
+        self.files = files
         self.space = space
         self.cost_model = cost_model
         self.uncompressed = cost_model.uncompressed()
         self.baseline_test: Evaluation | None = None
-        self.inputs: InputStore | None = None
-        """What the layers see of training images, where biases are corrected or activations narrow."""
+        self.phase = Phase.SEARCHING
         self.generation = 0
         self.finished = False
         """Whether the search came to its end: the last generation, or a plateau of the hypervolume."""
@@ -96,14 +121,28 @@ class Search:
         """Whether Ctrl-C ended it."""
         self.tally = Tally()
         self.candidates: list[Candidate] = []
-        self.tuned: list[TunedPoint] = []
+        self.history: list[FrontStatistics] = []
+        """The front at the end of each generation."""
+        self.finetuning: Finetuning | None = None
+        """How the points of the final front are fine-tuned, if they are."""
+        self.finetuned: list[FinetunedPoint] = []
         """Points of the front that were fine-tuned, in the order of the front then."""
+        self._next_index = 0
         self._by_genotype: dict[Genotype, Candidate] = {}
         self.bounds = {
-            column: resolve_bound(bound, self.uncompressed[column])
-            for cost, column in cost_model.columns.items()
-            if (bound := getattr(config, f"{cost}_constraint")) is not None
+            cost_model.columns[cost]: resolve_bound(bound, self.uncompressed[cost_model.columns[cost]])
+            for cost, bound in config.constraints.items()
         }
+
+    @property
+    def folder(self) -> Path:
+        """Where the files of the search lie."""
+        return self.files.path
+
+    @property
+    def inputs(self) -> LayerInputStore | None:
+        """What the layers see of training images, where biases are corrected or activations narrow."""
+        return self.cost_model.networks.inputs
 
     @property
     def cost_columns(self) -> tuple[str, ...]:
@@ -126,12 +165,6 @@ class Search:
         return [eligible[row] for row in ParetoFront.of(columns).rows]
 
     @property
-    def hypervolume(self) -> float:
-        """Share of the space of (error, cost / uncompressed cost, ...) below (1, 1, ...) that the front dominates."""
-        losses = self.normalised_losses(self.front)
-        return hypervolume(losses, [1.0] * losses.shape[1])
-
-    @property
     def reachable(self) -> bool:
         """Whether the cheapest genotype, the fewest bits at the lowest level, meets the constraints."""
         cheapest = Genotype(self.space.levels[0], (self.space.min_bits,) * len(self.space.layers))
@@ -148,9 +181,26 @@ class Search:
         least = min((candidate.violation for candidate in self.candidates), default=0.0)
         return [candidate for candidate in self.candidates if candidate.violation == least]
 
+    @property
+    def statistics(self) -> FrontStatistics:
+        """The front as it is now."""
+        front = self.front
+        losses = self.normalised_losses(front)
+        return FrontStatistics(
+            generation=self.generation,
+            evaluations=len(self.candidates),
+            hypervolume=hypervolume(losses, [1.0] * losses.shape[1]),
+            front_size=len(front),
+            best_accuracy=max((candidate.accuracy for candidate in front), default=0.0),
+        )
+
     def begin_generation(self) -> None:
         """Count one more generation."""
         self.generation += 1
+
+    def end_generation(self) -> None:
+        """Add the statistics of the generation to the history."""
+        self.history.append(self.statistics)
 
     def violations(self, candidates: Sequence[Candidate]) -> FloatArray:
         """Return by which fraction of each bound the candidates exceed it, negative below, shape (n, constraints)."""
@@ -178,27 +228,30 @@ class Search:
                 self._enter(self._candidate(genotype, {name: float(column[row]) for name, column in costs.items()}))
         return [self._by_genotype[genotype] for genotype in genotypes]
 
-    def add_tuned(self, before: Candidate, genotype: Genotype, evaluation: Evaluation) -> TunedPoint:
+    def add_finetuned(self, before: Candidate, genotype: Genotype, evaluation: Evaluation) -> FinetunedPoint:
         """Cost a fine-tuned point anew, and make it a candidate unless what it was dominates it.
 
         Args:
             before: the point.
-            genotype: the same with the name of its tuned weights.
-            evaluation: of the tuned weights on the validation images.
+            genotype: the same with the name of its fine-tuned weights.
+            evaluation: of the fine-tuned weights on the validation images.
         """
         costs = {name: float(column[0]) for name, column in self.cost_model.costs([genotype]).items()}
         after = self._candidate(genotype, costs)
         after.evaluation = evaluation
         no_better = [after.costs[name] >= before.costs[name] for name in self.cost_columns]
-        point = TunedPoint(before, after, not (after.accuracy <= before.accuracy and all(no_better)))
-        self.tuned.append(point)
+        point = FinetunedPoint(before, after, not (after.accuracy <= before.accuracy and all(no_better)))
+        self.finetuned.append(point)
         if point.kept and genotype not in self._by_genotype:
             self._enter(after)
         return point
 
     def _candidate(self, genotype: Genotype, costs: dict[str, float]) -> Candidate:
         over = [max(0.0, costs[name] / bound - 1) for name, bound in self.bounds.items()]
-        return Candidate(len(self.candidates), self.generation, genotype, costs, sum(over))
+        candidate = Candidate(self._next_index, self.generation, genotype, costs, sum(over))
+        # No two candidates share an index, not even with a fine-tuned one that is not kept.
+        self._next_index += 1
+        return candidate
 
     def _enter(self, candidate: Candidate) -> None:
         self.candidates.append(candidate)

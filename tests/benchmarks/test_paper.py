@@ -12,7 +12,7 @@ from emomc.cli.command import fields_of, shipped_configs
 from emomc.cli.pretrain import build_parser
 from emomc.common.pareto import hypervolume
 from emomc.data.config import DataConfig
-from emomc.pretraining.config import PreparationConfig
+from emomc.pretraining.config import PretrainingConfig
 
 
 def test_stage_one_is_what_the_command_makes(tmp_path: Path) -> None:
@@ -23,7 +23,7 @@ def test_stage_one_is_what_the_command_makes(tmp_path: Path) -> None:
     parsed = build_parser().parse_args(["--config", str(file), *flags])
     found = paper.arm_stage_one("lenet5_mnist", paper.BUDGETS["lenet5_mnist"]["small"], "reference", 2)
     expected = (
-        PreparationConfig(**fields_of(parsed, PreparationConfig)),
+        PretrainingConfig(**fields_of(parsed, PretrainingConfig)),
         DataConfig(**fields_of(parsed, DataConfig)),
     )
     assert found == expected

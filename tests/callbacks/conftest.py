@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from emomc.common.run_folder import SearchFolder
 from emomc.library.library import Library
 from emomc.search.observer import SearchCallback
-from emomc.search.state import Search
+from emomc.search.state import Phase, Search
 
 
 @pytest.fixture(scope="session")
@@ -28,7 +29,7 @@ def shared_search(
 def finished(shared_search: Search, tmp_path: Path) -> Search:
     """The finished search, in a folder of the test's own."""
     own = copy.copy(shared_search)
-    own.folder = tmp_path / "search"
+    own.files = SearchFolder(tmp_path / "search")
     own.folder.mkdir()
     return own
 
@@ -42,14 +43,19 @@ def replay() -> Callable[[Search, Sequence[SearchCallback]], None]:
             for callback in callbacks:
                 getattr(callback, event)(search, *arguments)
 
-        generation = search.generation
+        generation, history, phase = search.generation, search.history, search.phase
+        search.phase, search.history = Phase.SEARCHING, []
         each("on_search_start")
         for number in (1, 2, 3):
             search.generation = number
             for candidate in search.candidates[:5]:
                 each("on_candidate_end", candidate)
+            search.history = history[:number]
             each("on_generation_end")
+        search.phase = Phase.TESTING
+        each("on_phase_start")
         each("on_search_end")
-        search.generation = generation
+        each("on_search_teardown")
+        search.generation, search.history, search.phase = generation, history, phase
 
     return tell

@@ -6,7 +6,7 @@ import yaml
 from emomc.cli import pretrain, search
 from emomc.cli.command import fields_of, shipped_configs
 from emomc.data.config import DataConfig
-from emomc.pretraining.config import PreparationConfig
+from emomc.pretraining.config import PretrainingConfig
 from emomc.search.config import SearchConfig
 
 CONFIGS = {name: yaml.safe_load(text) for name, text in shipped_configs().items()}
@@ -22,7 +22,7 @@ def test_both_commands_take_it(name):
     config = CONFIGS[name]
     assert set(config) <= {"pretrain", "search", "export"}
     made = parsed(pretrain.build_parser(), config["pretrain"])
-    preparation = PreparationConfig(**fields_of(made, PreparationConfig))
+    preparation = PretrainingConfig(**fields_of(made, PretrainingConfig))
     data = DataConfig(**fields_of(made, DataConfig))
     wanted = parsed(search.build_parser(), config["search"])
     values = fields_of(wanted, SearchConfig)
@@ -45,7 +45,7 @@ def test_every_pairing_has_its_reference():
 def test_the_reference_s_settings(name):
     # Source: the reference's function.py (arguments, optimizers, adjust_learning_rate) and EMOMC.py (NSGA2).
     made = parsed(pretrain.build_parser(), CONFIGS[name]["pretrain"])
-    config = PreparationConfig(**fields_of(made, PreparationConfig))
+    config = PretrainingConfig(**fields_of(made, PretrainingConfig))
     wanted = parsed(search.build_parser(), CONFIGS[name]["search"])
     adam = config.network in ("lenet5", "mobilenet")
     rate = 0.01 if adam else 0.05

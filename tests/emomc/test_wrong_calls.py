@@ -26,7 +26,7 @@ from emomc.fronts.front_file import read_front
 from emomc.networks.layers import LayerCall, LayerShape
 from emomc.networks.weights import load_weights
 from emomc.runtime.devices import Devices
-from emomc.search.finetuning import Finetuning
+from emomc.search.config import Finetuning
 
 TINY = SearchConfig(population_size=4, number_generations=1)
 CALL = LayerCall((8, 8), (6, 6))

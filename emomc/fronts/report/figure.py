@@ -8,10 +8,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
+from emomc.candidates.objectives import COSTS
 from emomc.common.errors import UserError
 from emomc.common.intervals import wilson_interval
 from emomc.fronts.front_file import Front
-from emomc.fronts.picks import COST_NAMES, COST_UNITS, cost_keys, pick_point
+from emomc.fronts.picks import cost_keys, pick_point
 
 _BLUE, _ORANGE, _GREY = "#0072b2", "#d55e00", "#5f6770"
 
@@ -36,7 +37,7 @@ def front_figure(front: Front, *, cost: str | None = None) -> Figure:
     if not points:
         raise UserError("expected a front with at least one point for a figure, found an empty one")
     key = cost or next(iter(cost_keys(front)), "energy_mj")
-    if key not in COST_UNITS or any(point.get(key) is None for point in points):
+    if key not in COSTS or any(point.get(key) is None for point in points):
         raise UserError(f"expected a cost that every point of the front has, found {key!r}")
     shown, hidden = _in_range(front)
     costs = [float(point[key]) for point in points]
@@ -78,8 +79,8 @@ def front_figure(front: Front, *, cost: str | None = None) -> Figure:
         axes.set_ylim(lowest - margin, highest + margin)
         axes.set_xlim(0.97 * min(costs[i] for i in shown), None)
         axes.plot([], [], " ", label=f"{hidden} less accurate not shown")
-    unit = front["energy_unit"] if key == "energy_mj" else COST_UNITS[key]
-    name = COST_NAMES[key]
+    unit = front["energy_unit"] if key == "energy_mj" else COSTS[key].unit
+    name = COSTS[key].name
     axes.set_xlabel(name.capitalize() if name == unit else f"{name.capitalize()} ({unit})")
     axes.set_ylabel("Accuracy (%)")
     axes.set_title(f"{front['network']} on {front['dataset']}".replace("$", r"\$"), fontsize=10)

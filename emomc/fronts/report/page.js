@@ -1,10 +1,8 @@
 "use strict";
 (() => {
-  const { front, picks, intervals, costs } = JSON.parse(byId("data").textContent);
+  const { front, picks, intervals, costs, labels } = JSON.parse(byId("data").textContent);
   const { points, baseline, layers } = front;
-  const parts = {
-    mac: "multiply-accumulates", input: "input reads", weight: "weight reads", output: "outputs", dram: "DRAM",
-  };
+  const parts = labels.energy_parts;
   // What a point knows of its layers travels as lists in the order of the layers and parts.
   const named = (names, values) => values && Object.fromEntries(names.map((name, n) => [name, values[n]]));
   for (const point of points) {
@@ -12,22 +10,25 @@
     const energy = point.energy_by_layer;
     point.energy_by_layer = energy && named(layers, energy.map((values) => named(Object.keys(parts), values)));
   }
+  const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
   const measures = {
-    energy_mj: { name: "Energy", unit: front.energy_unit, text: exact },
-    size_kib: { name: "Size", unit: "KiB", text: exact },
-    latency_ms: { name: "Latency", unit: "ms", text: exact },
-    cycles: { name: "Cycles", unit: "", text: short },
     level: { name: "Weights remaining", unit: "%", text: short },
     validation_accuracy: { name: "Validation accuracy", unit: "", text: percent, accuracy: "validation" },
     test_accuracy: { name: "Test accuracy", unit: "", text: percent, accuracy: "test" },
   };
+  for (const [key, { name, unit }] of Object.entries(labels.costs)) {
+    // A name that is its own unit says it once.
+    measures[key] = name === unit
+      ? { name: capital(name), unit: "", text: short }
+      : { name: capital(name), unit: key === "energy_mj" ? front.energy_unit : unit, text: exact };
+  }
   const present = (key) => points.every((point) => isNumber(point[key]));
-  const costKeys = ["energy_mj", "size_kib", "latency_ms", "cycles"].filter(present);
+  const costKeys = Object.keys(labels.costs).filter(present);
   const accuracyKeys = ["validation_accuracy", "test_accuracy"].filter(present);
   const amount = (key, value) => `${measures[key].text(value)} ${measures[key].unit}`.trim();
   const label = (key) => (measures[key].unit ? `${measures[key].name} (${measures[key].unit})` : measures[key].name);
   const kneePick = picks.find((pick) => pick.rule === "knee");
-  const flow = (name) => ({ xy: "X|Y", icoc: "IC|OC", fxfy: "Fx|Fy", xfx: "X|Fx" })[name] || name;
+  const flow = (name) => labels.dataflows[name] || name;
   // Networks that nobody would ship must not squeeze the others together: with such a tail the chart starts close up.
   const above = (floor) => points.filter((point) => point.validation_accuracy >= baseline.validation_accuracy - floor / 100).length;
   const closeUp = above(40) < points.length && 2 * above(5) >= points.length ? 5 : null;
@@ -45,14 +46,13 @@
 
   // ---- head -----------------------------------------------------------------------------------------------------
   function drawHead() {
-    const known = { accuracy: "accuracy", energy: "energy", size: "size", latency: "latency" };
-    const others = front.objectives.filter((name) => name !== "accuracy").map((name) => known[name] || name);
+    const others = front.objectives.filter((name) => name !== "accuracy");
     const last = front.history[front.history.length - 1];
     const made = last && isNumber(last.evaluations) ? `, found with ${short(last.evaluations)} evaluations` : "";
     const count = points.length === 1 ? "One compressed network" : `${points.length} compressed networks`;
     byId("summary").textContent = `${count} of ${front.network}${others.length ? ` that trade accuracy against ${others.join(" and ")}` : ""}${made}. `
       + "Pick one on the right, or click a point.";
-    const chips = { hardware: front.hardware, dataflow: flow(front.dataflow), coding: front.coding, accounting: front.accounting };
+    const chips = { hardware: front.hardware, dataflow: flow(front.dataflow), coding: labels.codings[front.coding] || front.coding, accounting: front.accounting };
     for (const [name, value] of Object.entries(chips)) byId("chips").append(build("span", {}, build("b", {}, name), value));
     if (!front.finished) byId("chips").append(build("span", { class: "warning" }, "the search had not finished"));
   }
@@ -387,9 +387,10 @@
     const text = (value) => (value === null ? "none" : typeof value === "object" ? JSON.stringify(value) : String(value));
     const list = (title, values) => build("div", {}, build("h3", {}, title),
       build("dl", {}, Object.entries(values).flatMap(([name, value]) => [build("dt", {}, name), build("dd", {}, text(value))])));
-    const data = { network: front.network, dataset: front.dataset, hardware: front.hardware, dataflow: flow(front.dataflow), coding: front.coding, accounting: front.accounting,
+    const data = { network: front.network, dataset: front.dataset, hardware: front.hardware, dataflow: flow(front.dataflow), coding: labels.codings[front.coding] || front.coding, accounting: front.accounting,
       "validation images": baseline.validation_images ?? null, "test images": baseline.test_images ?? null };
-    byId("made").append(list("Network and hardware", data), list("Search", front.settings), list("Versions", front.versions));
+    byId("made").append(list("Network and hardware", data), list("Search", front.settings),
+      ...(front.finetuning ? [list("Fine-tuning", front.finetuning)] : []), list("Versions", front.versions));
   }
 
   function drawControls() {

@@ -11,11 +11,16 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from emomc.candidates.objectives import COSTS
 from emomc.common.errors import UserError
 from emomc.common.files import write_text
 from emomc.common.intervals import wilson_interval
-from emomc.fronts.front_file import ENERGY_PARTS, Front, Point, check_front
-from emomc.fronts.picks import COST_NAMES, Pick, PickKind, cost_keys, standard_picks
+from emomc.compression.codings import CODINGS
+from emomc.fronts.front_file import Front, Point, check_front
+from emomc.fronts.pick_rules import Pick, PickKind
+from emomc.fronts.picks import cost_keys, standard_picks
+from emomc.hardware.dataflows import DATAFLOW_CHOICES, dataflow_label
+from emomc.hardware.energy import ENERGY_PARTS
 
 _TITLES = {
     PickKind.KNEE: "Knee of the front",
@@ -80,6 +85,13 @@ def _page_data(front: Front) -> dict[str, Any]:
         "front": {**front, "layers": layers, "points": points},
         "picks": picks,
         "costs": cost_keys(front),
+        # What the script shows is called by the registries' names.
+        "labels": {
+            "costs": {entry.key: {"name": entry.name, "unit": entry.unit} for entry in COSTS.values()},
+            "energy_parts": ENERGY_PARTS,
+            "dataflows": {name: dataflow_label(name) for name in DATAFLOW_CHOICES},
+            "codings": {name: coding.label for name, coding in CODINGS.items()},
+        },
         "intervals": {
             "points": [_intervals(point) for point in front["points"]],
             "baseline": _intervals(front["baseline"]),
@@ -103,9 +115,9 @@ def _compact_point(point: Point, layers: list[str]) -> dict[str, Any]:
 
 def _title(pick: Pick, front: Front) -> str:
     if pick.kind is PickKind.BUDGET:
-        return f"A tenth of the {COST_NAMES[pick.limits[0].cost]}"
+        return f"A tenth of the {COSTS[pick.limits[0].cost].name}"
     costs = cost_keys(front)
-    return _TITLES[pick.kind].format(cost=COST_NAMES[costs[0]] if costs else "cost")
+    return _TITLES[pick.kind].format(cost=COSTS[costs[0]].name if costs else "cost")
 
 
 def _intervals(entry: Any) -> dict[str, list[float] | None]:

@@ -11,8 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from emomc.candidates.evaluation import Evaluation
+from emomc.candidates.objectives import COSTS
 from emomc.common.intervals import wilson_interval
-from emomc.fronts.picks import COST_UNITS
 from emomc.search.state import Candidate, Search
 
 DENSE = "dense"
@@ -110,7 +110,7 @@ def _cost_columns(search: Search) -> list[str]:
 def _unit(search: Search, name: str) -> str:
     if name == search.cost_model.columns["energy"]:
         return search.cost_model.hardware.energy_label
-    return COST_UNITS[name]
+    return COSTS[name].unit
 
 
 def _bits(shown: Sequence[Candidate]) -> list[_Column]:

@@ -6,12 +6,13 @@ import pytest
 import torch
 from torch import nn
 
-from emomc.candidates.compressed_networks import CompressedNetworks, Quantizer
+from emomc.candidates.compressed_networks import CompressedNetworks
 from emomc.candidates.genotype import Genotype
 from emomc.common.errors import UserError
 from emomc.compression.quantization import quantize_symmetric
+from emomc.compression.quantizers import Quantizer
 from emomc.compression.widths import UNCOMPRESSED_BITS
-from emomc.networks.zoo import build_network
+from emomc.networks.build import build_network
 
 
 @pytest.fixture

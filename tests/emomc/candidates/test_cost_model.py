@@ -8,14 +8,17 @@ import itertools
 import numpy as np
 import pytest
 
-from emomc.candidates.compressed_networks import CompressedNetworks, Quantizer
+from emomc.candidates.compressed_networks import CompressedNetworks
 from emomc.candidates.cost_model import CostModel, paper_density, uncompressed_genotype
 from emomc.candidates.genotype import Genotype
 from emomc.candidates.packing import pack_candidate
 from emomc.common.errors import UserError
-from emomc.hardware.cost import estimate_energy, estimate_size
+from emomc.compression.quantizers import Quantizer
 from emomc.hardware.description import load_hardware
-from emomc.networks.zoo import build_network
+from emomc.hardware.energy import estimate_energy
+from emomc.hardware.size import estimate_size
+from emomc.hardware.workload import Workload
+from emomc.networks.build import build_network
 from emomc.packed_file.writer import write_packed
 
 DATAFLOWS = ("xy", "icoc", "fxfy", "xfx", "best")
@@ -61,9 +64,9 @@ def test_paper_accounting_is_the_formulas_at_the_densities_of_the_masks(networks
     )
     hardware = load_hardware("emomc_fpga")
     np.testing.assert_array_equal(
-        costs["energy_mj"], estimate_energy(layers, bits, density, dataflow=dataflow, hardware=hardware)
+        costs["energy_mj"], estimate_energy(Workload(layers, bits, density), dataflow=dataflow, hardware=hardware)
     )
-    np.testing.assert_array_equal(costs["size_kib"], estimate_size(layers, bits, density, coding=coding))
+    np.testing.assert_array_equal(costs["size_kib"], estimate_size(Workload(layers, bits, density), coding=coding))
     assert "size_bytes" not in costs
 
 
@@ -125,7 +128,9 @@ def test_uncompressed_is_the_dense_network_at_32_bits(networks):
         uncompressed = costs.uncompressed()
         layers = costs.layers
         shape = (1, len(layers))
-        energy = estimate_energy(layers, np.full(shape, 32), np.ones(shape), dataflow="xy", hardware=costs.hardware)
+        energy = estimate_energy(
+            Workload(layers, np.full(shape, 32), np.ones(shape)), dataflow="xy", hardware=costs.hardware
+        )
         assert uncompressed["energy_mj"] == pytest.approx(float(energy[0]))
         # Indices to weights that are all there would flatter every ratio: the baseline stores them as they are.
         weights = sum(layer.weights for layer in layers)

@@ -5,14 +5,16 @@ from __future__ import annotations
 import pytest
 import torch
 
-from emomc.candidates.compressed_networks import CompressedNetworks, Quantizer
+from emomc.candidates.compressed_networks import CompressedNetworks
 from emomc.candidates.evaluation import Evaluation
 from emomc.candidates.evaluator import CandidateEvaluator
 from emomc.candidates.genotype import Genotype
 from emomc.common.errors import UserError
+from emomc.compression.quantizers import Quantizer
 from emomc.data.config import DataConfig
-from emomc.data.splits import build_data, load_split
-from emomc.networks.zoo import build_network
+from emomc.data.splits import load_split
+from emomc.library.sources import build_data
+from emomc.networks.build import build_network
 from emomc.runtime.digests import tensor_digest
 
 GENOTYPES = [Genotype(20, (2, 2, 2, 2, 2)), Genotype(50, (3, 4, 5, 6, 7)), Genotype(100, (32,) * 5)]

@@ -11,7 +11,7 @@ from PIL import Image
 from emomc.cli import pretrain, search
 from emomc.fronts.front_file import read_front
 from emomc.library.library import Library
-from emomc.networks.zoo import build_network
+from emomc.networks.build import build_network
 
 ONE_EPOCH = ["--pre_train_epochs", "1", "--pre_prune_epochs", "1", "--pre_prune_step", "60", "--accelerator", "cpu"]
 TWO_GENERATIONS = ["--population_size", "2", "--number_generations", "2", "--accelerator", "cpu"]

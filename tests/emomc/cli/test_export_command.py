@@ -9,9 +9,10 @@ from emomc.cli.export import main
 from emomc.common.files import sha256_of_file
 from emomc.compression.pruning import prune_by_magnitude
 from emomc.export.loading import load_compressed
-from emomc.library.library import Library, Manifest
+from emomc.library.library import Library
+from emomc.library.manifest import Manifest
+from emomc.networks.build import build_network, network_source_sha256
 from emomc.networks.tracing import trace_network
-from emomc.networks.zoo import build_network, network_source_sha256
 from emomc.packed_file.reader import read_packed
 from emomc.search.config import SearchConfig
 from emomc.search.run import run_search

@@ -12,12 +12,12 @@ import pytest
 
 from emomc.common.errors import UserError
 from emomc.common.files import (
+    atomic_write,
     existing_file,
     folder_lock,
     read_json,
     remove_leftovers,
     sha256_of_file,
-    whole_file,
     write_json,
     write_text,
 )
@@ -30,7 +30,7 @@ def names(folder):
 class TestWholeFile:
     def test_appears_when_the_block_ends(self, tmp_path):
         path = tmp_path / "deep" / "er" / "file.bin"
-        with whole_file(path) as partial:
+        with atomic_write(path) as partial:
             partial.write_bytes(b"whole")
             assert not path.exists()
             assert partial.parent == path.parent
@@ -42,7 +42,7 @@ class TestWholeFile:
         write_text(path, "old")
 
         def fail():
-            with whole_file(path) as partial:
+            with atomic_write(path) as partial:
                 partial.write_text("half")
                 raise RuntimeError("no more")
 
@@ -56,8 +56,8 @@ class TestWholeFile:
         write_text(path, "old")
         script = (
             "import os, pathlib, sys\n"
-            "from emomc.common.files import whole_file\n"
-            "with whole_file(pathlib.Path(sys.argv[1])) as partial:\n"
+            "from emomc.common.files import atomic_write\n"
+            "with atomic_write(pathlib.Path(sys.argv[1])) as partial:\n"
             "    partial.write_text('half')\n"
             "    os.kill(os.getpid(), 9)\n"
         )

@@ -16,14 +16,15 @@ from pytorch_lightning.plugins.environments import LightningEnvironment
 from torch import nn
 
 from emomc.callbacks.search.front_writer import FrontWriter
-from emomc.candidates.compressed_networks import CompressedNetworks, Quantizer
+from emomc.candidates.compressed_networks import CompressedNetworks
 from emomc.cli.export import main as export
 from emomc.common.errors import UserError
 from emomc.compression.activations import ActivationRounding, round_activations
+from emomc.compression.quantizers import Quantizer
 from emomc.library.library import Library
-from emomc.search.config import SearchConfig
-from emomc.search.finetuning import Finetuning
-from emomc.search.run import build_own_network, run_search
+from emomc.library.sources import library_network
+from emomc.search.config import Finetuning, SearchConfig
+from emomc.search.run import run_search
 
 SETTINGS = settings(max_examples=30, deadline=None)
 BITS = st.integers(2, 15)
@@ -120,7 +121,7 @@ def test_an_export_is_checked_with_the_ranges_of_the_front(narrow, tmp_path, cap
 
 def test_ranges_are_needed(shared_library):
     with pytest.raises(ValueError, match="narrow activations"):
-        CompressedNetworks(shared_library, build_own_network(shared_library), Quantizer(), activation_bits=8)
+        CompressedNetworks(shared_library, library_network(shared_library), Quantizer(), activation_bits=8)
 
 
 @pytest.mark.parametrize("bits", [1, 17, 0])

@@ -9,21 +9,23 @@ from hypothesis import strategies as st
 from torch import nn
 
 from emomc.candidates.calibration import calibrate, open_calibration
-from emomc.candidates.compressed_networks import CompressedNetworks, Quantizer
+from emomc.candidates.compressed_networks import CompressedNetworks
 from emomc.candidates.cost_model import CostModel
 from emomc.candidates.genotype import Genotype
 from emomc.candidates.packing import pack_candidate
 from emomc.compression.bias_correction import add_biases, mean_output_error
 from emomc.compression.layer_inputs import measure_inputs
 from emomc.compression.quantization import quantize_symmetric
+from emomc.compression.quantizers import Quantizer
 from emomc.data.config import DataConfig
-from emomc.data.splits import build_data, load_some
+from emomc.data.splits import load_some
 from emomc.export.loading import load_compressed, unpack_network
 from emomc.hardware.description import load_hardware
-from emomc.library.library import Library, Manifest
+from emomc.library.library import Library
+from emomc.library.manifest import Manifest
+from emomc.library.sources import build_data, library_network
 from emomc.networks.tracing import trace_network
 from emomc.packed_file.writer import write_packed
-from emomc.search.run import build_own_network
 
 SETTINGS = settings(max_examples=15, deadline=None)
 
@@ -56,7 +58,7 @@ def test_biases_are_given_to_layers_without():
 @pytest.fixture(scope="module")
 def inputs(shared_library, one_fabric):
     data = build_data(DataConfig(**shared_library.manifest.data))
-    return calibrate(shared_library, build_own_network(shared_library), data, one_fabric, shared_library.percents)
+    return calibrate(shared_library, library_network(shared_library), data, one_fabric, shared_library.percents)
 
 
 @pytest.fixture(scope="module")
@@ -68,9 +70,7 @@ def one_fabric():
 
 
 def corrected(library, inputs):
-    return CompressedNetworks(
-        library, build_own_network(library), Quantizer("mse", bias_correction=True), inputs=inputs
-    )
+    return CompressedNetworks(library, library_network(library), Quantizer("mse", bias_correction=True), inputs=inputs)
 
 
 def test_calibration_is_read_back(shared_library, inputs):
@@ -87,7 +87,7 @@ def test_the_first_layers_mean_output_is_that_of_the_level(shared_library, input
     whole, low = (Genotype(50, (bits,) * len(networks.layers)) for bits in (32, 2))
     means = [networks.load(genotype).get_submodule(first)(images).mean((0, 2, 3)) for genotype in (whole, low)]
     torch.testing.assert_close(means[1], means[0], rtol=1e-4, atol=1e-5)
-    plain = CompressedNetworks(shared_library, build_own_network(shared_library), Quantizer("mse"))
+    plain = CompressedNetworks(shared_library, library_network(shared_library), Quantizer("mse"))
     uncorrected = plain.load(low).get_submodule(first)(images).mean((0, 2, 3))
     assert float((uncorrected - means[0]).abs().max()) > 100 * float((means[1] - means[0]).abs().max())
 
@@ -167,4 +167,4 @@ def test_a_layer_without_a_bias_gets_one_and_pays_for_it(tmp_path, one_fabric):
 
 def test_bias_correction_needs_inputs(shared_library):
     with pytest.raises(ValueError, match="expected inputs="):
-        CompressedNetworks(shared_library, build_own_network(shared_library), Quantizer(bias_correction=True))
+        CompressedNetworks(shared_library, library_network(shared_library), Quantizer(bias_correction=True))

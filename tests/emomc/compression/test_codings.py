@@ -7,16 +7,14 @@ from emomc.common.errors import UserError
 from emomc.compression.codings import (
     CODING_CHOICES,
     CODINGS,
-    Stream,
     best_coding,
-    coded_bits,
-    count_zero_runs,
-    csr_index_bits,
     decode,
     encode,
     stream_bits,
     stream_bytes,
 )
+from emomc.compression.streams import Stream
+from emomc.compression.zero_runs import count_zero_runs, csr_index_bits
 
 
 def random_codes(seed, count, bits, density):
@@ -40,7 +38,7 @@ layers = st.builds(
 def test_lengths_agree_with_the_encoders_and_decoding_gives_the_codes_back(codes, bits, coding):
     stream = encode(codes, bits, coding)
     expected = stream_bits(codes, bits, coding)
-    assert coded_bits(stream.coding, len(codes), stream.entries, bits, stream.index_bits) == expected
+    assert CODINGS[stream.coding].entry_bits(len(codes), stream.entries, bits, stream.index_bits) == expected
     assert len(stream.data) == stream_bytes(expected)
     decoded = decode(stream, len(codes), bits)
     assert decoded.dtype == (np.int8 if bits <= 8 else np.int16)

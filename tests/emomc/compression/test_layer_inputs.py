@@ -10,7 +10,8 @@ from torch import nn
 from torch.nn import functional
 
 from emomc.common.errors import UserError
-from emomc.compression.layer_inputs import InputStore, measure_inputs
+from emomc.compression.layer_inputs import measure_inputs
+from emomc.library.layer_input_store import LayerInputStore
 
 SETTINGS = settings(max_examples=20, deadline=None)
 
@@ -86,12 +87,12 @@ def test_a_layer_that_is_not_called():
 
 def test_from_disk_as_it_was_measured_and_only_for_the_same_weights(tmp_path):
     layers = measure_inputs(nn.Sequential(nn.Conv2d(1, 2, 3)), ["0"], [torch.randn(2, 1, 5, 5)])
-    InputStore(tmp_path / "made", {80: "a"}).write(80, layers)
-    again = InputStore(tmp_path / "made", {80: "a"})
+    LayerInputStore(tmp_path / "made", {80: "a"}).write(80, layers)
+    again = LayerInputStore(tmp_path / "made", {80: "a"})
     assert again.digest == "made"
     assert torch.equal(again.level(80)["0"].mean_patch, layers["0"].mean_patch)
     assert (again.level(80)["0"].low, again.level(80)["0"].high) == (layers["0"].low, layers["0"].high)
-    other = InputStore(tmp_path / "made", {80: "b"})
+    other = LayerInputStore(tmp_path / "made", {80: "b"})
     assert not other.has(80)
     with pytest.raises(UserError, match="expected what the layers of level 80 % see"):
         other.level(80)
@@ -100,4 +101,4 @@ def test_from_disk_as_it_was_measured_and_only_for_the_same_weights(tmp_path):
 def test_a_damaged_file(tmp_path):
     (tmp_path / "level_080.safetensors").write_bytes(b"nothing of the kind")
     with pytest.raises(UserError, match="cannot be read"):
-        InputStore(tmp_path, {80: "a"}).has(80)
+        LayerInputStore(tmp_path, {80: "a"}).has(80)

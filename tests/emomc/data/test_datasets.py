@@ -13,7 +13,8 @@ from PIL import Image
 
 from emomc.common.errors import UserError
 from emomc.data.config import DataConfig
-from emomc.data.datasets import load_dataset, stratified_split
+from emomc.data.datasets import load_dataset
+from emomc.data.image_dataset import stratified_split
 
 
 @settings(max_examples=40, deadline=None)

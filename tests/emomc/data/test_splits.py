@@ -10,7 +10,8 @@ from torch import nn
 from emomc.common.errors import UserError
 from emomc.data.batches import ResidentLoader
 from emomc.data.config import DataConfig
-from emomc.data.splits import build_data, describe_data, load_split
+from emomc.data.splits import describe_data, load_split
+from emomc.library.sources import build_data
 from emomc.lightning_modules import image_data
 
 SILENT = {

@@ -11,11 +11,11 @@ from emomc.common.errors import UserError
 from emomc.compression.quantization import quantize_symmetric
 from emomc.export.formats import export_network
 from emomc.export.loading import dense_state, unpack_network
+from emomc.networks.build import build_network
 from emomc.networks.folding import fold_state
 from emomc.networks.tracing import trace_network
-from emomc.networks.zoo import build_network
+from emomc.packed_file.network import NetworkDescription, PackedLayer, PackedNetwork
 from emomc.packed_file.reader import read_packed
-from emomc.packed_file.writer import NetworkDescription, PackedLayer, PackedNetwork
 
 onnx = pytest.importorskip("onnx", reason="the extra 'export' is not installed")
 onnxruntime = pytest.importorskip("onnxruntime", reason="the extra 'export' is not installed")

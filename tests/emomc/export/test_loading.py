@@ -3,18 +3,20 @@ import pytest
 import torch
 from torch import nn
 
-from emomc.candidates.compressed_networks import CompressedNetworks, Quantizer
+from emomc.candidates.compressed_networks import CompressedNetworks
 from emomc.candidates.cost_model import CostModel
 from emomc.candidates.genotype import Genotype
 from emomc.candidates.packing import pack_candidate
 from emomc.common.errors import UserError
 from emomc.compression.codings import CODING_CHOICES
 from emomc.compression.pruning import prune_by_magnitude
+from emomc.compression.quantizers import Quantizer
 from emomc.export.loading import dense_state, load_compressed
 from emomc.hardware.description import load_hardware
-from emomc.library.library import Library, Manifest
+from emomc.library.library import Library
+from emomc.library.manifest import Manifest
+from emomc.networks.build import build_network
 from emomc.networks.tracing import trace_network
-from emomc.networks.zoo import build_network
 from emomc.packed_file.writer import write_packed
 
 WIDTHS = {"lenet5": {}, "mobilenet": {"width": 0.25}, "vgg16": {"width": 0.125}, "resnet18": {"width": 0.25}}

@@ -9,7 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from emomc.common.errors import UserError
-from emomc.fronts.picks import PickKind, cost_keys, parse_pick, pick_point, standard_picks
+from emomc.fronts.pick_rules import PickKind, parse_pick
+from emomc.fronts.picks import cost_keys, pick_point, standard_picks
 
 SETTINGS = settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 

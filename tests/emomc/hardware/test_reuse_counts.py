@@ -13,10 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emomc.hardware.call_table import tabulate_calls
-from emomc.hardware.cost import energy_breakdown, estimate_cycles, estimate_energy
+from emomc.hardware.cycles import estimate_cycles
 from emomc.hardware.dataflows import DATAFLOWS
 from emomc.hardware.description import AffineMac, Hardware, Memory, OperationalArray, Precision, load_hardware
+from emomc.hardware.energy import energy_breakdown, estimate_energy
 from emomc.hardware.reuse_counts import ArrayUse, array_use
+from emomc.hardware.workload import Workload
 from emomc.networks.layers import LayerCall, LayerShape
 
 
@@ -40,7 +42,7 @@ def linear(c: int, k: int) -> LayerShape:
 
 
 def use_of(layer: LayerShape, dataflow: str, sizes: tuple[int, int] | None) -> dict[str, float]:
-    use = array_use(tabulate_calls([layer]), dataflow, sizes)
+    use = array_use(tabulate_calls([layer]), DATAFLOWS[dataflow].unrolled, sizes)
     return {field.name: float(getattr(use, field.name)[0]) for field in dataclasses.fields(ArrayUse)}
 
 
@@ -151,7 +153,9 @@ def test_energy_of_the_strided_convolution_under_xy() -> None:
     # Held outputs save most: each is written once, 128 x 3, and no partial sum is read.
     # Inputs: 288 steps x 16, x 2. Weights: 288 x 1, x 2. Registers: 4,608 MACs x 0.5, 0.5 and 0.75.
     # DRAM: 324 inputs and 288 weights x 10, 128 outputs x 20.
-    parts = energy_breakdown([STRIDED], [[16]], [[1.0]], dataflow="xy", hardware=hardware(REGISTER, BUFFER, DRAM))
+    parts = energy_breakdown(
+        Workload([STRIDED], [[16]], [[1.0]]), dataflow="xy", hardware=hardware(REGISTER, BUFFER, DRAM)
+    )
     assert parts.mac[0, 0] == pytest.approx(4608)
     assert parts.input[0, 0] == pytest.approx(4608 * 2 + 4608 * 0.5)
     assert parts.weight[0, 0] == pytest.approx(288 * 2 + 4608 * 0.5)
@@ -164,7 +168,9 @@ def test_energy_of_a_pruned_strided_convolution_under_xy() -> None:
     # gathers 36 MACs. The registers see the MACs that are done. All coded weights travel once.
     p, coded = 0.25, 1000.0
     parts = energy_breakdown(
-        [STRIDED], [[8]], [[p]], dataflow="xy", hardware=hardware(REGISTER, BUFFER, DRAM), coded_bits=[[coded]]
+        Workload([STRIDED], [[8]], [[p]], coded_bits=[[coded]]),
+        dataflow="xy",
+        hardware=hardware(REGISTER, BUFFER, DRAM),
     )
     assert parts.mac[0, 0] == pytest.approx(4608 * p)
     assert parts.input[0, 0] == pytest.approx(4608 * p * 2 + 4608 * p * 0.5)
@@ -180,7 +186,7 @@ def test_energy_of_a_pruned_pointwise_convolution_under_icoc() -> None:
     # An input feeds 10/3 MACs of a step; an output gathers 4.
     p = 0.5
     target = hardware(BUFFER, sizes=(4, 4))
-    parts = energy_breakdown([POINTWISE], [[16]], [[p]], dataflow="icoc", hardware=target)
+    parts = energy_breakdown(Workload([POINTWISE], [[16]], [[p]]), dataflow="icoc", hardware=target)
     assert parts.weight[0, 0] == pytest.approx(120 * 2)
     assert parts.input[0, 0] == pytest.approx(864 * (1 - p ** (10 / 3)) * 2)
     assert parts.output[0, 0] == pytest.approx((1 - p**4) * (720 * 3 + 480 * 2))
@@ -189,13 +195,17 @@ def test_energy_of_a_pruned_pointwise_convolution_under_icoc() -> None:
 
 def test_energy_of_the_linear_layer_holds_what_saves_most() -> None:
     # One PE. Held outputs: 10 writes, saving 990 x 3 + 990 x 2. Held inputs would save 900 x 2.
-    parts = energy_breakdown([linear(100, 10)], [[16]], [[1.0]], dataflow="xy", hardware=hardware(BUFFER, sizes=(4, 4)))
+    parts = energy_breakdown(
+        Workload([linear(100, 10)], [[16]], [[1.0]]), dataflow="xy", hardware=hardware(BUFFER, sizes=(4, 4))
+    )
     assert parts.input[0, 0] == pytest.approx(1000 * 2)
     assert parts.weight[0, 0] == pytest.approx(1000 * 2)
     assert parts.output[0, 0] == pytest.approx(10 * 3)
     # With free outputs it is the inputs that are held.
     free = (Memory("psum", ("O",), 16, 0.0, 0.0), Memory("buffer", ("I", "W"), 16, 2.0, 3.0))
-    parts = energy_breakdown([linear(100, 10)], [[16]], [[1.0]], dataflow="xy", hardware=hardware(*free, sizes=(4, 4)))
+    parts = energy_breakdown(
+        Workload([linear(100, 10)], [[16]], [[1.0]]), dataflow="xy", hardware=hardware(*free, sizes=(4, 4))
+    )
     assert parts.input[0, 0] == pytest.approx(100 * 2)
     assert parts.weight[0, 0] == pytest.approx(1000 * 2)
     assert parts.output[0, 0] == parts.dram[0, 0] == 0
@@ -203,7 +213,7 @@ def test_energy_of_the_linear_layer_holds_what_saves_most() -> None:
 
 def test_weights_that_bypass_the_buffer_are_read_from_dram_as_often_as_needed() -> None:
     target = hardware(Memory("buffer", ("I", "O"), 16, 2.0, 3.0), DRAM)
-    parts = energy_breakdown([STRIDED], [[16]], [[1.0]], dataflow="fxfy", hardware=target)
+    parts = energy_breakdown(Workload([STRIDED], [[16]], [[1.0]]), dataflow="fxfy", hardware=target)
     # 512 steps x 9 weights = 4,608; 16 pixels use each, so held weights are read 288 times, at 10.
     # Outputs: 512 visits, of which 384 read. Once through DRAM: 324 inputs x 10, 128 outputs x 20.
     assert parts.weight[0, 0] == 0
@@ -213,10 +223,10 @@ def test_weights_that_bypass_the_buffer_are_read_from_dram_as_often_as_needed() 
 
 def test_extra_weight_bits_travel_where_no_coding_is_given() -> None:
     flagged = dataclasses.replace(BUFFER, extra_weight_bits=4)
-    plain = energy_breakdown([STRIDED], [[4]], [[0.5]], dataflow="xy", hardware=hardware(BUFFER))
-    extra = energy_breakdown([STRIDED], [[4]], [[0.5]], dataflow="xy", hardware=hardware(flagged))
+    plain = energy_breakdown(Workload([STRIDED], [[4]], [[0.5]]), dataflow="xy", hardware=hardware(BUFFER))
+    extra = energy_breakdown(Workload([STRIDED], [[4]], [[0.5]]), dataflow="xy", hardware=hardware(flagged))
     coded = energy_breakdown(
-        [STRIDED], [[4]], [[0.5]], dataflow="xy", hardware=hardware(flagged), coded_bits=[[288 * 4]]
+        Workload([STRIDED], [[4]], [[0.5]], coded_bits=[[288 * 4]]), dataflow="xy", hardware=hardware(flagged)
     )
     assert extra.weight[0, 0] == pytest.approx(2 * plain.weight[0, 0])
     assert coded.weight[0, 0] == pytest.approx(plain.weight[0, 0])
@@ -224,8 +234,8 @@ def test_extra_weight_bits_travel_where_no_coding_is_given() -> None:
 
 def test_every_memory_further_out_is_passed_once() -> None:
     near, far = Memory("near", ("I", "W", "O"), 16, 1.0, 1.0), Memory("far", ("I", "W", "O"), 16, 5.0, 5.0)
-    two = energy_breakdown([STRIDED], [[16]], [[1.0]], dataflow="xy", hardware=hardware(near, DRAM))
-    three = energy_breakdown([STRIDED], [[16]], [[1.0]], dataflow="xy", hardware=hardware(near, far, DRAM))
+    two = energy_breakdown(Workload([STRIDED], [[16]], [[1.0]]), dataflow="xy", hardware=hardware(near, DRAM))
+    three = energy_breakdown(Workload([STRIDED], [[16]], [[1.0]]), dataflow="xy", hardware=hardware(near, far, DRAM))
     np.testing.assert_array_equal(three.dram, two.dram)
     assert three.input[0, 0] - two.input[0, 0] == pytest.approx(324 * 5)
     assert three.weight[0, 0] - two.weight[0, 0] == pytest.approx(288 * 5)
@@ -234,21 +244,23 @@ def test_every_memory_further_out_is_passed_once() -> None:
 
 def test_cycles_are_macs_over_used_pes() -> None:
     for dataflow, steps in (("xy", 288), ("icoc", 144), ("fxfy", 512), ("xfx", 384)):
-        cycles = estimate_cycles([STRIDED], [[8]], [[1.0]], dataflow=dataflow, hardware=hardware(BUFFER))
+        cycles = estimate_cycles(Workload([STRIDED], [[8]], [[1.0]]), dataflow=dataflow, hardware=hardware(BUFFER))
         assert cycles[0, 0] == pytest.approx(steps)
 
 
 def test_steps_without_a_remaining_weight_are_skipped() -> None:
     p = 0.25
     for dataflow, steps, weights in (("xy", 288, 1), ("icoc", 144, 32), ("fxfy", 512, 9), ("xfx", 384, 3)):
-        cycles = estimate_cycles([STRIDED], [[8]], [[p]], dataflow=dataflow, hardware=hardware(BUFFER))
+        cycles = estimate_cycles(Workload([STRIDED], [[8]], [[p]]), dataflow=dataflow, hardware=hardware(BUFFER))
         assert cycles[0, 0] == pytest.approx(steps * (1 - (1 - p) ** weights))
 
 
 def test_bandwidth_bounds_the_cycles() -> None:
     # Under X|Y the buffer moves 4,608 inputs, 288 weights and 128 outputs of 16 bits: 5,024 x 16 bits.
     def cycles(*memories: Memory) -> float:
-        return float(estimate_cycles([STRIDED], [[16]], [[1.0]], dataflow="xy", hardware=hardware(*memories))[0, 0])
+        return float(
+            estimate_cycles(Workload([STRIDED], [[16]], [[1.0]]), dataflow="xy", hardware=hardware(*memories))[0, 0]
+        )
 
     narrow = dataclasses.replace(BUFFER, bw_bits_per_cycle=16.0)
     wide = dataclasses.replace(BUFFER, bw_bits_per_cycle=1e6)
@@ -264,7 +276,9 @@ def test_bandwidth_makes_bits_count() -> None:
     slow = dataclasses.replace(target.memories[-1], bw_bits_per_cycle=4.0)
     target = dataclasses.replace(target, memories=(*target.memories[:-1], slow))
     few, many = (
-        estimate_cycles([linear(100, 100)], [[8]], [[0.5]], dataflow="icoc", hardware=target, coded_bits=[[coded]])
+        estimate_cycles(
+            Workload([linear(100, 100)], [[8]], [[0.5]], coded_bits=[[coded]]), dataflow="icoc", hardware=target
+        )
         for coded in (10_000, 40_000)
     )
     assert many[0, 0] == pytest.approx((40_000 + 200 * 8) / 4)
@@ -283,7 +297,7 @@ layers = st.builds(
 
 
 @settings(max_examples=60, deadline=None)
-@given(layers, st.sampled_from(DATAFLOWS), st.none() | st.tuples(st.integers(1, 12), st.integers(1, 12)))
+@given(layers, st.sampled_from([*DATAFLOWS]), st.none() | st.tuples(st.integers(1, 12), st.integers(1, 12)))
 def test_reuse_never_loses_or_invents_work(layer: LayerShape, dataflow: str, sizes: tuple[int, int] | None) -> None:
     use = use_of(layer, dataflow, sizes)
     (call,) = layer.calls
@@ -300,17 +314,19 @@ def test_reuse_never_loses_or_invents_work(layer: LayerShape, dataflow: str, siz
 
 
 @settings(max_examples=40, deadline=None)
-@given(layers, st.sampled_from(DATAFLOWS), st.floats(0.0, 1.0))
+@given(layers, st.sampled_from([*DATAFLOWS]), st.floats(0.0, 1.0))
 def test_a_larger_array_never_costs_more(layer: LayerShape, dataflow: str, density: float) -> None:
     small, large = hardware(BUFFER, sizes=(2, 2)), hardware(BUFFER)
     arguments = ([layer], [[8]], [[density]])
-    few = estimate_cycles(*arguments, dataflow=dataflow, hardware=small)
-    many = estimate_cycles(*arguments, dataflow=dataflow, hardware=large)
+    few = estimate_cycles(Workload(*arguments), dataflow=dataflow, hardware=small)
+    many = estimate_cycles(Workload(*arguments), dataflow=dataflow, hardware=large)
     assert np.all(many <= few * (1 + 1e-9))
 
 
 def test_energy_is_finite_at_the_ends() -> None:
     for density in (0.0, 1e-12, 1.0):
         for dataflow in DATAFLOWS:
-            energy = estimate_energy([STRIDED], [[32]], [[density]], dataflow=dataflow, hardware=hardware(BUFFER, DRAM))
+            energy = estimate_energy(
+                Workload([STRIDED], [[32]], [[density]]), dataflow=dataflow, hardware=hardware(BUFFER, DRAM)
+            )
             assert np.isfinite(energy[0])

@@ -14,7 +14,8 @@ from safetensors.torch import load_file
 
 from emomc.common.errors import UserError
 from emomc.common.files import sha256_of_file
-from emomc.library.library import DENSE, FORMAT_VERSION, MANIFEST, Library, Manifest
+from emomc.library.library import Library
+from emomc.library.manifest import DENSE, FORMAT_VERSION, MANIFEST, Manifest
 from emomc.networks.layers import LayerCall, LayerShape
 from emomc.runtime.digests import state_digest
 

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from torch import nn
 
 from emomc.compression.quantization import dequantize, quantize_symmetric
+from emomc.networks.build import build_network
 from emomc.networks.folding import fold_state, fold_structure
 from emomc.networks.tracing import trace_network
-from emomc.networks.zoo import build_network
 
 SHAPE = (2, 12, 12)
 

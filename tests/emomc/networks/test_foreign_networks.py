@@ -6,12 +6,14 @@ import torch
 import torchvision
 from torch import nn
 
-from emomc.hardware.cost import estimate_energy, estimate_size
 from emomc.hardware.dataflows import DATAFLOWS
 from emomc.hardware.description import load_hardware
+from emomc.hardware.energy import estimate_energy
+from emomc.hardware.size import estimate_size
+from emomc.hardware.workload import Workload
+from emomc.networks.build import build_network
 from emomc.networks.folding import fold_structure
 from emomc.networks.tracing import trace_layers, trace_network
-from emomc.networks.zoo import build_network
 
 # Name -> (layers, the weights' entry in torchvision, which notes parameters and multiply-accumulates at 224x224).
 TORCHVISION = {
@@ -39,9 +41,11 @@ def test_torchvision_networks_at_64x64(name):
     assert len(trace.foldable) == sum(isinstance(module, nn.BatchNorm2d) for module in network.modules())
     bits, density = np.full((1, layers), 8), np.full((1, layers), 0.5)
     for dataflow in DATAFLOWS:
-        energy = estimate_energy(trace.layers, bits, density, dataflow=dataflow, hardware=load_hardware("emomc_fpga"))
+        energy = estimate_energy(
+            Workload(trace.layers, bits, density), dataflow=dataflow, hardware=load_hardware("emomc_fpga")
+        )
         assert 0 < energy[0] < 100
-    assert estimate_size(trace.layers, bits, density, coding="csr")[0] > 0
+    assert estimate_size(Workload(trace.layers, bits, density), coding="csr")[0] > 0
     assert not any(isinstance(module, nn.BatchNorm2d) for module in fold_structure(network, trace).modules())
 
 
@@ -95,5 +99,7 @@ def test_unusual_layers_are_measured_as_they_are():
     assert trace.uncosted == {"scale": "PReLU"}
     bits, density = np.full((1, len(layers)), 4), np.full((1, len(layers)), 0.3)
     for dataflow in DATAFLOWS:
-        energy = estimate_energy(trace.layers, bits, density, dataflow=dataflow, hardware=load_hardware("emomc_fpga"))
+        energy = estimate_energy(
+            Workload(trace.layers, bits, density), dataflow=dataflow, hardware=load_hardware("emomc_fpga")
+        )
         assert energy[0] > 0

@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from emomc.common.errors import UserError
+from emomc.networks.build import build_network
 from emomc.networks.weights import load_weights
-from emomc.networks.zoo import build_network
 
 
 def lenet(num_classes: int = 10) -> nn.Module:

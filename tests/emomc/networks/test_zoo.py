@@ -6,11 +6,14 @@ import torch
 from torch import nn
 
 from emomc.common.errors import UserError
-from emomc.hardware.cost import estimate_energy, estimate_size
 from emomc.hardware.dataflows import DATAFLOWS
 from emomc.hardware.description import load_hardware
+from emomc.hardware.energy import estimate_energy
+from emomc.hardware.size import estimate_size
+from emomc.hardware.workload import Workload
+from emomc.networks.build import build_network, network_source_sha256
 from emomc.networks.tracing import trace_layers, trace_network
-from emomc.networks.zoo import NETWORKS, build_network, network_source_sha256
+from emomc.networks.zoo import NETWORKS
 
 # Input channels, layers, KiB at 32 bits, and mJ of the dense network at 32 bits under X|Y, IC|OC, Fx|Fy and X|Fx: what
 # the reference implementation computes for its own networks with 10 classes.
@@ -29,10 +32,10 @@ def test_layer_table_size_and_energy_are_the_reference_s(name):
     shapes = trace_layers(network, (in_channels, 32, 32))
     assert len(shapes) == layers
     bits, density = np.full((1, layers), 32), np.ones((1, layers))
-    assert estimate_size(shapes, bits, density, coding="normal")[0] == pytest.approx(size_kib, abs=5e-4)
+    assert estimate_size(Workload(shapes, bits, density), coding="normal")[0] == pytest.approx(size_kib, abs=5e-4)
     hardware = load_hardware("emomc_fpga")
     for dataflow, energy_mj in zip(DATAFLOWS, energies_mj, strict=True):
-        found = estimate_energy(shapes, bits, density, dataflow=dataflow, hardware=hardware)[0]
+        found = estimate_energy(Workload(shapes, bits, density), dataflow=dataflow, hardware=hardware)[0]
         assert found == pytest.approx(energy_mj, abs=6e-4)
 
 

@@ -10,16 +10,10 @@ from hypothesis import strategies as st
 from emomc.common.errors import UserError
 from emomc.compression.codings import CODING_CHOICES, stream_bits
 from emomc.packed_file.layout import HEADER, LAYER
+from emomc.packed_file.network import NetworkDescription, PackedLayer, PackedNetwork
 from emomc.packed_file.reader import parse_packed, read_packed
-from emomc.packed_file.writer import (
-    NetworkDescription,
-    PackedLayer,
-    PackedNetwork,
-    fixed_bytes,
-    pack_bytes,
-    packed_size_bytes,
-    write_packed,
-)
+from emomc.packed_file.size import fixed_bytes, packed_size_bytes
+from emomc.packed_file.writer import pack_bytes, write_packed
 
 DESCRIPTION = NetworkDescription(
     network="lenet5",

@@ -18,10 +18,10 @@ from emomc.common.errors import UserError, UserNote
 from emomc.common.pareto import non_dominated
 from emomc.compression.pruning import remaining_count
 from emomc.data.config import DataConfig
-from emomc.data.splits import build_data
-from emomc.library.library import DENSE, MANIFEST
-from emomc.networks.zoo import build_network
-from emomc.pretraining.config import PreparationConfig
+from emomc.library.manifest import DENSE, MANIFEST
+from emomc.library.sources import build_data
+from emomc.networks.build import build_network
+from emomc.pretraining.config import PretrainingConfig
 
 
 def level_files(folder):
@@ -373,11 +373,11 @@ class TestConfig:
     )
     def test_out_of_range(self, settings, words):
         with pytest.raises(UserError, match=words):
-            PreparationConfig(**settings)
+            PretrainingConfig(**settings)
 
     def test_levels_go_down_from_the_upper_bound(self):
         def levels(upper, lower, step):
-            return PreparationConfig(
+            return PretrainingConfig(
                 pre_prune_upper_bound=upper, pre_prune_lower_bound=lower, pre_prune_step=step
             ).levels
 

@@ -9,7 +9,8 @@ import sys
 
 import pytest
 
-from emomc.library.library import DENSE, Library
+from emomc.library.library import Library
+from emomc.library.manifest import DENSE
 
 SCRIPT = """
 import json, sys

@@ -12,14 +12,14 @@ from pytorch_lightning.plugins.environments import LightningEnvironment
 from emomc.callbacks.search.front_writer import FrontWriter
 from emomc.common.errors import UserError
 from emomc.data.config import DataConfig
-from emomc.pretraining.config import PreparationConfig
+from emomc.pretraining.config import PretrainingConfig
 from emomc.pretraining.prepare import prepare_library
 from emomc.runtime.determinism import deterministic_algorithms
 from emomc.runtime.devices import Devices
 from emomc.search.config import SearchConfig
 from emomc.search.run import run_search
 
-TINY = PreparationConfig(pre_train_epochs=1, pre_prune_epochs=1, pre_prune_step=60, evaluation_batch_size=64)
+TINY = PretrainingConfig(pre_train_epochs=1, pre_prune_epochs=1, pre_prune_step=60, evaluation_batch_size=64)
 
 
 def prepared(folder, deterministic):

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from emomc.candidates.genotype import SearchSpace
-from emomc.search.evolution import Evolution, EvolutionSettings
+from emomc.search.config import EvolutionSettings
+from emomc.search.evolution import Evolution
 
 SPACE = SearchSpace((20, 35, 50, 65, 80), ("a", "b", "c"))
 

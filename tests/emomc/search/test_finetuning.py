@@ -13,17 +13,18 @@ from matplotlib.figure import Figure
 from pytorch_lightning.plugins.environments import LightningEnvironment
 
 from emomc.callbacks.search.front_writer import FrontWriter
-from emomc.candidates.compressed_networks import CompressedNetworks, Quantizer
-from emomc.candidates.finetuned_weights import TunedNetwork, read_tuned, write_tuned
+from emomc.candidates.compressed_networks import CompressedNetworks
+from emomc.candidates.finetuned_weights import FinetunedNetwork, read_finetuned, write_finetuned
 from emomc.candidates.genotype import Genotype
 from emomc.cli.export import main as export
 from emomc.common.errors import UserError
+from emomc.compression.quantizers import Quantizer
 from emomc.data.config import DataConfig
-from emomc.data.splits import build_data
 from emomc.library.library import Library
-from emomc.search.config import SearchConfig
-from emomc.search.finetuning import Finetuning, tune
-from emomc.search.run import build_own_network, run_search
+from emomc.library.sources import build_data, library_network
+from emomc.search.config import Finetuning, SearchConfig
+from emomc.search.finetuning import finetune
+from emomc.search.run import run_search
 
 LOW = 3
 
@@ -31,7 +32,7 @@ LOW = 3
 @pytest.fixture(scope="module")
 def networks(shared_library, tmp_path_factory):
     folder = tmp_path_factory.mktemp("tuned")
-    return CompressedNetworks(shared_library, build_own_network(shared_library), Quantizer("mse"), tuned_folder=folder)
+    return CompressedNetworks(shared_library, library_network(shared_library), Quantizer("mse"), tuned_folder=folder)
 
 
 @pytest.fixture(scope="module")
@@ -46,11 +47,11 @@ def point(networks):
 
 @pytest.fixture(scope="module")
 def tuned(networks, data, point):
-    return tune(networks, point, data, Finetuning(2))
+    return finetune(networks, point, data, Finetuning(2))
 
 
 def test_without_a_step_nothing_changes(networks, data, point):
-    same = tune(networks, point, data, Finetuning(1, learning_rate=1e-30))
+    same = finetune(networks, point, data, Finetuning(1, learning_rate=1e-30))
     for name in networks.layers:
         before = networks.quantized(50, name, LOW)
         assert torch.equal(same.layers[name].codes, before.codes)
@@ -71,7 +72,7 @@ def test_masks_and_bits_stay(networks, shared_library, tuned):
 
 def test_it_fits_the_training_images_better(networks, data, point, tuned):
     images, labels = data.load_split("train")
-    write_tuned(networks._tuned_folder / "one.safetensors", tuned)
+    write_finetuned(networks._tuned_folder / "one.safetensors", tuned)
 
     def loss(genotype):
         return float(torch.nn.functional.cross_entropy(networks.load(genotype)(images), labels))
@@ -80,9 +81,9 @@ def test_it_fits_the_training_images_better(networks, data, point, tuned):
 
 
 def test_from_disk_as_it_was(tuned, tmp_path):
-    write_tuned(tmp_path / "one.safetensors", tuned)
-    again = read_tuned(tmp_path / "one.safetensors")
-    assert isinstance(again, TunedNetwork)
+    write_finetuned(tmp_path / "one.safetensors", tuned)
+    again = read_finetuned(tmp_path / "one.safetensors")
+    assert isinstance(again, FinetunedNetwork)
     for name, layer in tuned.layers.items():
         assert torch.equal(again.layers[name].codes, layer.codes)
         assert torch.equal(again.layers[name].scale, layer.scale)
@@ -93,7 +94,7 @@ def test_from_disk_as_it_was(tuned, tmp_path):
 def test_a_damaged_file(tmp_path):
     (tmp_path / "one.safetensors").write_bytes(b"nothing of the kind")
     with pytest.raises(UserError, match="cannot be read"):
-        read_tuned(tmp_path / "one.safetensors")
+        read_finetuned(tmp_path / "one.safetensors")
 
 
 @pytest.mark.parametrize("name", ["../elsewhere", "absent"])
@@ -128,7 +129,7 @@ def searched(shared_library, tmp_path_factory):
         patch.setattr("emomc.callbacks.search.front_writer.front_figure", lambda document: Figure((1, 1)))
         first = run()
         files = {file.name: file.read_bytes() for file in first.folder.iterdir() if file.is_file()}
-        patch.setattr("emomc.search.finetuning.tune", lambda *_, **__: pytest.fail("tuned again"))
+        patch.setattr("emomc.search.finetuning.finetune", lambda *_, **__: pytest.fail("tuned again"))
         second = run()
     return first, files, second
 

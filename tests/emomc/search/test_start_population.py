@@ -10,11 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from emomc.candidates.compressed_networks import CompressedNetworks, Quantizer
+from emomc.candidates.compressed_networks import CompressedNetworks
 from emomc.candidates.cost_model import CostModel
 from emomc.candidates.genotype import SearchSpace
+from emomc.compression.quantizers import Quantizer
 from emomc.hardware.description import load_hardware
-from emomc.networks.zoo import build_network
+from emomc.networks.build import build_network
 from emomc.search.start_population import cheapest_allocations, start_population
 
 COLUMNS = ("energy_mj",)

@@ -1,0 +1,57 @@
+"""The objectives that a search can trade, by name, and the entries of a front that hold them.
+
+To add one, give it an entry in ``OBJECTIVES`` and a column in ``CostModel.costs``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Literal
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """One number of a point of a front."""
+
+    key: str
+    """Its key in front.json; the column of ``CostModel.costs`` has the same name, but for relative energies."""
+    name: str
+    """What it is called in a sentence."""
+    unit: str
+    """Its unit; of ``energy_mj``, what the hardware says instead where its energies are relative."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Objective:
+    """What a search minimises or, of the accuracy, maximises."""
+
+    name: str
+    """As on the command line."""
+    entries: tuple[Entry, ...]
+    """What holds it: the first of these that a front has."""
+
+
+OBJECTIVES: Mapping[str, Objective] = {
+    objective.name: objective
+    for objective in (
+        Objective("accuracy", (Entry("validation_accuracy", "validation accuracy", ""),)),
+        Objective("energy", (Entry("energy_mj", "energy", "mJ"),)),
+        Objective("size", (Entry("size_kib", "size", "KiB"),)),
+        # Milliseconds are known where the hardware has a clock.
+        Objective("latency", (Entry("latency_ms", "latency", "ms"), Entry("cycles", "cycles", "cycles"))),
+    )
+}
+"""Name -> objective; every search has the first one, which alone is maximised."""
+
+ACCURACY = "accuracy"
+COST_OBJECTIVES = tuple(name for name in OBJECTIVES if name != ACCURACY)
+"""Names of the objectives that are minimised, and that a constraint can bound."""
+
+COSTS: Mapping[str, Entry] = {entry.key: entry for name in COST_OBJECTIVES for entry in OBJECTIVES[name].entries}
+"""Key in front.json -> the entry of each cost that a point may have."""
+
+if TYPE_CHECKING:
+    ObjectiveName = str
+else:
+    ObjectiveName = Literal[(*OBJECTIVES,)]

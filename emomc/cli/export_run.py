@@ -1,0 +1,139 @@
+"""What ``emomc-export`` does with its options."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import Namespace
+from torch import nn
+
+from emomc.candidates.calibration import open_calibration
+from emomc.candidates.compressed_networks import CompressedNetworks
+from emomc.candidates.genotype import Genotype
+from emomc.candidates.packing import pack_candidate
+from emomc.common.errors import UserError
+from emomc.common.run_folder import SearchFolder
+from emomc.compression.quantizers import Quantizer
+from emomc.compression.widths import FULL_ACTIVATION_BITS
+from emomc.data.splits import load_split
+from emomc.export.formats import FORMATS, export_network, verify_export
+from emomc.export.verification import EvaluationConditions
+from emomc.fronts.pick_rules import Pick
+from emomc.fronts.picks import pick_point
+from emomc.library.library import Library
+from emomc.library.sources import library_data, library_network
+from emomc.packed_file.network import PackedNetwork
+from emomc.runtime.notices import quiet_lightning
+
+
+def export(arguments: Namespace, search: SearchFolder, front: Mapping[str, Any], rule: Pick, output: Path) -> None:
+    """Write one point of a front, say what was written, and verify it if asked to.
+
+    Args:
+        arguments: the parsed command line.
+        search: that found the front.
+        front: the content of its front.json.
+        rule: picks the point.
+        output: the file to write.
+    """
+    with quiet_lightning():
+        picked = pick_point(rule, front)
+        point = front["points"][picked.position]
+        library = Library.open(search.run.library)
+        network = library_network(library, arguments.network)
+        # The project's own networks are made anew from the file alone, as their users do it.
+        users = network if arguments.network else None
+        packed = pack_point(library, network, front, point, search)
+        coding = arguments.coding or front["coding"]
+        written = export_network(output, packed, arguments.format, coding=coding, network=users)
+        print(picked.reason)
+        print(f"{output}: {written:,} bytes{_promise(front, point, arguments.format, coding, written)}")
+        if arguments.verify:
+            images, labels = load_split(library_data(library, arguments.dataset, arguments.data_dir), "test")
+            conditions = _conditions(library, front, point)
+            correct = verify_export(output, arguments.format, packed, images, labels, conditions, users)
+            if arguments.format == "onnx" and point.get("input_ranges"):
+                print(
+                    f"Read back: test accuracy {100 * correct / len(labels):.2f} % with activations in float32; "
+                    f"the front's figure is with {conditions.activation_bits} bits"
+                )
+            else:
+                print(_verdict(correct, len(labels), point, exact=FORMATS[arguments.format].exact))
+
+
+def _conditions(library: Library, front: Mapping[str, Any], point: Mapping[str, Any]) -> EvaluationConditions:
+    return EvaluationConditions(
+        batch_size=library.manifest.evaluation_batch_size,
+        precision=front["settings"].get("precision", "32-true"),
+        activation_bits=front["settings"].get("activation_bits", FULL_ACTIVATION_BITS),
+        input_ranges=point.get("input_ranges"),
+    )
+
+
+def pack_point(
+    library: Library,
+    network: nn.Module | None,
+    front: Mapping[str, Any],
+    point: Mapping[str, Any],
+    search: SearchFolder | None = None,
+) -> PackedNetwork:
+    """Return the network of a point of a front.
+
+    Args:
+        library: that the front was found in.
+        network: a user's network, None for one of the project's own.
+        front: the content of front.json.
+        point: one of its points.
+        search: its folder, which holds the weights of points that were fine-tuned.
+
+    Raises:
+        UserError: the front names layers or settings that the library does not have.
+    """
+    settings = front["settings"]
+    try:
+        quantizer = Quantizer(settings["quantizer"], settings["per_channel"], settings.get("bias_correction", False))
+        bits = tuple(int(point["bits"][layer.name]) for layer in library.manifest.compressed_layers)
+    except KeyError as error:
+        raise UserError(f"expected a front of the library {library.path}, found one without {error}") from None
+    network = network or library_network(library)
+    calibration = front.get("calibration")
+    if quantizer.bias_correction and not isinstance(calibration, str):
+        raise UserError(f"expected the name of a calibration in the front, found {calibration!r}")
+    inputs = open_calibration(library, Path(calibration).name) if isinstance(calibration, str) else None
+    finetuned_folder = search.finetuned if search else None
+    networks = CompressedNetworks(library, network, quantizer, inputs=inputs, finetuned_folder=finetuned_folder)
+    return pack_candidate(networks, Genotype(int(point["level"]), bits, str(point.get("tuned") or "")))
+
+
+def _promise(front: Mapping[str, Any], point: Mapping[str, Any], format: str, coding: str, written: int) -> str:
+    """Compare a packed file with the size that the search counted, where it counted this file."""
+    promised = point.get("size_bytes")
+    if format != "emomc" or front["accounting"] != "exact" or coding != front["coding"] or promised is None:
+        return ""
+    if written != promised:
+        raise UserError(
+            f"expected a file of the {promised:,} bytes that the search counted, found {written:,}: "
+            f"the library or this program is not the one that searched"
+        )
+    return ", as the search counted"
+
+
+def _verdict(correct: int, images: int, point: Mapping[str, Any], *, exact: bool) -> str:
+    """Compare the file's accuracy on the test images with the front's figure.
+
+    Raises:
+        UserError: they differ; for ONNX by more than one image and 0.1 % of the images.
+    """
+    text = f"test accuracy {100 * correct / images:.2f} % ({correct:,} of {images:,} images)"
+    promised = point.get("test_correct")
+    if promised is None:
+        return f"Read back: {text}; the front has no figure to compare with"
+    allowed = 0.0 if exact else max(1.0, images / 1000)
+    if point.get("test_images") != images or abs(correct - promised) > allowed:
+        raise UserError(
+            f"expected {promised:,} of {point.get('test_images'):,} test images right, as the front says, "
+            f"found {text}; bit-identical results need the machine, threads and images of the search"
+        )
+    return f"Read back: {text}, as the front says" + ("" if correct == promised else f" ({promised:,}) within 0.1 %")

@@ -1,0 +1,126 @@
+"""What ``emomc-search`` does with its options."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from jsonargparse import Namespace
+from lightning_fabric import Fabric
+from rich.console import Console
+
+from emomc.callbacks.search.constraint_note import ConstraintNote
+from emomc.callbacks.search.front_lines import FrontLines
+from emomc.callbacks.search.front_writer import FrontWriter
+from emomc.callbacks.search.rich_front_table import RichFrontTable
+from emomc.callbacks.search.tensorboard_front_logger import TensorBoardFrontLogger
+from emomc.cli.command import stdout_is_terminal
+from emomc.common.errors import UserError
+from emomc.common.files import write_text
+from emomc.fronts.document import front_document
+from emomc.fronts.pick_rules import Pick
+from emomc.fronts.picks import pick_point
+from emomc.fronts.report.terminal import FrontTable
+from emomc.hardware.layer_report import report_csv, report_table
+from emomc.library.library import Library
+from emomc.library.sources import library_data, library_network
+from emomc.runtime.lightning_refusals import lightning_refusals
+from emomc.runtime.notices import quiet_lightning
+from emomc.runtime.process_group import process_group_left
+from emomc.runtime.trainers import validation_trainer
+from emomc.search.config import SearchConfig
+from emomc.search.observer import SearchCallback
+from emomc.search.options import RunOptions
+from emomc.search.run import run_search
+from emomc.search.state import Search
+
+
+def search(arguments: Namespace, config: SearchConfig, options: RunOptions, pick: Pick) -> None:
+    """Search a library, show and write what is found.
+
+    Args:
+        arguments: the parsed command line.
+        config: what is searched.
+        options: how it is run, without network, data and devices.
+        pick: chooses the point to recommend.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C ended the search; its front so far is written.
+    """
+    with quiet_lightning(), process_group_left():
+        library = Library.open(arguments.library)
+        with lightning_refusals():
+            devices = _devices(arguments.devices)
+            fabric = Fabric(accelerator=arguments.accelerator, devices=devices, num_nodes=arguments.num_nodes)
+            validation_trainer(fabric.device, config.precision)
+        network = library_network(library, arguments.network)
+        data = library_data(library, arguments.dataset, arguments.data_dir)
+        fabric.launch()
+        found = run_search(
+            library,
+            config,
+            _observers(quiet=arguments.quiet),
+            dataclasses.replace(options, network=network, data=data, fabric=fabric),
+        )
+        if fabric.is_global_zero:
+            if not arguments.quiet:
+                _show_result(found, pick)
+            if arguments.layers is not None:
+                _report_layers(found, arguments.layers, pick, quiet=arguments.quiet)
+        if found.interrupted:
+            raise KeyboardInterrupt
+
+
+def _observers(*, quiet: bool) -> list[SearchCallback]:
+    observers: list[SearchCallback] = [FrontWriter(), TensorBoardFrontLogger()]
+    if not quiet:
+        observers += [ConstraintNote(), RichFrontTable() if stdout_is_terminal() else FrontLines()]
+    return observers
+
+
+def _show_result(search: Search, pick: Pick) -> None:
+    console = Console(width=None if stdout_is_terminal() else 100, highlight=False)
+    console.print(FrontTable(search))
+    front = search.front
+    if not search.finished and not search.interrupted:
+        console.print("Stopped before the last generation; the same command goes on from here.")
+    if front and front[0].violation:
+        console.print("No candidate meets the constraints; the points above exceed them least.")
+    elif front:
+        console.print(pick_point(pick, front_document(search)).reason)
+    if search.finetuned:
+        console.print(_finetuning_result(search))
+    tally = search.tally
+    console.print(
+        f"{tally.asked} candidates asked for, {len(search.candidates)} distinct: {tally.measured} measured "
+        f"({search.rejected} of them stopped early, {tally.images} images), {tally.reused} answered from logs."
+    )
+    console.print(f"Files: {search.folder}", soft_wrap=True)
+
+
+def _report_layers(search: Search, which: str, pick: Pick, *, quiet: bool) -> None:
+    """Show and write what each layer of one candidate costs."""
+    index = pick_point(pick, front_document(search)).index if which == "pick" else int(which)
+    candidate = next((candidate for candidate in search.candidates if candidate.index == index), None)
+    if candidate is None:
+        raise UserError(f"expected the index of one of {len(search.candidates)} candidates, found {index}")
+    report = search.cost_model.report(candidate.genotype)
+    path = search.files.layers_table(index)
+    write_text(path, report_csv(report))
+    if not quiet:
+        console = Console(width=None if stdout_is_terminal() else 140, highlight=False)
+        console.print(f"Candidate {index}, layer by layer ({path}):", soft_wrap=True)
+        console.print(report_table(report))
+
+
+def _finetuning_result(search: Search) -> str:
+    """Say what fine-tuning did: what came before and after is in front.json."""
+    kept = [point for point in search.finetuned if point.kept]
+    gains = sorted(100 * (point.after.accuracy - point.before.accuracy) for point in search.finetuned)
+    return (
+        f"Fine-tuned {len(search.finetuned)} points, {len(kept)} kept; validation accuracy {gains[0]:+.2f} to "
+        f"{gains[-1]:+.2f} points, median {gains[len(gains) // 2]:+.2f}."
+    )
+
+
+def _devices(text: str) -> int | str:
+    return int(text) if text.lstrip("-").isdigit() else text

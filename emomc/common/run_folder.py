@@ -1,0 +1,169 @@
+"""Where everything of a run lies on disk."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from emomc.common.errors import UserError
+
+FRONT_FILE = "front.json"
+CHECKPOINT_FILE = "last.ckpt"
+
+
+@dataclasses.dataclass(frozen=True)
+class SearchFolder:
+    """The folder of one search."""
+
+    path: Path
+
+    @property
+    def settings(self) -> Path:
+        """What was searched, as JSON."""
+        return self.path / "config.json"
+
+    @property
+    def log(self) -> Path:
+        """The evaluations, one JSON line each."""
+        return self.path / "evaluations.jsonl"
+
+    @property
+    def front(self) -> Path:
+        """The front as data."""
+        return self.path / FRONT_FILE
+
+    @property
+    def front_table(self) -> Path:
+        """The front as a table."""
+        return self.path / "front.csv"
+
+    @property
+    def candidates_table(self) -> Path:
+        """Every candidate as a table."""
+        return self.path / "candidates.csv"
+
+    @property
+    def figure(self) -> Path:
+        """The front as a picture."""
+        return self.path / "front.png"
+
+    @property
+    def report(self) -> Path:
+        """The front as a page."""
+        return self.path / "report.html"
+
+    @property
+    def tensorboard(self) -> Path:
+        """Folder of the search's TensorBoard log."""
+        return self.path / "tensorboard"
+
+    @property
+    def finetuned(self) -> Path:
+        """Folder of the weights of fine-tuned points."""
+        return self.path / "tuned"
+
+    @property
+    def run(self) -> RunFolder:
+        """The run that the search belongs to."""
+        return RunFolder(self.path.parent.parent)
+
+    def layers_table(self, index: int) -> Path:
+        """What each layer of one candidate costs, as a table."""
+        return self.path / f"layers_{index}.csv"
+
+
+@dataclasses.dataclass(frozen=True)
+class RunFolder:
+    """The folder of one run: a library, how it was trained, and the searches of it."""
+
+    path: Path
+
+    @classmethod
+    def of_library(cls, library: Path) -> RunFolder:
+        """Return the run that a library's folder belongs to."""
+        return cls(library.parent)
+
+    @property
+    def library(self) -> Path:
+        """Folder of the manifest and the levels."""
+        return self.path / "library"
+
+    @property
+    def logs(self) -> Path:
+        """Folder of the TensorBoard logs of the training."""
+        return self.path / "logs"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of Lightning's checkpoints of what is not finished."""
+        return self.path / "checkpoints"
+
+    @property
+    def front_of_checkpoints(self) -> Path:
+        """Folder of the checkpoints that are on the front of accuracy and density."""
+        return self.checkpoints / "front"
+
+    @property
+    def state_of_front_of_checkpoints(self) -> Path:
+        """Which checkpoints are on that front."""
+        return self.checkpoints / "front.json"
+
+    @property
+    def calibration(self) -> Path:
+        """Folder of what the layers see of training images."""
+        return self.path / "calibration"
+
+    @property
+    def searches(self) -> Path:
+        """Folder with one folder a search."""
+        return self.path / "search"
+
+    def checkpoint(self, stage: str) -> Path:
+        """Return the checkpoint of a stage that is not finished, such as ``dense`` or ``level 075``."""
+        return self.checkpoints / stage_slug(stage) / CHECKPOINT_FILE
+
+    def has_checkpoints(self) -> bool:
+        """Say whether some stage was begun and is not finished."""
+        return any(self.checkpoints.glob(f"*/{CHECKPOINT_FILE}"))
+
+    def search(self, name: str) -> SearchFolder:
+        """Return the folder of a search.
+
+        Raises:
+            UserError: the name is none of a folder.
+        """
+        if name in ("", ".", "..") or Path(name).name != name:
+            raise UserError(f"expected a name for a folder, found {name!r}")
+        return SearchFolder(self.searches / name)
+
+    def search_logs(self) -> list[Path]:
+        """Return the logs of all searches."""
+        return sorted(self.searches.glob(f"*/{self.search('any').log.name}"))
+
+
+def find_finished_search(folder: Path, name: str | None) -> SearchFolder:
+    """Return the folder of a search that has a front.
+
+    Args:
+        folder: of a run, or of a search.
+        name: of the search; needed where a run has several.
+
+    Raises:
+        UserError: there is none, or several and no name.
+    """
+    if name is None and (folder / FRONT_FILE).is_file():
+        return SearchFolder(folder.resolve())
+    searches = RunFolder(folder).searches
+    found = sorted(file.parent for file in searches.glob(f"*/{FRONT_FILE}"))
+    if name is not None:
+        found = [search for search in found if search.name == name]
+    if len(found) == 1:
+        return SearchFolder(found[0].resolve())
+    names = ", ".join(search.name for search in found) or "none"
+    wanted = "a finished search" if name is None else f"a finished search named {name}"
+    raise UserError(f"expected {wanted} in {searches}, or --search with its name, found {names}")
+
+
+def stage_slug(stage: str) -> str:
+    """Return the name of a stage of the training as part of a path."""
+    return stage.replace(" ", "_")

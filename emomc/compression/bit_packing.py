@@ -1,0 +1,56 @@
+"""Numbers of any width packed into bytes, and back.
+
+Bits fill bytes from the least significant end (bit i is bit ``i % 8`` of byte ``i // 8``), and numbers start with their
+least significant bit.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+# Packing spends up to 64 bytes a number on the way: pieces keep that at a few MiB. A multiple of 8 ends on whole bytes.
+_PIECE = 1 << 16
+
+
+def pack(numbers: NDArray[np.unsignedinteger], width: int) -> bytes:
+    """Return the low ``width`` bits of each number, one after another."""
+    numbers = numbers.astype(numbers.dtype.newbyteorder("<"), copy=False)
+    size = numbers.itemsize
+    pieces = []
+    for start in range(0, len(numbers), _PIECE):
+        piece = np.ascontiguousarray(numbers[start : start + _PIECE]).view(np.uint8).reshape(-1, size)
+        bits = np.unpackbits(piece, axis=1, bitorder="little")[:, :width]
+        pieces.append(np.packbits(bits, bitorder="little").tobytes())
+    return b"".join(pieces)
+
+
+def unpack(data: bytes, count: int, width: int, start: int) -> NDArray[np.unsignedinteger]:
+    """Return ``count`` numbers of ``width`` bits that begin at bit ``start``."""
+    size = next(size for size in (1, 2, 4, 8) if 8 * size >= width)
+    numbers = np.empty(count, np.dtype(f"<u{size}"))
+    raw = np.frombuffer(data, np.uint8)
+    for first in range(0, count, _PIECE):
+        part = numbers[first : first + _PIECE]
+        begin = start + first * width
+        window = raw[begin // 8 : (begin + len(part) * width + 7) // 8]
+        bits = np.unpackbits(window, bitorder="little")[begin % 8 :][: len(part) * width].reshape(-1, width)
+        spread = np.packbits(bits, axis=1, bitorder="little")
+        whole = np.zeros((len(part), size), np.uint8)
+        whole[:, : spread.shape[1]] = spread
+        part[:] = whole.view(numbers.dtype)[:, 0]
+    return numbers.astype(numbers.dtype.newbyteorder("="), copy=False)
+
+
+def join(first: bytes, first_bits: int, second: bytes, second_bits: int) -> bytes:
+    """Put ``second`` right after the ``first_bits`` bits of ``first``."""
+    spare = first_bits % 8
+    if not spare:
+        return first + second
+    shifted = np.frombuffer(b"\0" + second + b"\0", np.uint8).astype(np.uint16) << spare
+    moved = ((shifted[1:] & 0xFF) | (shifted[:-1] >> 8)).astype(np.uint8)
+    joined = np.concatenate([np.frombuffer(first, np.uint8), moved[1:]])
+    joined[len(first) - 1] |= moved[0]
+    return joined[: math.ceil((first_bits + second_bits) / 8)].tobytes()

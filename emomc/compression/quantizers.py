@@ -1,0 +1,105 @@
+"""The ways to choose the step of a layer's quantization, by name.
+
+To add one, write how it clips and give it an entry in ``QUANTIZERS``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+# The clipping thresholds that `mse` tries, as fractions of the largest weight. The last one is the largest weight.
+_CLIPS = 80
+# Above this many bits the best clip is close to the largest weight, and each one tried costs 2^bits boundaries.
+_FINE_BITS, _FINE_CLIPS, _FINE_LOWEST = 8, 10, 0.8
+
+
+@dataclasses.dataclass(frozen=True)
+class QuantizerMethod:
+    """How the largest value of the grid is chosen."""
+
+    name: str
+    """As on the command line."""
+    summary: str
+    """What it does, for help texts."""
+    clip: Callable[[Tensor, int], Tensor]
+    """Weights of shape (rows, weights) and bits -> the largest value of each row's grid, shape (rows,), 0 or more."""
+
+
+def largest_weight(rows: Tensor, bits: int) -> Tensor:
+    """Return max|w| of each row, as the paper does."""
+    return rows.abs().amax(dim=1)
+
+
+def least_squared_error(rows: Tensor, bits: int) -> Tensor:
+    """Return for each row the clip, in a grid up to max|w|, that leaves the least squared error.
+
+    Only weights that are not zero count. Never worse in that error than ``largest_weight``.
+
+    With the magnitudes sorted and their sums and sums of squares accumulated, the error of a step s is the sum over
+    the codes k of (sum w^2 - 2 k s sum w + k^2 s^2 count) between the boundaries (k - 1/2) s: no pass over the weights
+    for each clip tried.
+    """
+    import torch  # here, so that the command line reads the names above without it
+
+    device = rows.device
+    top = 2 ** (bits - 1) - 1
+    magnitudes = rows.abs().double().sort(dim=1).values
+    zero = magnitudes.new_zeros(len(rows), 1)
+    sums = torch.cat([zero, magnitudes.cumsum(1)], 1)
+    squares = torch.cat([zero, magnitudes.square().cumsum(1)], 1)
+    if bits <= _FINE_BITS:
+        fractions = torch.arange(1, _CLIPS + 1, device=device, dtype=torch.float64) / _CLIPS
+    else:
+        fractions = torch.linspace(_FINE_LOWEST, 1, _FINE_CLIPS, device=device, dtype=torch.float64)
+    codes = torch.arange(top + 1, device=device, dtype=torch.float64)
+    errors = []
+    for fraction in fractions:
+        step = (magnitudes[:, -1:] * fraction / top).float().double()
+        edges = torch.searchsorted(magnitudes, (codes[1:] - 0.5) * step)
+        edges = torch.cat([torch.zeros_like(edges[:, :1]), edges, torch.full_like(edges[:, :1], rows.shape[1])], 1)
+        value = codes * step
+        count = edges.diff(dim=1)
+        error = squares.gather(1, edges).diff(dim=1) - 2 * value * sums.gather(1, edges).diff(dim=1) + value**2 * count
+        errors.append(error.sum(1))
+    # Of equal errors the largest clip: flip so that argmin meets it first.
+    best = torch.stack(errors).flip(0).argmin(0)
+    return largest_weight(rows, bits) * fractions.flip(0)[best].float()
+
+
+QUANTIZERS: Mapping[str, QuantizerMethod] = {
+    method.name: method
+    for method in (
+        QuantizerMethod("absmax", "largest weight", largest_weight),
+        QuantizerMethod("mse", "least squared error", least_squared_error),
+    )
+}
+"""Name -> method."""
+
+if TYPE_CHECKING:
+    QuantizerName = str
+else:
+    QuantizerName = Literal[(*QUANTIZERS,)]
+
+
+@dataclasses.dataclass(frozen=True)
+class Quantizer:
+    """How every layer's weights are quantized, and its inputs."""
+
+    method: QuantizerName = "mse"
+    """How the step is chosen, a name of ``QUANTIZERS``."""
+    per_channel: bool = False
+    """One step per output channel instead of one per layer."""
+    bias_correction: bool = False
+    """Subtract from each bias the mean error that the quantized weights cause on training images."""
+    activation_bits: int | None = None
+    """Bits to which evaluations round the layers' inputs, 2..15; None: they stay as they are."""
+
+    @property
+    def needs_layer_inputs(self) -> bool:
+        """Whether it must be known what the layers see of training images."""
+        return self.bias_correction or self.activation_bits is not None

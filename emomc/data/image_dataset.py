@@ -1,0 +1,67 @@
+"""Training and test images, what is known of them, and which of them are held out for validation."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from emomc.common.errors import UserError
+from emomc.data.images import Images
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+"""Of RGB pixels in 0..1; the reference normalises CIFAR-10 with them, and weights from torchvision expect them."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageDataset:
+    """Training and test images, and what is known of them."""
+
+    train: Images
+    test: Images
+    class_names: tuple[str, ...]
+    mean: tuple[float, ...]
+    """Per channel, of pixels in 0..1."""
+    std: tuple[float, ...]
+    """Per channel, of pixels in 0..1."""
+    validation_fraction: float = 0.1
+    """Share of the training images to hold out where the user names none."""
+
+    @property
+    def is_colour(self) -> bool:
+        """Whether the images have three channels."""
+        return self.train.image_shape[0] == 3
+
+
+def stratified_split(labels: Tensor, fraction: float, seed: int) -> tuple[Tensor, Tensor]:
+    """Hold out the same share of every class.
+
+    Args:
+        labels: int64, shape (n,).
+        fraction: share to hold out, above 0 and below 1. At least one image of a class is held out, and one is kept;
+            else a class's number is off by less than one, and the total is exact.
+        seed: decides which.
+
+    Returns:
+        The indices kept and the indices held out, int64, in ascending order.
+
+    Raises:
+        UserError: a class has fewer than two images.
+    """
+    classes, counts = np.unique(labels.numpy(), return_counts=True)
+    if counts.min() < 2:
+        lonely = classes[counts.argmin()]
+        raise UserError(f"expected at least 2 training images of every class, found 1 of class {lonely}")
+    # Largest remainders: whole numbers that add up to the share of all images.
+    quota = fraction * counts
+    held = np.floor(quota).astype(int)
+    left = max(0, round(fraction * len(labels)) - int(held.sum()))
+    held[np.argsort(held - quota, kind="stable")[:left]] += 1
+    held = np.clip(held, 1, counts - 1)
+    held_out = np.zeros(len(labels), dtype=bool)
+    for label, count in zip(classes, held, strict=True):
+        members = np.flatnonzero(labels.numpy() == label)
+        held_out[np.random.default_rng([seed, int(label)]).permutation(members)[:count]] = True
+    return torch.from_numpy(np.flatnonzero(~held_out)), torch.from_numpy(np.flatnonzero(held_out))

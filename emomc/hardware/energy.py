@@ -1,0 +1,124 @@
+"""Energy of a whole population of compressed networks at once.
+
+No function loops over candidates or layers; candidates are only cut into large blocks. Biases, normalisation,
+activation functions and pooling cost nothing. ``docs/cost_model.md`` explains the model with one worked layer.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import numpy.typing as npt
+
+from emomc.hardware.call_workload import CallWorkload
+from emomc.hardware.dataflows import Dataflow, dataflows_named
+from emomc.hardware.description import Hardware
+from emomc.hardware.mac_energy import mac_energy
+from emomc.hardware.workload import Workload
+
+Array = npt.NDArray[np.float64]
+
+ENERGY_PARTS = {
+    "mac": "multiply-accumulates",
+    "input": "input reads",
+    "weight": "weight reads",
+    "output": "outputs",
+    "dram": "DRAM",
+}
+"""Fields of ``EnergyBreakdown``, in the order they are shown, and what each is called."""
+_PART_OF_OPERAND = {"I": "input", "W": "weight", "O": "output"}
+
+
+@dataclasses.dataclass(frozen=True)
+class EnergyBreakdown:
+    """Energy of one forward pass of one image, by candidate and layer; all parts of shape (n, layers), in ``unit``."""
+
+    mac: Array
+    """Multiply-accumulates."""
+    input: Array
+    """Reads of input maps, on chip."""
+    weight: Array
+    """Reads of weights, on chip."""
+    output: Array
+    """Writes of outputs, reads and writes of partial sums, on chip."""
+    dram: Array
+    """Everything at the outermost memory, if there are several shared ones."""
+    dataflows: tuple[str, ...]
+    """Name of the dataflow of each candidate, n of them."""
+    unit: str
+    """mJ, or 16-bit MACs for a hardware whose energies are relative."""
+
+    @property
+    def per_layer(self) -> Array:
+        """Energy of each layer, shape (n, layers)."""
+        return self.mac + self.input + self.weight + self.output + self.dram
+
+    @property
+    def total(self) -> Array:
+        """Energy of each network, shape (n,)."""
+        return self.per_layer.sum(axis=1)
+
+
+def estimate_energy(workload: Workload, *, dataflow: str, hardware: Hardware) -> Array:
+    """Return the energy of one forward pass of one image for each candidate.
+
+    Args:
+        workload: the candidates.
+        dataflow: a name of ``DATAFLOWS``, or ``best``: the one of least energy for each candidate.
+        hardware: the accelerator; it also says how accesses are counted.
+
+    Returns:
+        Shape (n,), in mJ, or in 16-bit MACs for a hardware with relative energies (``hardware.energy_label``).
+
+    Raises:
+        UserError: there is no such dataflow.
+    """
+    choices = dataflows_named(dataflow)
+    spread = CallWorkload.of(workload, hardware)
+    energy = np.empty(len(spread.bits))
+    for rows, block in spread.blocks():
+        energy[rows] = np.min([energy_total(block, choice) for choice in choices], axis=0)
+    return energy
+
+
+def energy_breakdown(workload: Workload, *, dataflow: str, hardware: Hardware) -> EnergyBreakdown:
+    """Return the energy of each candidate by layer and by part; arguments as in ``estimate_energy``."""
+    choices = dataflows_named(dataflow)
+    spread = CallWorkload.of(workload, hardware)
+    breakdowns = [_breakdown(spread, choice) for choice in choices]
+    if len(choices) == 1:
+        return breakdowns[0]
+    chosen = np.argmin([breakdown.total for breakdown in breakdowns], axis=0)
+    rows = np.arange(len(chosen))
+    parts = {part: np.stack([getattr(one, part) for one in breakdowns])[chosen, rows] for part in ENERGY_PARTS}
+    names = tuple(choices[index].name for index in chosen)
+    return EnergyBreakdown(**parts, dataflows=names, unit=hardware.energy_label)
+
+
+def energy_total(spread: CallWorkload, dataflow: Dataflow) -> Array:
+    """Return the energy of each candidate under one dataflow, shape (n,)."""
+    energy = _mac_part(spread)
+    for flow in spread.flows(dataflow):
+        energy += flow.energy
+    return energy.sum(axis=1) * spread.hardware.energy_scale
+
+
+def _mac_part(spread: CallWorkload) -> Array:
+    """MACs of remaining weights x the energy of one: M p e(q).
+
+    Ignores idle PEs and zero activations. Source: the paper.
+    """
+    per_mac = mac_energy(spread.hardware.operational_array.mac, spread.bits, spread.activation_bits)
+    return per_mac * spread.access_probability.of(np.ones_like(spread.calls.macs)) * spread.calls.macs
+
+
+def _breakdown(spread: CallWorkload, dataflow: Dataflow) -> EnergyBreakdown:
+    hardware, shape = spread.hardware, spread.bits.shape
+    parts: dict[str, Array] = {part: np.zeros(shape) for part in ENERGY_PARTS}
+    parts["mac"] += _mac_part(spread)
+    for flow in spread.flows(dataflow):
+        part = "dram" if flow.memory is hardware.off_chip else _PART_OF_OPERAND[flow.operand]
+        parts[part] += flow.energy
+    per_layer = {part: spread.calls.per_layer(energy) * hardware.energy_scale for part, energy in parts.items()}
+    return EnergyBreakdown(**per_layer, dataflows=(dataflow.name,) * shape[0], unit=hardware.energy_label)

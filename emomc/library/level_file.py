@@ -1,0 +1,70 @@
+"""The weights of one level as tensors of a safetensors file: pruned ones as their values and a bit per weight."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from emomc.common.errors import require
+
+_VALUES, _MASK, _SHAPE = ".remaining", ".mask", ".shape"
+
+
+def pack_level(state: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return what a level's file holds.
+
+    Args:
+        state: the state dict of the network, removed weights zero.
+        masks: layer name -> boolean tensor, true where the weight remains.
+    """
+    packed = {}
+    for key, value in state.items():
+        mask = masks.get(key.removesuffix(".weight")) if key.endswith(".weight") else None
+        tensor = value.detach().cpu().contiguous()
+        if mask is None or bool(mask.all()):
+            packed[key] = tensor
+        else:
+            on = mask.detach().cpu()
+            packed[key + _VALUES] = tensor[on].contiguous()
+            packed[key + _MASK] = torch.from_numpy(np.packbits(on.flatten().numpy()))
+            packed[key + _SHAPE] = torch.tensor(tensor.shape)
+    return packed
+
+
+def unpack_level(packed: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the state dict that ``pack_level`` packed.
+
+    Raises:
+        UserError: a mask does not fit its values or its shape.
+    """
+    state = {}
+    for key, value in packed.items():
+        if key.endswith(_VALUES):
+            name = key.removesuffix(_VALUES)
+            mask = unpack_mask(packed[name + _MASK], torch.Size(packed[name + _SHAPE].tolist()))
+            require(int(mask.sum()) == len(value), f"{int(mask.sum())} values of {name}", len(value))
+            state[name] = value.new_zeros(mask.shape)
+            state[name][mask] = value
+        elif not key.endswith((_MASK, _SHAPE)):
+            state[key] = value
+    return state
+
+
+def unpack_mask(bits: Tensor, shape: torch.Size) -> Tensor:
+    """Return a mask of some shape from its packed bits.
+
+    Raises:
+        UserError: there are more or fewer bits than the shape needs.
+    """
+    # Whoever wrote the file says how large the tensor is: it takes no more memory than its bits on disk call for.
+    require(len(bits) == (shape.numel() + 7) // 8, f"a mask of {shape.numel()} bits, in bytes", len(bits))
+    flat = np.unpackbits(bits.numpy(), count=shape.numel())
+    return torch.from_numpy(flat).bool().reshape(shape)
+
+
+def mask_key(layer: str) -> str:
+    """Return the name of the tensor that holds a layer's mask, if the layer is pruned."""
+    return f"{layer}.weight{_MASK}"

@@ -1,0 +1,172 @@
+"""What a packed file holds: a compressed network and its description."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from emomc.common.errors import UserError
+from emomc.compression.codings import MAX_CODE_BITS, MAX_WEIGHTS, MIN_CODE_BITS
+from emomc.compression.widths import UNCOMPRESSED_BITS
+from emomc.packed_file.layout import (
+    LAYER_DIMENSIONS,
+    MAX_METADATA_BYTES,
+    MAX_NAME_BYTES,
+    MAX_RECORDS,
+    MAX_SIDE,
+    MAX_TENSOR_DIMENSIONS,
+    TYPES,
+    metadata_bytes,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class NetworkDescription:
+    """What a packed file says of its network besides the weights."""
+
+    network: str
+    """A name of ``emomc.networks.zoo.NETWORKS``, or how the user named a network of their own."""
+    network_args: dict[str, Any]
+    """Arguments of its constructor, JSON values."""
+    network_source_sha256: str | None
+    """Digest of the source file of a user's network, 64 hex digits."""
+    input_shape: tuple[int, int, int]
+    """Channels, height, width."""
+    class_names: tuple[str, ...]
+    mean: tuple[float, ...] = ()
+    """Per channel, of pixels scaled to 0..1, kept in float32; empty where the normalisation is not known."""
+    std: tuple[float, ...] = ()
+    """As ``mean``; positive."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class PackedLayer:
+    """The weights of one layer: ``codes * scale``, one float32 multiplication each."""
+
+    name: str
+    """Name of the module; its weights are the state dict's ``NAME.weight``."""
+    bits: int
+    """2..16, or 32 for weights left in float32."""
+    codes: NDArray[Any]
+    """Integer codes in the weight's shape (float32 weights at 32 bits), output channels first."""
+    scale: NDArray[np.float32]
+    """Shape (1,) or (output channels,), a folded BatchNorm included; (0,) at 32 bits."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class PackedNetwork:
+    """A compressed network: everything that a packed file holds."""
+
+    description: NetworkDescription
+    layers: tuple[PackedLayer, ...]
+    tensors: dict[str, NDArray[Any]]
+    """Every other entry of the folded network's state dict: biases, norms that stay, buffers."""
+
+
+def check_packed(packed: PackedNetwork) -> None:
+    """Make sure that a network is one that a packed file can hold; integer codes are checked where they are coded.
+
+    Raises:
+        UserError: a name, shape, type or count is out of the format's range, or a number is not finite.
+    """
+    check_description(packed.description)
+    _check_names([layer.name for layer in packed.layers], list(packed.tensors))
+    for layer in packed.layers:
+        _check_layer(layer)
+    weights = sum(layer.codes.size for layer in packed.layers)
+    if weights > MAX_WEIGHTS:
+        raise UserError(f"expected at most {MAX_WEIGHTS} weights in a network, found {weights}")
+    for name, tensor in packed.tensors.items():
+        if tensor.dtype.newbyteorder("<") not in TYPES:
+            raise UserError(f"expected numbers of a plain type in {name}, found {tensor.dtype}")
+        if tensor.ndim > MAX_TENSOR_DIMENSIONS or not 1 <= tensor.size < 1 << 32:
+            raise UserError(
+                f"expected numbers in at most {MAX_TENSOR_DIMENSIONS} dimensions in {name}, found {tensor.shape}"
+            )
+        _check_finite(name, tensor)
+
+
+def check_description(description: NetworkDescription) -> None:
+    """Make sure that a description is one that a packed file can hold.
+
+    Raises:
+        UserError: an entry has no place in the format.
+    """
+    names, digest = description.class_names, description.network_source_sha256
+    if not isinstance(description.network, str) or not description.network.isprintable() or not description.network:
+        raise UserError(f"expected the name of a network, found {description.network!r}")
+    if not isinstance(description.network_args, dict):
+        raise UserError(f"expected the arguments of a network by name, found {type(description.network_args).__name__}")
+    if digest is not None and not (isinstance(digest, str) and re.fullmatch("[0-9a-f]{64}", digest)):
+        raise UserError(f"expected the SHA-256 of a network's source as 64 hex digits, found {digest!r}")
+    if not all(isinstance(name, str) for name in names) or not 1 <= len(names) <= MAX_RECORDS:
+        raise UserError(f"expected the names of 1 to {MAX_RECORDS} classes, found {len(names)}")
+    if len(description.input_shape) != 3 or not all(1 <= side <= MAX_SIDE for side in description.input_shape):
+        raise UserError(f"expected channels, height and width in 1..{MAX_SIDE}, found {description.input_shape}")
+    mean, std = (np.array(values, np.float32) for values in (description.mean, description.std))
+    if not len(mean) == len(std) or len(mean) not in (0, description.input_shape[0]):
+        raise UserError(f"expected a mean and a deviation per channel or none, found {len(mean)} and {len(std)}")
+    if not (np.isfinite(mean).all() and np.isfinite(std).all() and (std > 0).all()):
+        raise UserError(f"expected finite means and positive deviations, found {mean.tolist()} and {std.tolist()}")
+    metadata_of(description)
+
+
+def _check_names(layers: Sequence[str], tensors: Sequence[str]) -> None:
+    if not 1 <= len(layers) <= MAX_RECORDS or len(tensors) > MAX_RECORDS:
+        raise UserError(f"expected 1 to {MAX_RECORDS} layers and tensors, found {len(layers)} and {len(tensors)}")
+    entries = [f"{name}.weight" for name in layers] + [*tensors]
+    if len(set(entries)) != len(entries):
+        raise UserError("expected every layer and tensor under a name of its own, found one twice")
+    for name in (*layers, *tensors):
+        if not 1 <= len(name.encode()) <= MAX_NAME_BYTES:
+            raise UserError(f"expected names of 1 to {MAX_NAME_BYTES} bytes, found one of {len(name.encode())}")
+        if not name.isprintable():
+            raise UserError(f"expected names that can be printed, found {name!r}")
+
+
+def _check_layer(layer: PackedLayer) -> None:
+    name, shape = layer.name, layer.codes.shape
+    if len(shape) not in LAYER_DIMENSIONS or not 1 <= layer.codes.size <= MAX_WEIGHTS:
+        raise UserError(f"expected the weights of a convolution or linear layer in {name}, found the shape {shape}")
+    if layer.scale.dtype != np.float32 or layer.scale.ndim != 1:
+        raise UserError(f"expected a row of float32 scales for {name}, found {layer.scale.dtype} {layer.scale.shape}")
+    if layer.bits == UNCOMPRESSED_BITS:
+        if layer.codes.dtype != np.float32 or len(layer.scale):
+            raise UserError(f"expected float32 weights without a scale in {name}, found {layer.codes.dtype}")
+        _check_finite(name, layer.codes)
+        return
+    if not MIN_CODE_BITS <= layer.bits <= MAX_CODE_BITS:
+        raise UserError(
+            f"expected {MIN_CODE_BITS} to {MAX_CODE_BITS} or {UNCOMPRESSED_BITS} bits for {name}, found {layer.bits}"
+        )
+    if len(layer.scale) not in (1, shape[0]):
+        raise UserError(f"expected 1 or {shape[0]} scales for {name}, found {len(layer.scale)}")
+    _check_finite(f"the scales of {name}", layer.scale)
+
+
+def _check_finite(name: str, numbers: NDArray[Any]) -> None:
+    if np.issubdtype(numbers.dtype, np.floating) and not np.isfinite(numbers).all():
+        raise UserError(f"expected finite numbers in {name}, found NaN or infinity")
+
+
+def metadata_of(description: NetworkDescription) -> bytes:
+    """Return the metadata of a packed file as JSON.
+
+    Raises:
+        UserError: an argument has no place in JSON, or there is too much of it.
+    """
+    values = dataclasses.asdict(description)
+    try:
+        metadata = metadata_bytes(
+            {key: values[key] for key in ("network", "network_args", "network_source_sha256", "class_names")}
+        )
+    except (TypeError, ValueError, RecursionError) as error:
+        raise UserError(f"expected arguments of a network that fit into JSON, found: {error}") from None
+    if len(metadata) > MAX_METADATA_BYTES:
+        raise UserError(f"expected at most {MAX_METADATA_BYTES} bytes of metadata, found {len(metadata)}")
+    return metadata

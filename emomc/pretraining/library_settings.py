@@ -1,0 +1,110 @@
+"""What a library is made with: its manifest, and whether a library on disk was made with the same."""
+
+from __future__ import annotations
+
+import dataclasses
+import fnmatch
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from emomc.common.errors import UserError
+from emomc.common.files import existing_file, sha256_of_file
+from emomc.common.run_folder import RunFolder
+from emomc.data.config import DataConfig
+from emomc.data.splits import DataFacts
+from emomc.library.library import Library
+from emomc.library.manifest import MANIFEST, Manifest
+from emomc.library.sources import data_source_sha256
+from emomc.networks.build import network_source_sha256
+from emomc.networks.layers import LayerShape
+from emomc.networks.tracing import NetworkTrace
+from emomc.pretraining.config import PretrainingConfig
+
+# Fields of a DataConfig that do not change which images there are.
+_WHERE_DATA_LIES = ("data_dir", "cache", "num_workers")
+
+
+def manifest_of(config: PretrainingConfig, data: DataConfig, facts: DataFacts, trace: NetworkTrace) -> Manifest:
+    """Return the manifest of the library that some settings ask for, without levels.
+
+    Raises:
+        UserError: the network gives no scores for the classes, or ``exclude_layers`` matches no layer or all.
+    """
+    if trace.output_shape != (facts.num_classes,):
+        raise UserError(
+            f"expected {config.network} to give {facts.num_classes} class scores, found an output of shape "
+            f"{trace.output_shape}"
+        )
+    settings = dataclasses.asdict(config)
+    # The levels say for themselves which bounds they were made with, so levels can be added to a library.
+    bounds = ("pre_prune_upper_bound", "pre_prune_lower_bound", "pre_prune_step")
+    # How many images an evaluation takes at once can be changed later; the manifest has it for itself.
+    for name in (*bounds, "network", "network_args", "keep_front", "evaluation_batch_size"):
+        del settings[name]
+    if config.weights is not None:
+        settings["weights"] = sha256_of_file(existing_file(Path(config.weights), "trained weights"))
+    return Manifest(
+        network=config.network,
+        network_args=dict(config.network_args),
+        network_source_sha256=network_source_sha256(config.network),
+        data=dataclasses.asdict(data),
+        input_shape=facts.input_shape,
+        class_names=facts.class_names,
+        mean=facts.mean,
+        std=facts.std,
+        layers=trace.layers,
+        excluded_layers=_excluded(trace.layers, config.exclude_layers),
+        evaluation_batch_size=config.evaluation_batch_size,
+        settings=settings,
+        data_source_sha256=data_source_sha256(data.dataset),
+    )
+
+
+def _excluded(layers: Sequence[LayerShape], patterns: Sequence[str]) -> tuple[str, ...]:
+    names = [layer.name for layer in layers]
+    for pattern in patterns:
+        if not fnmatch.filter(names, pattern):
+            raise UserError(f"expected exclude_layers to match a layer of {', '.join(names)}, found {pattern!r}")
+    excluded = tuple(name for name in names if any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns))
+    if len(excluded) == len(names):
+        raise UserError(f"expected a layer left to compress, found all {len(names)} excluded")
+    return excluded
+
+
+def open_or_create(run: RunFolder, manifest: Manifest) -> Library:
+    """Open a run's library if it was made with the same settings; make it if there is none, or nothing in it.
+
+    Raises:
+        UserError: it was made with other settings; the first difference is named.
+    """
+    path = run.library
+    if not (path / MANIFEST).exists():
+        return Library.create(path, manifest)
+    library = Library.open(path)
+    if not library.percents and not run.has_checkpoints():
+        return Library.create(path, manifest)
+    for field in dataclasses.fields(Manifest):
+        found, asked = getattr(library.manifest, field.name), getattr(manifest, field.name)
+        if field.name == "data":
+            # A library that was made before a setting came up has its default.
+            found, asked = ({**dataclasses.asdict(DataConfig()), **part} for part in (found, asked))
+            found, asked = ({key: part[key] for key in part if key not in _WHERE_DATA_LIES} for part in (found, asked))
+        if field.name == "settings":
+            found = {key: value for key, value in found.items() if key != "evaluation_batch_size"}
+        if field.name not in ("levels", "evaluation_batch_size") and found != asked:
+            raise UserError(
+                f"expected the library {path} to be made with {_difference(field.name, asked, found)}: "
+                f"take another --output, or --overwrite"
+            )
+    if library.manifest.evaluation_batch_size != manifest.evaluation_batch_size:
+        library.change_evaluation_batch_size(manifest.evaluation_batch_size)
+    return library
+
+
+def _difference(name: str, asked: Any, found: Any) -> str:
+    if isinstance(asked, dict) and isinstance(found, dict):
+        for key in sorted({*asked, *found}):
+            if asked.get(key) != found.get(key):
+                return _difference(key, asked.get(key), found.get(key))
+    return f"{name} = {asked!r}, found {found!r}"

@@ -1,0 +1,195 @@
+"""The stages of a library's training: the dense network, then one level after another."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import LearningRateMonitor, ModelCheckpoint
+from pytorch_lightning.loggers import TensorBoardLogger
+from torch import Tensor, nn
+
+from emomc.callbacks.trainer.epoch_seed import EpochSeed
+from emomc.callbacks.trainer.pareto_checkpoint import ParetoCheckpoint
+from emomc.callbacks.trainer.pruning_schedule import PruningSchedule
+from emomc.common.files import read_json, write_json
+from emomc.common.run_folder import RunFolder, stage_slug
+from emomc.library.library import Library
+from emomc.library.manifest import DENSE
+from emomc.lightning_modules.classifier import Classifier
+from emomc.lightning_modules.pre_pruning import PrePruningClassifier
+from emomc.networks.weights import load_weights
+from emomc.pretraining.config import PretrainingConfig
+from emomc.pretraining.norms import reestimate_norms
+from emomc.runtime.devices import Devices
+from emomc.runtime.memory import memory_for
+from emomc.runtime.seeds import derive_seed
+from emomc.runtime.trainers import training_trainer
+
+
+def stage_of(percent: int) -> str:
+    """Return the name of the stage that makes a level: ``dense`` or, say, ``level 075``."""
+    return "dense" if percent == DENSE else f"level {percent:03d}"
+
+
+class StageTraining:
+    """Trains what is missing of a library, one stage at a time."""
+
+    def __init__(
+        self,
+        config: PretrainingConfig,
+        data: pl.LightningDataModule,
+        network: nn.Module,
+        library: Library,
+        run: RunFolder,
+        devices: Devices,
+        callbacks: Callable[[str], Sequence[pl.Callback]],
+    ) -> None:
+        """Take what is trained, and how.
+
+        Args:
+            config: the settings.
+            data: to train on.
+            network: whose weights every stage changes.
+            library: that the stages go into.
+            run: where checkpoints and logs lie.
+            devices: where to train.
+            callbacks: makes further callbacks for the Trainer of a stage.
+        """
+        self.config = config
+        self.data = data
+        self.network = network
+        self.library = library
+        self.run = run
+        self.devices = devices
+        self.callbacks = callbacks
+        self.front = _front_of_checkpoints(run) if config.keep_front else None
+
+    def make_dense(self) -> None:
+        """Train the network, or take the user's weights, and put it into the library."""
+        if DENSE in self.library.percents:
+            self._drop_checkpoint(DENSE)
+            return
+        config = self.config
+        epochs = config.pre_train_epochs
+        if config.weights is not None:
+            load_weights(self.network, Path(config.weights))
+            epochs = 0
+        module = Classifier(self.network, self.library.manifest.num_classes, config.training_recipe)
+        trainer = self._trainer(stage_of(DENSE), epochs, [])
+        self._fit(trainer, module, stage_of(DENSE))
+        masks = {
+            layer.name: torch.ones_like(self._weight(layer.name), dtype=torch.bool)
+            for layer in self.library.manifest.compressed_layers
+        }
+        self._keep(DENSE, trainer, module, masks, epochs)
+
+    def make_level(self, percent: int) -> None:
+        """Prune and fine-tune one level from the one it starts from, and put it into the library."""
+        if percent in self.library.percents:
+            self._drop_checkpoint(percent)
+            return
+        config = self.config
+        epochs = config.pre_prune_epochs
+        above = [level for level in self.library.percents if level > percent]
+        start = min(above) if config.pre_prune_schedule == "chain" else DENSE
+        state = self.library.load_state(start)
+        self.network.load_state_dict(state)
+        module = PrePruningClassifier(
+            self.network,
+            self.library.manifest.num_classes,
+            config.fine_tuning_recipe,
+            self.library.load_masks(start, state),
+        )
+        macs = {layer.name: layer.macs for layer in self.library.manifest.compressed_layers}
+        schedule = PruningSchedule(self._percents(percent), config.criterion, macs)
+        stage = stage_of(percent)
+        trainer = self._trainer(stage, epochs, [schedule, *([self.front] if self.front else [])])
+        if not epochs:
+            schedule.prune(module, percent)
+        self._fit(trainer, module, stage)
+        reestimate_norms(trainer, module, self.data, derive_seed(config.seed, stage, "norms"))
+        # Each of several processes averaged over its own share of the images: the first one's statistics hold.
+        module.load_state_dict(trainer.strategy.broadcast(module.state_dict()))
+        self._keep(percent, trainer, module, module.masks, epochs)
+
+    def _percents(self, percent: int) -> list[Fraction]:
+        """Return the weights remaining in each epoch of a level, percent."""
+        epochs = max(1, self.config.pre_prune_epochs)
+        if self.config.pre_prune_schedule == "chain":
+            return [Fraction(percent)] * epochs
+        steps = [Fraction(100 * (percent / 100) ** (step / epochs)) for step in range(1, epochs)]
+        return [*steps, Fraction(percent)]
+
+    def _trainer(self, stage: str, epochs: int, callbacks: list[pl.Callback]) -> pl.Trainer:
+        checkpoint = ModelCheckpoint(
+            self.run.checkpoint(stage).parent,
+            filename=self.run.checkpoint(stage).stem,
+            save_on_train_epoch_end=True,
+            enable_version_counter=False,
+        )
+        logger = TensorBoardLogger(self.run.path, name=self.run.logs.name, version=stage_slug(stage))
+        standard = [EpochSeed(self.config.seed, stage), checkpoint, LearningRateMonitor("step")]
+        further = list(self.callbacks(stage))
+        return training_trainer(
+            self.devices,
+            enable_progress_bar=any(isinstance(callback, pl.callbacks.ProgressBar) for callback in further),
+            max_epochs=epochs,
+            logger=logger,
+            callbacks=[*callbacks, *standard, *further],
+        )
+
+    def _fit(self, trainer: pl.Trainer, module: pl.LightningModule, stage: str) -> None:
+        if trainer.max_epochs:
+            checkpoint = self.run.checkpoint(stage)
+            begun = checkpoint if checkpoint.exists() else None
+            with self._memory():
+                trainer.fit(module, datamodule=self.data, ckpt_path=begun, weights_only=True)
+            if trainer.interrupted:
+                raise KeyboardInterrupt
+
+    def _keep(
+        self, percent: int, trainer: pl.Trainer, module: pl.LightningModule, masks: Mapping[str, Tensor], epochs: int
+    ) -> None:
+        """Validate what was trained, write it into the library, and drop its checkpoint."""
+        with self._memory():
+            accuracy = trainer.validate(module, datamodule=self.data, verbose=False)[0]["val/accuracy"]
+        if trainer.is_global_zero:
+            # First what a level that stands in the library is not asked for again.
+            if self.front is not None:
+                write_json(self.run.state_of_front_of_checkpoints, self.front.state_dict())
+            state = self.network.state_dict()
+            self.library.add_level(percent, state, masks, validation_accuracy=accuracy, epochs=epochs)
+            self._drop_checkpoint(percent)
+        trainer.strategy.barrier()
+        self.library.reread()
+
+    def _drop_checkpoint(self, percent: int) -> None:
+        """Remove the checkpoint of a level that stands in the library."""
+        shutil.rmtree(self.run.checkpoint(stage_of(percent)).parent, ignore_errors=True)
+
+    def _memory(self) -> contextlib.AbstractContextManager[None]:
+        size = self.library.manifest.data["batch_size"]
+        return memory_for(f"training with batches of {size} images", "lower --batch_size")
+
+    def _weight(self, layer: str) -> Tensor:
+        return self.network.get_parameter(f"{layer}.weight")
+
+
+def _front_of_checkpoints(run: RunFolder) -> ParetoCheckpoint:
+    """Return the callback that keeps checkpoints on the front, with what it kept at the levels before."""
+    front = ParetoCheckpoint(
+        {"val/accuracy": "max", "density": "min"},
+        dirpath=run.front_of_checkpoints,
+        filename="{density:.3f}-{val/accuracy:.4f}",
+        own_folder=True,
+    )
+    state = run.state_of_front_of_checkpoints
+    if state.exists():
+        front.load_state_dict(read_json(state, "the front of checkpoints"))
+    return front
