@@ -30,6 +30,7 @@ from emomc.library.sources import build_data
 from emomc.pretraining.config import PretrainingConfig
 from emomc.search.config import SearchConfig
 from emomc.search.observer import SearchCallback
+from emomc.search.options import RunOptions
 from emomc.search.run import run_search
 from emomc.search.state import Candidate, Search
 
@@ -97,10 +98,12 @@ def recorded_search(
         library,
         config,
         [FrontWriter(), recorder],
-        name=name,
-        data=build_data(DataConfig(**{**library.manifest.data, "data_dir": data_dir})),
-        fabric=Fabric(accelerator=accelerator, devices=1),
-        early_rejection=early_rejection,
+        run=RunOptions(
+            name=name,
+            data=build_data(DataConfig(**{**library.manifest.data, "data_dir": data_dir})),
+            fabric=Fabric(accelerator=accelerator, devices=1),
+            early_rejection=early_rejection,
+        ),
     )
     if not search.finished:
         raise KeyboardInterrupt

@@ -35,6 +35,7 @@ from emomc.pretraining.prepare import prepare_library
 from emomc.runtime.devices import Devices
 from emomc.runtime.notices import quiet_lightning
 from emomc.search.config import SearchConfig
+from emomc.search.options import RunOptions
 from emomc.search.run import run_search
 
 CRITERIA = ("layerwise", "global", "lamp", "macs")
@@ -194,7 +195,7 @@ def _search_volume(arguments: argparse.Namespace, library: Library) -> float:
         objectives=("accuracy", "energy", "size"), coding="best", number_generations=arguments.generations
     )
     data = build_data(DataConfig(**{**library.manifest.data, "data_dir": arguments.data_dir}))
-    return run_search(library, config, name="criteria", data=data).hypervolume
+    return run_search(library, config, run=RunOptions(name="criteria", data=data)).hypervolume
 
 
 def _page(sections: list[str], library: Library) -> str:

@@ -36,6 +36,7 @@ from emomc.library.sources import library_network
 from emomc.lightning_modules.image_data import ImageDataModule
 from emomc.runtime.notices import quiet_lightning
 from emomc.search.config import SearchConfig
+from emomc.search.options import RunOptions
 from emomc.search.run import run_search
 
 OPTIONS = tuple(
@@ -128,7 +129,9 @@ class Run:
             seed=self.seed,
         )
         name = label(option).replace(", ", "-").replace(" ", "_") + f"-{generations}x{self.fewer.most}"
-        found = run_search(self.library, config, name=name, data=self.fewer, fabric=self.fabric).hypervolume
+        found = run_search(
+            self.library, config, run=RunOptions(name=name, data=self.fewer, fabric=self.fabric)
+        ).hypervolume
         print(f"seed {self.seed}, {label(option)}: {found:.5f}", flush=True)
         return found
 

@@ -41,6 +41,7 @@ from emomc.runtime.digests import state_digest
 from emomc.runtime.notices import quiet_lightning
 from emomc.search.config import SearchConfig
 from emomc.search.observer import SearchCallback
+from emomc.search.options import RunOptions
 from emomc.search.run import run_search
 
 BEGIN, END = "<!-- measured -->\n", "<!-- end of measured -->\n"
@@ -275,7 +276,9 @@ def long_search(evaluations: int, folder: Path) -> tuple[str, str]:
 
     def run(name: str, generations: int, callbacks: list[SearchCallback]) -> Path:
         config = SearchConfig(population_size=20, number_generations=generations)
-        return run_search(folder / "library", config, callbacks, name=name, fabric=fabric, early_rejection=False).folder
+        return run_search(
+            folder / "library", config, callbacks, run=RunOptions(name=name, fabric=fabric, early_rejection=False)
+        ).folder
 
     # Some genotypes are asked for twice, and more of them later.
     run("long", round(evaluations / 20 * 1.4), [FrontWriter(), TensorBoardFrontLogger(), MemoryOfSearch(memory)])

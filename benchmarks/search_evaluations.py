@@ -23,6 +23,7 @@ from emomc.data.config import DataConfig
 from emomc.library.library import Library
 from emomc.library.sources import build_data
 from emomc.search.config import SearchConfig
+from emomc.search.options import RunOptions
 from emomc.search.run import run_search
 
 ARMS = {"reference settings": "real", "ours": "integer"}
@@ -52,7 +53,7 @@ def _curve(library: Library, data, variation: str, seed: int, generations: int) 
     """Return (candidates asked for, hypervolume) after each generation."""
     config = SearchConfig(variation=variation, seed=seed, number_generations=generations)
     tracker = _AskedTracker()
-    run_search(library, config, [tracker], name=f"evaluations-{variation}-{seed}", data=data)
+    run_search(library, config, [tracker], run=RunOptions(name=f"evaluations-{variation}-{seed}", data=data))
     print(f"{variation}, seed {seed}: {tracker.curve[-1][1]:.5f} after {tracker.curve[-1][0]}", flush=True)
     return tracker.curve
 

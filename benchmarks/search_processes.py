@@ -34,6 +34,7 @@ from emomc.library.sources import build_data, library_network
 from emomc.runtime.notices import quiet_lightning
 from emomc.search.config import SearchConfig
 from emomc.search.observer import SearchCallback
+from emomc.search.options import RunOptions
 from emomc.search.run import run_search
 
 
@@ -113,9 +114,9 @@ def _search_seconds(fabric: Fabric, arguments: argparse.Namespace, early: bool) 
             folder / "library",
             SearchConfig(number_generations=arguments.generations),
             [clock],
-            data=_data(Library.open(arguments.library), arguments),
-            fabric=fabric,
-            early_rejection=early,
+            run=RunOptions(
+                data=_data(Library.open(arguments.library), arguments), fabric=fabric, early_rejection=early
+            ),
         )
     front = [(point.genotype.level, *point.genotype.bits, point.accuracy) for point in search.front]
     fabric.barrier()

@@ -40,6 +40,7 @@ from emomc.library.library import Library
 from emomc.library.sources import build_data, library_network
 from emomc.runtime.notices import quiet_lightning
 from emomc.search.config import SearchConfig
+from emomc.search.options import RunOptions
 from emomc.search.run import run_search
 
 
@@ -82,7 +83,7 @@ def main() -> None:
         search = run_search(
             Path(folder) / "run" / "library",
             SearchConfig(number_generations=arguments.generations),
-            data=build_data(data),
+            run=RunOptions(data=build_data(data)),
         )
         whole = time.perf_counter() - began
     rows = [

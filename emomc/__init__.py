@@ -22,15 +22,18 @@ if TYPE_CHECKING:
     from emomc.networks.tracing import trace_layers
     from emomc.pretraining.config import PretrainingConfig
     from emomc.pretraining.prepare import prepare_library
-    from emomc.search.config import SearchConfig
+    from emomc.search.config import Finetuning, SearchConfig
+    from emomc.search.options import RunOptions
     from emomc.search.run import run_search
 
 __all__ = [
+    "Finetuning",
     "Hardware",
     "LayerShape",
     "Library",
     "ParetoFront",
     "PretrainingConfig",
+    "RunOptions",
     "SearchConfig",
     "Workload",
     "estimate_energy",
@@ -45,6 +48,8 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Finetuning": "search.config",
+    "RunOptions": "search.options",
     "Hardware": "hardware.description",
     "LayerShape": "networks.layers",
     "Library": "library.library",
@@ -64,7 +69,11 @@ _HOMES = {
 }
 
 
+_FORMER_NAMES = {"PreparationConfig": "PretrainingConfig"}
+
+
 def __getattr__(name: str) -> object:
+    name = _FORMER_NAMES.get(name, name)
     if name in _HOMES:
         return getattr(importlib.import_module(f"emomc.{_HOMES[name]}"), name)
     raise AttributeError(f"module 'emomc' has no attribute {name!r}")

@@ -28,6 +28,8 @@ class StageProgressBar(RichProgressBar):
         """Note the time, and draw the epoch's bar."""
         self._epoch_started = time.monotonic()
         super().on_train_epoch_start(trainer, pl_module)
+        if self.progress is not None and self.train_progress_bar_id is not None:
+            self.progress.update(self.train_progress_bar_id, description=self._description(trainer))
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Note how long the epoch took."""
@@ -42,10 +44,10 @@ class StageProgressBar(RichProgressBar):
         metrics.pop("v_num", None)
         return metrics
 
-    def _get_train_description(self, current_epoch: int) -> str:
-        epochs = self.trainer.max_epochs or 0
-        description = f"{self.stage}: epoch {current_epoch + 1}/{epochs}"
+    def _description(self, trainer: pl.Trainer) -> str:
+        epochs = trainer.max_epochs or 0
+        description = f"{self.stage}: epoch {trainer.current_epoch + 1}/{epochs}"
         if self._epoch_seconds is not None:
-            minutes = (epochs - current_epoch + self.epochs_after) * self._epoch_seconds / 60
+            minutes = (epochs - trainer.current_epoch + self.epochs_after) * self._epoch_seconds / 60
             description += f", {minutes:.0f} min left"
         return description

@@ -8,6 +8,7 @@ from pathlib import Path
 from emomc.common.errors import UserError
 
 FRONT_FILE = "front.json"
+LOG_FILE = "evaluations.jsonl"
 CHECKPOINT_FILE = "last.ckpt"
 
 
@@ -25,7 +26,7 @@ class SearchFolder:
     @property
     def log(self) -> Path:
         """The evaluations, one JSON line each."""
-        return self.path / "evaluations.jsonl"
+        return self.path / LOG_FILE
 
     @property
     def front(self) -> Path:
@@ -138,7 +139,7 @@ class RunFolder:
 
     def search_logs(self) -> list[Path]:
         """Return the logs of all searches."""
-        return sorted(self.searches.glob(f"*/{self.search('any').log.name}"))
+        return sorted(self.searches.glob(f"*/{LOG_FILE}"))
 
 
 def find_finished_search(folder: Path, name: str | None) -> SearchFolder:

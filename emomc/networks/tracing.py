@@ -5,13 +5,12 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
-from torch.utils._pytree import tree_leaves
 
 from emomc.common.errors import UserError, UserNote, first_line
 from emomc.networks.layers import LayerCall, LayerShape, pair
@@ -127,18 +126,29 @@ class _UseCounter(TorchFunctionMode):
     ) -> Any:
         result = func(*args, **(kwargs or {}))
         # Asking for a size or a dtype is no use.
-        if any(isinstance(leaf, Tensor) for leaf in tree_leaves(result)):
+        if any(True for _ in _tensors_in(result)):
             self.count((args, kwargs))
         return result
 
     def count(self, tree: Any) -> None:
-        for leaf in tree_leaves(tree):
-            if isinstance(leaf, Tensor):
-                self._uses[id(leaf)] += 1
-                self._alive.append(leaf)
+        for tensor in _tensors_in(tree):
+            self._uses[id(tensor)] += 1
+            self._alive.append(tensor)
 
     def used_once(self, tensor: Tensor) -> bool:
         return self._uses[id(tensor)] == 1
+
+
+def _tensors_in(tree: Any) -> Iterator[Tensor]:
+    """Yield the tensors in nested tuples, lists and mappings."""
+    if isinstance(tree, Tensor):
+        yield tree
+    elif isinstance(tree, (tuple, list)):
+        for part in tree:
+            yield from _tensors_in(part)
+    elif isinstance(tree, Mapping):
+        for part in tree.values():
+            yield from _tensors_in(part)
 
 
 class _Record:

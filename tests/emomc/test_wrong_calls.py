@@ -27,6 +27,7 @@ from emomc.networks.layers import LayerCall, LayerShape
 from emomc.networks.weights import load_weights
 from emomc.runtime.devices import Devices
 from emomc.search.config import Finetuning
+from emomc.search.options import RunOptions
 
 TINY = SearchConfig(population_size=4, number_generations=1)
 CALL = LayerCall((8, 8), (6, 6))
@@ -37,12 +38,18 @@ CALLS = {
     "no hardware": (lambda library: load_hardware("nowhere"), "hardware file .*nowhere"),
     "no front": (lambda library: read_front(Path("nowhere")), r"front\.json at nowhere"),
     "no weights": (lambda library: load_weights(nn.Linear(2, 2), Path("nowhere")), "file of weights at nowhere"),
-    "a name that leads elsewhere": (lambda library: run_search(library, TINY, name="a/b"), "name for a folder.*a/b"),
-    "an empty name": (lambda library: run_search(library, TINY, name=""), "name for a folder"),
-    "no time": (lambda library: run_search(library, TINY, max_minutes=float("nan")), "max_time.*nan"),
-    "another network": (lambda library: run_search(library, TINY, network=nn.Linear(32, 2)), "network of the library"),
+    "a name that leads elsewhere": (
+        lambda library: run_search(library, TINY, run=RunOptions(name="a/b")),
+        "name for a folder.*a/b",
+    ),
+    "an empty name": (lambda library: run_search(library, TINY, run=RunOptions(name="")), "name for a folder"),
+    "no time": (lambda library: run_search(library, TINY, run=RunOptions(max_minutes=float("nan"))), "max_time.*nan"),
+    "another network": (
+        lambda library: run_search(library, TINY, run=RunOptions(network=nn.Linear(32, 2))),
+        "network of the library",
+    ),
     "a network for other images": (
-        lambda library: run_search(library, TINY, network=nn.Conv2d(3, 3, 3)),
+        lambda library: run_search(library, TINY, run=RunOptions(network=nn.Conv2d(3, 3, 3))),
         "fails on one",
     ),
     "other levels": (

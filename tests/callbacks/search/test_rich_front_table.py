@@ -10,9 +10,11 @@ import re
 import pytest
 from rich.console import Console
 
-from emomc.callbacks.search.rich_front_table import RichFrontTable, front_table
+from emomc.callbacks.search.rich_front_table import RichFrontTable
 from emomc.candidates.genotype import Genotype
 from emomc.common.intervals import wilson_interval
+from emomc.fronts.report.terminal import FrontTable
+from emomc.search.state import Phase
 
 
 def console(width=80, height=24):
@@ -52,7 +54,7 @@ def test_view_fits_80_columns_and_the_height(finished, points, height):
     search.generation = 3
     table.on_generation_end(search)
     lines = render(table.view(search), table.console)
-    table.on_search_end(search)
+    table.on_search_teardown(search)
     assert len(lines) <= height
     assert max(map(len, lines)) <= 80
     text = "\n".join(lines)
@@ -67,7 +69,7 @@ def test_view_fits_80_columns_and_the_height(finished, points, height):
 
 @pytest.mark.parametrize("layers", [1, 7, 8, 54])
 def test_networks_of_many_layers_fit_too(finished, layers):
-    lines = render(front_table(crowded(finished, 3, layers)), console())
+    lines = render(FrontTable(crowded(finished, 3, layers)), console())
     assert max(map(len, lines)) <= 80
     assert "…" not in "".join(lines)
     assert sum("100" in line and "12" in line for line in lines) >= 3
@@ -77,13 +79,13 @@ def test_counts_are_those_of_the_search(finished):
     table = RichFrontTable(console())
     table.on_search_start(finished)
     text = "\n".join(render(table.view(finished), table.console))
-    table.on_search_end(finished)
+    table.on_search_teardown(finished)
     assert f"measured {finished.tally.measured}" in text
     assert f"stopped early {finished.rejected}" in text
 
 
 def test_the_whole_front_is_in_the_final_table(finished):
-    lines = render(front_table(finished), console(width=100))
+    lines = render(FrontTable(finished), console(width=100))
     for point in finished.front:
         row = next(line for line in lines if line.replace("│", " ").split()[:1] == [str(point.index)])
         assert f"{100 * point.accuracy:.2f}" in row
@@ -102,7 +104,7 @@ def test_live_display_ends_and_the_cursor_comes_back(finished, replay):
 
 @pytest.mark.parametrize("width", [40, 60, 80, 100, 160])
 def test_columns_follow_the_width(finished, width):
-    lines = render(front_table(finished), console(width=width))
+    lines = render(FrontTable(finished), console(width=width))
     assert max(map(len, lines)) <= width
     header = lines[1].split()
     assert {"point", "val.", "mJ", "test", "bits"} <= set(header) or width < 60
@@ -112,7 +114,7 @@ def test_columns_follow_the_width(finished, width):
 
 
 def test_the_uncompressed_network_stands_first_and_times_less_are_against_it(finished):
-    lines = render(front_table(finished), console(width=160))
+    lines = render(FrontTable(finished), console(width=160))
     header, dense, *points = (re.split(r"\s{2,}", line.strip()) for line in lines[1:])
     assert dense[0] == "dense"
     assert dense[1] == f"{100 * finished.library.dense_accuracy:.2f}"
@@ -130,27 +132,31 @@ def test_28_layers_are_summed_up_in_80_columns_and_listed_where_there_is_room(fi
     bits = tuple(2 + layer % 9 for layer in range(28))
     for candidate in search.candidates:
         candidate.genotype = dataclasses.replace(candidate.genotype, bits=bits)
-    narrow = render(front_table(search), console(width=80))
+    narrow = render(FrontTable(search), console(width=80))
     assert max(map(len, narrow)) <= 80
     assert f"2-10, mean {sum(bits) / 28:.1f}" in narrow[3]
-    wide = render(front_table(search), console(width=200))
+    wide = render(FrontTable(search), console(width=200))
     assert " ".join(wide[3].split()).endswith(" ".join(map(str, bits)))
 
 
 def test_counts_and_time_move_between_candidates(finished):
+    history, finished.history, finished.phase = finished.history, [], Phase.SEARCHING
     table = RichFrontTable(console())
     table.on_search_start(finished)
-    assert "time left known after the first" in "\n".join(render(table.view(unfinished(finished)), table.console))
+    assert "time left known after the first" in "\n".join(render(table.view(finished), table.console))
     table.on_candidate_end(finished, finished.candidates[0])
     assert "s per candidate" in "\n".join(render(table.view(finished), table.console))
-    finished.generation = 1
+    finished.history = history[:1]
     table.on_generation_end(finished)
-    assert "0:00 left" in "\n".join(render(table.view(unfinished(finished)), table.console))
-    assert "testing the front" in "\n".join(render(table.view(finished), table.console))
-    table.on_search_end(finished)
+    assert "0:00 left" in "\n".join(render(table.view(finished), table.console))
+    table.on_search_teardown(finished)
 
 
-def unfinished(search):
-    search = copy.copy(search)
-    search.finished = False
-    return search
+def test_the_view_says_what_the_search_does_after_the_last_generation(finished):
+    table = RichFrontTable(console())
+    table.on_search_start(finished)
+    finished.phase = Phase.FINETUNING
+    assert "fine-tuning the front: 0 points done" in "\n".join(render(table.view(finished), table.console))
+    finished.phase = Phase.TESTING
+    assert "testing the front on the test images" in "\n".join(render(table.view(finished), table.console))
+    table.on_search_teardown(finished)

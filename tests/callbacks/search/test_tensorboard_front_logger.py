@@ -10,6 +10,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.hparams import plugin_data_pb2
 
 from emomc.callbacks.search.tensorboard_front_logger import TensorBoardFrontLogger
+from emomc.common.run_folder import SearchFolder
 from emomc.fronts.document import front_document
 from emomc.fronts.picks import pick_point
 
@@ -28,9 +29,9 @@ def test_scalars_figures_and_histograms(finished, replay, logger):
     replay(finished, [logger])
     events = read(finished.folder / "tensorboard")
     for tag, values in {
-        "front/hypervolume": [entry.hypervolume for entry in logger.history],
-        "front/size": [entry.front_size for entry in logger.history],
-        "front/best_accuracy": [entry.best_accuracy for entry in logger.history],
+        "front/hypervolume": [entry.hypervolume for entry in finished.history[:3]],
+        "front/size": [entry.front_size for entry in finished.history[:3]],
+        "front/best_accuracy": [entry.best_accuracy for entry in finished.history[:3]],
     }.items():
         scalars = events.Scalars(tag)
         assert [scalar.step for scalar in scalars] == [1, 2, 3]
@@ -58,7 +59,7 @@ def test_settings_are_hyperparameters_with_the_final_metrics(finished, replay, l
     assert settings["population_size"].number_value == finished.config.population_size
     assert settings["dataflow"].string_value == "xy"
     assert settings["seed"].number_value == 0
-    last = logger.history[-1]
+    last = finished.statistics
     assert events.Scalars("result/hypervolume")[-1].value == pytest.approx(last.hypervolume)
     assert events.Scalars("result/front_size")[-1].value == last.front_size
     assert settings["objectives"].string_value == "accuracy, energy"
@@ -75,7 +76,7 @@ def test_searches_can_be_compared(finished, replay):
     found = []
     for seed in (0, 1):
         own = copy.copy(finished)
-        own.folder = finished.folder / str(seed)
+        own.files = SearchFolder(finished.folder / str(seed))
         own.folder.mkdir()
         own.config = dataclasses.replace(finished.config, seed=seed)
         replay(own, [TensorBoardFrontLogger()])

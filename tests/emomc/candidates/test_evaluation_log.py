@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emomc.candidates.evaluation import Evaluation
-from emomc.candidates.evaluation_log import LOG, EvaluationLog
+from emomc.candidates.evaluation_log import EvaluationLog
 from emomc.candidates.genotype import Genotype
 from emomc.common.errors import UserError
+from emomc.common.run_folder import LOG_FILE
 
 CONDITIONS = {"images": "abc", "batch_size": 64, "quantizer": {"method": "mse", "per_channel": False}}
 VERSIONS = {"torch": "2.0", "pymoo": "0.6"}
@@ -43,7 +44,7 @@ def known(log):
 
 class TestFile:
     def test_what_is_appended_is_known_at_once_and_later(self, opened, tmp_path):
-        path = tmp_path / "search" / LOG
+        path = tmp_path / "search" / LOG_FILE
         with opened(path) as log:
             assert log.get(ENTRIES[0][0]) is None
             for genotype, evaluation in ENTRIES:
@@ -59,21 +60,21 @@ class TestFile:
             assert again.foreign == 0
 
     def test_lines_name_the_level_by_its_weights_and_bits_by_layer(self, opened, tmp_path, shared_library):
-        fill(opened(tmp_path / LOG))
-        header, first, *_ = (json.loads(line) for line in (tmp_path / LOG).read_text().splitlines())
+        fill(opened(tmp_path / LOG_FILE))
+        header, first, *_ = (json.loads(line) for line in (tmp_path / LOG_FILE).read_text().splitlines())
         assert header == {"conditions": CONDITIONS, "versions": VERSIONS}
         assert first["weights"] == shared_library.record(20).sha256[:16]
         assert first["bits"] == {"conv1": 2, "conv2": 3, **dict(zip(list(first["bits"])[2:], (4, 5, 6), strict=True))}
 
     def test_a_process_that_does_not_keep_the_file_leaves_it_alone(self, opened, tmp_path):
-        fill(opened(tmp_path / "none" / LOG, write=False))
+        fill(opened(tmp_path / "none" / LOG_FILE, write=False))
         assert not (tmp_path / "none").exists()
-        fill(opened(tmp_path / LOG), ENTRIES[:1])
-        before = (tmp_path / LOG).read_bytes()
-        with opened(tmp_path / LOG, write=False) as log:
+        fill(opened(tmp_path / LOG_FILE), ENTRIES[:1])
+        before = (tmp_path / LOG_FILE).read_bytes()
+        with opened(tmp_path / LOG_FILE, write=False) as log:
             log.append(*ENTRIES[1])
             assert log.get(ENTRIES[1][0]) == ENTRIES[1][1]
-        assert (tmp_path / LOG).read_bytes() == before
+        assert (tmp_path / LOG_FILE).read_bytes() == before
 
 
 class TestTorn:
@@ -81,7 +82,7 @@ class TestTorn:
     @given(data=st.data())
     def test_cut_anywhere_it_keeps_the_whole_lines_and_goes_on(self, data, tmp_path_factory, shared_library):
         folder = tmp_path_factory.mktemp("log")
-        path = folder / LOG
+        path = folder / LOG_FILE
         fill(EvaluationLog(path, shared_library, CONDITIONS, VERSIONS))
         content = path.read_bytes()
         cut = data.draw(st.integers(0, len(content)))
@@ -97,7 +98,7 @@ class TestTorn:
 
     @pytest.mark.parametrize("tail", [b"{", b'{"level":20,"wei', b"\x00\xff\xfe", b"null"])
     def test_a_torn_tail_of_any_bytes_is_dropped(self, opened, tmp_path, tail):
-        path = tmp_path / LOG
+        path = tmp_path / LOG_FILE
         fill(opened(path))
         content = path.read_bytes()
         path.write_bytes(content + tail)
@@ -108,16 +109,16 @@ class TestTorn:
 
 class TestOthers:
     def test_their_answers_are_known_and_counted(self, opened, tmp_path):
-        fill(opened(tmp_path / "a" / LOG))
-        with opened(tmp_path / "b" / LOG, others=[tmp_path / "a" / LOG, tmp_path / "b" / LOG]) as log:
+        fill(opened(tmp_path / "a" / LOG_FILE))
+        with opened(tmp_path / "b" / LOG_FILE, others=[tmp_path / "a" / LOG_FILE, tmp_path / "b" / LOG_FILE]) as log:
             assert known(log) == dict(ENTRIES)
             assert log.foreign == 3
         # What others know is not copied.
-        assert len((tmp_path / "b" / LOG).read_bytes().splitlines()) == 1
+        assert len((tmp_path / "b" / LOG_FILE).read_bytes().splitlines()) == 1
 
     def test_a_log_among_the_others_is_not_its_own_other(self, opened, tmp_path):
-        fill(opened(tmp_path / "a" / LOG))
-        with opened(tmp_path / "a" / LOG, others=[tmp_path / "a" / LOG]) as log:
+        fill(opened(tmp_path / "a" / LOG_FILE))
+        with opened(tmp_path / "a" / LOG_FILE, others=[tmp_path / "a" / LOG_FILE]) as log:
             assert log.foreign == 0
 
     @pytest.mark.parametrize(
@@ -129,40 +130,42 @@ class TestOthers:
         ],
     )
     def test_other_conditions_or_versions_are_passed_over(self, opened, tmp_path, change):
-        fill(opened(tmp_path / "a" / LOG, **change))
-        with opened(tmp_path / "b" / LOG, others=[tmp_path / "a" / LOG]) as log:
+        fill(opened(tmp_path / "a" / LOG_FILE, **change))
+        with opened(tmp_path / "b" / LOG_FILE, others=[tmp_path / "a" / LOG_FILE]) as log:
             assert len(log) == 0
 
     def test_other_weights_at_the_same_level_are_passed_over(self, opened, tmp_path):
-        fill(opened(tmp_path / "a" / LOG))
-        path = tmp_path / "a" / LOG
+        fill(opened(tmp_path / "a" / LOG_FILE))
+        path = tmp_path / "a" / LOG_FILE
         lines = [json.loads(line) for line in path.read_text().splitlines()]
         for line in lines[1:]:
             if line["level"] == 20:
                 line["weights"] = "0" * 16
         path.write_text("".join(json.dumps(line) + "\n" for line in lines))
-        with opened(tmp_path / "b" / LOG, others=[path]) as log:
+        with opened(tmp_path / "b" / LOG_FILE, others=[path]) as log:
             assert log.get(ENTRIES[2][0]) is None
             assert log.get(ENTRIES[1][0]) == ENTRIES[1][1]
 
     def test_a_log_that_has_only_begun(self, opened, tmp_path):
         (tmp_path / "a").mkdir()
         for content in (b"", b'{"conditions"'):
-            (tmp_path / "a" / LOG).write_bytes(content)
-            with opened(tmp_path / "b" / LOG, others=[tmp_path / "a" / LOG, tmp_path / "gone" / LOG]) as log:
+            (tmp_path / "a" / LOG_FILE).write_bytes(content)
+            with opened(
+                tmp_path / "b" / LOG_FILE, others=[tmp_path / "a" / LOG_FILE, tmp_path / "gone" / LOG_FILE]
+            ) as log:
                 assert len(log) == 0
 
     def test_the_own_log_has_the_last_word(self, opened, tmp_path):
-        fill(opened(tmp_path / "a" / LOG), ENTRIES[:1])
-        fill(opened(tmp_path / "b" / LOG), ENTRIES[2:3])
-        with opened(tmp_path / "b" / LOG, others=[tmp_path / "a" / LOG]) as log:
+        fill(opened(tmp_path / "a" / LOG_FILE), ENTRIES[:1])
+        fill(opened(tmp_path / "b" / LOG_FILE), ENTRIES[2:3])
+        with opened(tmp_path / "b" / LOG_FILE, others=[tmp_path / "a" / LOG_FILE]) as log:
             assert log.get(ENTRIES[0][0]) == ENTRIES[2][1]
 
     def test_a_whole_evaluation_is_not_forgotten_for_a_part_of_another_log(self, opened, tmp_path):
-        fill(opened(tmp_path / "a" / LOG), ENTRIES[2:3])
-        fill(opened(tmp_path / "b" / LOG), ENTRIES[:1])
+        fill(opened(tmp_path / "a" / LOG_FILE), ENTRIES[2:3])
+        fill(opened(tmp_path / "b" / LOG_FILE), ENTRIES[:1])
         for others in (["a", "b"], ["b", "a"]):
-            with opened(tmp_path / "c" / LOG, others=[tmp_path / name / LOG for name in others]) as log:
+            with opened(tmp_path / "c" / LOG_FILE, others=[tmp_path / name / LOG_FILE for name in others]) as log:
                 assert log.get(ENTRIES[0][0]) == ENTRIES[2][1]
 
 
@@ -177,7 +180,7 @@ class TestRefusals:
         ],
     )
     def test_a_difference_is_named_and_the_log_untouched(self, opened, tmp_path, change, words):
-        path = tmp_path / LOG
+        path = tmp_path / LOG_FILE
         fill(opened(path))
         before = path.read_bytes()
         with pytest.raises(UserError, match=words) as error:

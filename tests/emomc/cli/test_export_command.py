@@ -15,6 +15,7 @@ from emomc.networks.build import build_network, network_source_sha256
 from emomc.networks.tracing import trace_network
 from emomc.packed_file.reader import read_packed
 from emomc.search.config import SearchConfig
+from emomc.search.options import RunOptions
 from emomc.search.run import run_search
 
 NETWORK_FILE = """
@@ -60,7 +61,7 @@ def make_run(folder, spec):
         objectives=("accuracy", "energy", "size"), coding="best", population_size=4, number_generations=2
     )
     own = network if ":" in spec else None
-    run_search(library, config, [FrontWriter()], name="first", network=own)
+    run_search(library, config, [FrontWriter()], run=RunOptions(name="first", network=own))
     return folder
 
 

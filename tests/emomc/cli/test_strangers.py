@@ -7,8 +7,8 @@ import socket
 
 import pytest
 
-from emomc.candidates.calibration import FOLDER as CALIBRATION
 from emomc.common.errors import UserError
+from emomc.common.run_folder import RunFolder
 from emomc.library.library import Library
 from emomc.search.config import SearchConfig
 from emomc.search.run import run_search
@@ -71,7 +71,7 @@ def test_a_library_that_names_code_runs_none(run, library, evil, what, digest, o
     assert f"--{'network' if what == 'network' else 'dataset'}" in ran.err
     assert not mark.exists()
     assert not (library.path.parent / "search").exists()
-    assert not (library.path.parent / CALIBRATION).exists()
+    assert not RunFolder.of_library(library.path).calibration.exists()
 
 
 def test_other_code_than_that_which_made_the_library_is_refused(run, library, evil):

@@ -17,10 +17,11 @@ from pytorch_lightning.plugins.environments import LightningEnvironment
 from safetensors.torch import load_file, save_file
 
 from emomc.callbacks.search.front_writer import FrontWriter
-from emomc.candidates.evaluation_log import LOG
 from emomc.common.files import sha256_of_file
+from emomc.common.run_folder import LOG_FILE
 from emomc.hardware.description import load_hardware
 from emomc.search.config import SearchConfig
+from emomc.search.options import RunOptions
 from emomc.search.run import run_search
 
 TINY = ("--population_size", 4, "--number_generations", 1, "--accelerator", "cpu")
@@ -194,7 +195,7 @@ def searched(shared_library, tmp_path_factory) -> Path:
     fabric = Fabric(accelerator="cpu", devices=1, plugins=[LightningEnvironment()])
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("emomc.callbacks.search.front_writer.front_figure", lambda document: Figure((1, 1)))
-        run_search(folder / "library", config, [FrontWriter()], name="s", fabric=fabric)
+        run_search(folder / "library", config, [FrontWriter()], run=RunOptions(name="s", fabric=fabric))
     return folder
 
 
@@ -220,7 +221,7 @@ def log_line(number: int, content: bytes) -> Damage:
     """Replace one line of the log."""
 
     def damage(folder: Path) -> None:
-        file = folder / "search" / "s" / LOG
+        file = folder / "search" / "s" / LOG_FILE
         lines = file.read_bytes().splitlines()
         lines[number] = content
         file.write_bytes(b"\n".join(lines) + b"\n")
@@ -232,7 +233,7 @@ def logged(**values: Any) -> Damage:
     """Change the log's first evaluation."""
 
     def damage(folder: Path) -> None:
-        line = (folder / "search" / "s" / LOG).read_bytes().splitlines()[1]
+        line = (folder / "search" / "s" / LOG_FILE).read_bytes().splitlines()[1]
         log_line(1, json.dumps({**json.loads(line), **values}).encode())(folder)
 
     return damage
@@ -242,15 +243,15 @@ CALIBRATION = "calibration/*/*.safetensors"
 SEARCHED: dict[str, tuple[Damage, str]] = {
     "settings of noise": (written("search/s/config.json", PNG), "settings of a search at .*cannot be read as JSON"),
     "settings that are a list": (written("search/s/config.json", b"[]"), "settings of a search at .*list"),
-    "a log of noise": (written(f"search/s/{LOG}", PNG + b"\n"), f"evaluations in .*{LOG}.*line 1"),
-    "a log of another program": (written(f"search/s/{LOG}", b'{"a": 1}\n'), f"{LOG}"),
-    "a log that is a list": (written(f"search/s/{LOG}", b"[]\n"), f"evaluations in .*{LOG}.*line 1"),
-    "a log with a line of noise": (log_line(2, PNG.replace(b"\n", b"")), f"evaluations in .*{LOG}.*line 3"),
-    "a log with a line of another kind": (log_line(1, b'{"level": 50}'), f"evaluations in .*{LOG}.*line 2"),
-    "a log with more right than seen": (logged(correct=10**6), f"evaluations in .*{LOG}.*line 2"),
-    "a log with a negative count": (logged(seen=-1, correct=-1), f"evaluations in .*{LOG}.*line 2"),
-    "a log with half an image": (logged(correct=0.5), f"evaluations in .*{LOG}.*line 2"),
-    "a log with bits in words": (logged(bits={"conv1": "four"}), f"evaluations in .*{LOG}.*line 2"),
+    "a log of noise": (written(f"search/s/{LOG_FILE}", PNG + b"\n"), f"evaluations in .*{LOG_FILE}.*line 1"),
+    "a log of another program": (written(f"search/s/{LOG_FILE}", b'{"a": 1}\n'), f"{LOG_FILE}"),
+    "a log that is a list": (written(f"search/s/{LOG_FILE}", b"[]\n"), f"evaluations in .*{LOG_FILE}.*line 1"),
+    "a log with a line of noise": (log_line(2, PNG.replace(b"\n", b"")), f"evaluations in .*{LOG_FILE}.*line 3"),
+    "a log with a line of another kind": (log_line(1, b'{"level": 50}'), f"evaluations in .*{LOG_FILE}.*line 2"),
+    "a log with more right than seen": (logged(correct=10**6), f"evaluations in .*{LOG_FILE}.*line 2"),
+    "a log with a negative count": (logged(seen=-1, correct=-1), f"evaluations in .*{LOG_FILE}.*line 2"),
+    "a log with half an image": (logged(correct=0.5), f"evaluations in .*{LOG_FILE}.*line 2"),
+    "a log with bits in words": (logged(bits={"conv1": "four"}), f"evaluations in .*{LOG_FILE}.*line 2"),
     "an order of noise": (written("library/image_order.json", PNG), "order of images"),
     "an order that is a list": (written("library/image_order.json", b"[]"), "order of .*images"),
     "a calibration of noise": (written(CALIBRATION, PNG), "what layers see in .*cannot be read"),

@@ -24,6 +24,7 @@ from emomc.compression.quantizers import Quantizer
 from emomc.library.library import Library
 from emomc.library.sources import library_network
 from emomc.search.config import Finetuning, SearchConfig
+from emomc.search.options import RunOptions
 from emomc.search.run import run_search
 
 SETTINGS = settings(max_examples=30, deadline=None)
@@ -83,9 +84,9 @@ def narrow(shared_library, tmp_path_factory):
             Library.open(folder / "library"),
             config,
             [FrontWriter()],
-            name=name,
-            fabric=Fabric(accelerator="cpu", devices=1, plugins=[LightningEnvironment()]),
-            **more,
+            run=RunOptions(
+                name=name, fabric=Fabric(accelerator="cpu", devices=1, plugins=[LightningEnvironment()]), **more
+            ),
         )
 
     with pytest.MonkeyPatch.context() as patch:

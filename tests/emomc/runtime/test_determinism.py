@@ -17,6 +17,7 @@ from emomc.pretraining.prepare import prepare_library
 from emomc.runtime.determinism import deterministic_algorithms
 from emomc.runtime.devices import Devices
 from emomc.search.config import SearchConfig
+from emomc.search.options import RunOptions
 from emomc.search.run import run_search
 
 TINY = PretrainingConfig(pre_train_epochs=1, pre_prune_epochs=1, pre_prune_step=60, evaluation_batch_size=64)
@@ -31,12 +32,7 @@ def searched(library, name, deterministic):
     fabric = Fabric(accelerator="cpu", devices=1, plugins=[LightningEnvironment()])
     config = SearchConfig(population_size=4, number_generations=2)
     search = run_search(
-        library,
-        config,
-        [FrontWriter()],
-        name=name,
-        fabric=fabric,
-        deterministic=deterministic,
+        library, config, [FrontWriter()], run=RunOptions(name=name, fabric=fabric, deterministic=deterministic)
     )
     return search
 

@@ -24,6 +24,7 @@ from emomc.library.library import Library
 from emomc.library.sources import build_data, library_network
 from emomc.search.config import Finetuning, SearchConfig
 from emomc.search.finetuning import finetune
+from emomc.search.options import RunOptions
 from emomc.search.run import run_search
 
 LOW = 3
@@ -121,8 +122,9 @@ def searched(shared_library, tmp_path_factory):
             Library.open(folder / "library"),
             config,
             [FrontWriter()],
-            fabric=Fabric(accelerator="cpu", devices=1, plugins=[LightningEnvironment()]),
-            finetuning=Finetuning(1),
+            run=RunOptions(
+                fabric=Fabric(accelerator="cpu", devices=1, plugins=[LightningEnvironment()]), finetuning=Finetuning(1)
+            ),
         )
 
     with pytest.MonkeyPatch.context() as patch:

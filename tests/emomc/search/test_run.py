@@ -17,13 +17,14 @@ from matplotlib.figure import Figure
 
 from emomc.callbacks.search.front_writer import FrontWriter
 from emomc.candidates.cost_model import uncompressed_genotype
-from emomc.candidates.evaluation_log import LOG
 from emomc.candidates.evaluator import CandidateEvaluator
 from emomc.common.errors import UserError
+from emomc.common.run_folder import LOG_FILE
 from emomc.library.library import Library
 from emomc.search.config import SearchConfig
 from emomc.search.evolution import Evolution
 from emomc.search.observer import SearchCallback
+from emomc.search.options import RunOptions
 from emomc.search.run import run_search
 
 FILES = ("front.csv", "front.json")
@@ -166,7 +167,7 @@ class TestSameFront:
     def test_the_same_seed_twice(self, cold, library, search):
         again = search(library, [FrontWriter()], name="another-name")
         assert contents(again.folder) == contents(cold[0].folder)
-        assert (again.folder / LOG).read_bytes() == (cold[0].folder / LOG).read_bytes()
+        assert (again.folder / LOG_FILE).read_bytes() == (cold[0].folder / LOG_FILE).read_bytes()
         assert (again.folder / "candidates.csv").read_bytes() == (cold[0].folder / "candidates.csv").read_bytes()
 
     def test_another_seed_differs(self, cold, copy_of_library, search):
@@ -330,28 +331,28 @@ class TestInterruption:
             search(library, [Impatient()])
 
     def test_killed_at_any_byte_of_the_log(self, cold, library, search):
-        content = (cold[0].folder / LOG).read_bytes()
+        content = (cold[0].folder / LOG_FILE).read_bytes()
         generator = random.Random(0)
         cuts = [5, content.index(b"\n") + 1, *(generator.randrange(len(content)) for _ in range(2))]
         for number, cut in enumerate(cuts):
             folder = library.path.parent / "search" / f"cut{number}"
             folder.mkdir(parents=True)
             shutil.copy(cold[0].folder / "config.json", folder)
-            (folder / LOG).write_bytes(content[:cut])
+            (folder / LOG_FILE).write_bytes(content[:cut])
             # A cut-off writer leaves this beside its file.
             (folder / ".front.csv.1.partial").write_text("half")
             # Alone: the logs of the other rounds would answer everything.
             result = search(library, [FrontWriter()], name=folder.name)
             assert contents(folder) == contents(cold[0].folder), cut
             assert result.tally.reused >= max(0, content[:cut].count(b"\n") - 1) // 2
-            assert (folder / LOG).read_bytes() == content
+            assert (folder / LOG_FILE).read_bytes() == content
             shutil.rmtree(folder)
 
     def test_time_that_is_up(self, cold, library, shared_library):
         config = SearchConfig(population_size=6, number_generations=5, quantizer="absmax")
-        stopped = run_search(library, config, name="s", max_minutes=1e-6)
+        stopped = run_search(library, config, run=RunOptions(name="s", max_minutes=1e-6))
         assert not stopped.finished
-        resumed = run_search(library, config, [FrontWriter()], name="s", max_minutes=60)
+        resumed = run_search(library, config, [FrontWriter()], run=RunOptions(name="s", max_minutes=60))
         assert resumed.finished
         assert contents(resumed.folder) == contents(cold[0].folder)
 
