@@ -52,7 +52,7 @@ coverage: $(STAMP) ## Run the tests and name the branches of our own code that n
 test-lowest: ## Run the tests with the oldest versions that setup.cfg allows, in an environment of its own
 	$(PYTHON) -m venv build/lowest
 	build/lowest/bin/python -m pip install --quiet --upgrade pip
-	build/lowest/bin/python benchmarks/lowest_versions.py > build/lowest/constraints.txt
+	build/lowest/bin/python .ci/lowest_versions.py > build/lowest/constraints.txt
 	build/lowest/bin/python -m pip install --quiet --constraint build/lowest/constraints.txt --editable '.[test]'
 	build/lowest/bin/python -m pytest -m "not slow" -W default
 
