@@ -41,7 +41,7 @@ test-slow: $(STAMP) ## Run the tests that take minutes
 
 .PHONY: soak
 soak: $(STAMP) ## Kill both commands 50 times, run them for long, and write docs/results/reliability.md (15 minutes)
-	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/reliability.py --output docs/results/reliability.md
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.quality.reliability --output docs/results/reliability.md
 	$(BIN)/python -m pytest -m slow tests/emomc/cli/test_interrupted.py
 
 .PHONY: coverage
