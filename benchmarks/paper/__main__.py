@@ -1,4 +1,4 @@
-"""The paper's experiments: its reference settings against ours, both stages, one command each.
+"""Run the paper's experiments, both stages, with the settings of its published code and with ours.
 
     python -m benchmarks.paper --experiment lenet5_mnist --budget small --seeds 0 1 2
     python -m benchmarks.paper --experiment vgg16_cifar10 --budget full --accelerator gpu --precision bf16-mixed

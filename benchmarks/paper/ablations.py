@@ -2,12 +2,12 @@
 
     python -m benchmarks.paper.ablations --data_dir data --seeds 0
 
-Every row has the changes of the rows above it; the first is the reference's settings, the last of them ours. Below
-stand side steps, each one change away from a row. All libraries start from one dense network (trained as ours is) and
-spend the same epochs on a level, so the reference's 32 are cut to that. All searches trade accuracy for energy (X|Y) by
-the paper's formulas. Each row searches a copy of its library of its own, so that no search learns from another's log
-and every count and time is what that row alone takes. Takes about 20 minutes on one core. What is there already is not
-made again. Writes ``docs/results/ablations.md`` and ``.csv``.
+Every row keeps the changes of the rows above it: the first row has the reference's settings, the last one ours. Side
+steps follow, each of which changes one thing in one of these rows. All libraries start from one dense network (trained
+as ours is) and spend the same epochs on a level, so the reference's 32 epochs are cut to that. All searches trade
+accuracy for energy (X|Y) by the paper's formulas. Each row searches its own copy of its library, so that no search
+learns from another's log, and every count and time is what that row alone takes. Takes about 20 minutes on one core.
+What is there already is not made again. Writes ``docs/results/ablations.md`` and ``.csv``.
 """
 
 from __future__ import annotations
@@ -43,15 +43,15 @@ NO_LEVELS = {"pre_prune_upper_bound": 100, "pre_prune_lower_bound": 100}
 
 @dataclasses.dataclass(frozen=True)
 class Step:
-    """One row: which settings are ours already, the others being the reference's."""
+    """One row of the page: some settings are ours, all others are the reference's."""
 
     name: str
     what: str
-    """Of the change, for people."""
+    """What was changed, as the page says it."""
     ours: tuple[str, ...] = ()
     """Names of the settings that have our value."""
     further: dict[str, Any] = dataclasses.field(default_factory=dict)
-    """Settings that neither the reference nor we have so."""
+    """Settings that differ from the reference's and from ours."""
     early_rejection: bool = True
 
 

@@ -22,7 +22,7 @@ SAME = {
     "pre_prune_step": 5,
     "evaluation_batch_size": 500,
 }
-"""Settings of stage I in both arms: 13 levels, and the images that run together, on which no front depends."""
+"""Settings of stage I that both arms have: the 13 levels, and a batch size, on which no front depends."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,9 +30,9 @@ class Budget:
     """How much work an experiment may be."""
 
     note: str
-    """What it cuts, and whom that hurts, for the page."""
+    """What it cuts, and which arm that hurts; stands on the page."""
     number_generations: int
-    """Of each search: 20 candidates each, the first 40."""
+    """Generations of each search: 20 candidates each, 40 in the first."""
     stage_one: dict[str, dict[str, Any]]
     """Arm -> settings of stage I that differ from those of its shipped configuration."""
     common: dict[str, Any] = dataclasses.field(default_factory=dict)
@@ -40,7 +40,7 @@ class Budget:
     images_per_epoch: float = 1.0
     """Share of the training images that an epoch sees, chosen anew each time."""
     seeds: tuple[int, ...] = (0, 1, 2)
-    """Where the command names none."""
+    """Seeds that are run if the command names none."""
 
 
 FULL = Budget(
@@ -68,7 +68,7 @@ SMALL_CIFAR10 = Budget(
     },
     seeds=(0,),
 )
-"""About an hour on two cores; what is common to both experiments with CIFAR-10."""
+"""The small budget of both experiments with CIFAR-10: about an hour on two cores."""
 
 VGG16_EIGHTH = {"network_args": {"width": 0.125}}
 """An eighth of the channels of every layer: about 1/64 of the work."""
@@ -116,7 +116,7 @@ def arm_stage_one(
 
 
 def arm_search(experiment: str, budget: Budget, arm: str, seed: int, trade: Trade) -> SearchConfig:
-    """Return the settings of an arm's search: how it searches is its own, what is searched is the same in both."""
+    """Return the settings of an arm's search: how to search is the arm's own, what to search is the same in both."""
     reference = shipped_settings(f"{experiment}_reference", "search")
     problem = {key: reference[key] for key in ("accounting", "coding", "lowest_level", "highest_level")}
     if trade.cost == "energy":

@@ -1,4 +1,4 @@
-"""The README's table of results, from the tables of the paper's experiments: nothing in it is typed by hand.
+"""Write the README's table of results from the tables of the paper's experiments.
 
     python -m benchmarks.paper.headline
 

@@ -1,4 +1,4 @@
-"""The page of the LeNet-5 / MNIST experiment, from what the two commands wrote.
+"""Write the page of LeNet-5 on MNIST from the files that the two commands wrote.
 
     emomc-pretrain --config lenet5_mnist --data_dir data
     emomc-search --config lenet5_mnist --data_dir data

@@ -1,4 +1,4 @@
-"""What the two stages of an experiment took, and searches that are run once and then found again."""
+"""Searches that record the work they took and are not run twice, and the time that stage I took."""
 
 from __future__ import annotations
 

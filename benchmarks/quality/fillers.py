@@ -1,4 +1,4 @@
-"""What the paper's CSR size leaves out, measured on a trained library instead of random masks.
+"""Measure the fillers, which the paper's size of CSR leaves out, on a trained library.
 
     python -m benchmarks.quality.fillers --library runs/lenet5-mnist/library
 

@@ -1,4 +1,4 @@
-"""Stage I: the chain against restarts, and the criteria against each other.
+"""Compare the schedules of stage I, chain and restart, and its pruning criteria.
 
     python -m benchmarks.quality.pre_pruning --data_dir data --seeds 0 1 2
     python -m benchmarks.quality.pre_pruning --config vgg16_cifar10 --dataset imagefolder:DIR --seeds 0 --parts chain \\

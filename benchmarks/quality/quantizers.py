@@ -1,4 +1,4 @@
-"""Which quantizer keeps most accuracy, level by level and in whole searches.
+"""Compare the quantizers: accuracy level by level, and hypervolume of whole searches.
 
     python -m benchmarks.quality.quantizers --libraries runs/lenet5-mnist/library runs/pre_pruning/chain-1/library \
         runs/pre_pruning/chain-2/library --data_dir data

@@ -1,4 +1,4 @@
-"""Kill both commands at random moments, run them for long, and see that nothing is lost, leaks or swells.
+"""Kill both commands at random moments and run them for long; check that nothing is lost and that memory does not grow.
 
     python -m benchmarks.quality.reliability --output docs/results/reliability.md
 

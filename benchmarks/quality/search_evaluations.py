@@ -1,4 +1,4 @@
-"""Hypervolume over evaluations: ours against the settings of the paper's reference, on one library.
+"""Compare how fast the hypervolume grows with our settings and with the reference's, on one library.
 
     python -m benchmarks.quality.search_evaluations --library runs/lenet5-mnist/library --data_dir data
 

@@ -1,4 +1,4 @@
-"""A bare loop over the validation images, with which searches are compared."""
+"""A loop that does nothing but run candidates over the validation images, and candidates for it."""
 
 from __future__ import annotations
 

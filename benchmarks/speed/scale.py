@@ -1,11 +1,11 @@
-"""What a search costs as the work grows, measured small, and an estimate on paper of what it would cost large.
+"""Measure how a search's time and memory grow with the work, and estimate what a search on ImageNet would take.
 
     OMP_NUM_THREADS=1 python -m benchmarks.speed.scale
 
 Measures seconds over population, layers, weights and images, and memory over levels, on one small library: VGG-16 at
-half its width on the digits, pruned but not trained, since time and memory do not ask how accurate a network is. A
-straight line (a power of the population) is fitted to each, and an ImageNet-sized search put together from them. That
-estimate is arithmetic, not a measurement. Takes a minute or two on one core. Writes ``docs/results/scale.md``.
+half its width on the digits, pruned but not trained, since time and memory do not depend on how accurate a network is.
+A straight line is fitted to each (for the population, a power of it), and the time of a search on ImageNet is computed
+from these fits; that search is not run. Takes a minute or two on one core. Writes ``docs/results/scale.md``.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
-"""What a second process gains a search, against what it gains two bare forward loops, in one run on one machine.
+"""Measure how much faster two processes are than one: for a search, and for bare loops over the images.
 
     emomc-pretrain --config lenet5_mnist --validation_fraction 0.16667 --output runs/lenet5-mnist-10000
     python -m benchmarks.speed.search_processes
 
-Each process has one thread. What is compared is run in turn, several rounds of it, and the medians are taken: a
-machine's speed drifts. A search's time is that of its generations, from before the first to after the last. With
-early rejection candidates that run side by side see unlike numbers of images, and which are stopped hangs on what is
-known by then: the gain is given with and without. One process and two must find the same front, or this is an error.
+Each process has one thread. All variants run one after another, for several rounds, and the page shows medians,
+because a machine's speed drifts. A search's time is that of its generations, from before the first to after the last.
+With early rejection, candidates see different numbers of images, depending on what is known when they run; so the gain
+is measured with early rejection and without. Fails if two processes find another front than one.
 Writes ``docs/results/search_processes.md``.
 """
 
@@ -51,7 +51,7 @@ def main() -> None:
     for _ in range(arguments.rounds):
         for processes in (1, 2):
             bare = _launch(processes, _bare_seconds, arguments)
-            # Each of the loops did what the one did.
+            # Two processes do the work twice.
             seconds.setdefault(("bare loops", processes), []).append(bare / processes)
         for work, early in (("search, every image", False), ("search, early rejection", True)):
             fronts = []
@@ -101,7 +101,7 @@ def _bare_seconds(fabric: Fabric, arguments: argparse.Namespace) -> float:
 
 def _search_seconds(fabric: Fabric, arguments: argparse.Namespace, early: bool) -> tuple[float, list]:
     torch.set_num_threads(1)
-    # One folder for all processes, and a copy: no log answers.
+    # One folder for all processes, with a copy of the library, so that no earlier search's log answers.
     folder = Path(fabric.broadcast(tempfile.mkdtemp() if fabric.is_global_zero else None)) / "run"
     if fabric.is_global_zero:
         shutil.copytree(arguments.library, folder / "library")
