@@ -41,7 +41,7 @@ test-slow: $(STAMP) ## Run the tests that take minutes
 
 .PHONY: soak
 soak: $(STAMP) ## Kill both commands 50 times, run them for long, and write docs/results/reliability.md (15 minutes)
-	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/reliability.py --output docs/results/reliability.md
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.quality.reliability --output docs/results/reliability.md
 	$(BIN)/python -m pytest -m slow tests/emomc/cli/test_interrupted.py
 
 .PHONY: coverage
@@ -52,7 +52,7 @@ coverage: $(STAMP) ## Run the tests and name the branches of our own code that n
 test-lowest: ## Run the tests with the oldest versions that setup.cfg allows, in an environment of its own
 	$(PYTHON) -m venv build/lowest
 	build/lowest/bin/python -m pip install --quiet --upgrade pip
-	build/lowest/bin/python benchmarks/lowest_versions.py > build/lowest/constraints.txt
+	build/lowest/bin/python .ci/lowest_versions.py > build/lowest/constraints.txt
 	build/lowest/bin/python -m pip install --quiet --constraint build/lowest/constraints.txt --editable '.[test]'
 	build/lowest/bin/python -m pytest -m "not slow" -W default
 

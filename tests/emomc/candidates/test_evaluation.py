@@ -71,38 +71,38 @@ class TestEarlyEnd:
     def test_stops_when_too_few_can_still_be_right_and_not_before(self, evaluator, split):
         whole = evaluator.evaluate(GENOTYPES[0])
         assert whole.correct < whole.images - 64, "the candidate must be poor for this test"
-        for needed in range(1, whole.images + 1, 13):
-            found = evaluator.evaluate(GENOTYPES[0], needed=needed)
+        for required_correct in range(1, whole.images + 1, 13):
+            found = evaluator.evaluate(GENOTYPES[0], required_correct=required_correct)
             if found.complete:
                 assert found == whole
             else:
-                assert found.most_correct < needed
+                assert found.most_correct < required_correct
                 # One block earlier it still mattered; blocks have two batches, the first has one.
                 ends = [0, 64, 192]
                 before = ends[ends.index(found.seen) - 1]
                 part = plain_loop(evaluator.networks, GENOTYPES[0], *(tensor[:before] for tensor in split))
-                assert before == 0 or part + len(split[1]) - before >= needed
+                assert before == 0 or part + len(split[1]) - before >= required_correct
             assert found.most_correct >= whole.correct
-            if needed <= whole.correct:
+            if required_correct <= whole.correct:
                 assert found.complete
 
     def test_taken_up_again_it_sees_only_the_rest(self, evaluator):
         whole = evaluator.evaluate(GENOTYPES[0])
-        part = evaluator.evaluate(GENOTYPES[0], needed=whole.images)
+        part = evaluator.evaluate(GENOTYPES[0], required_correct=whole.images)
         assert 0 < part.seen < whole.images
         seen = []
         hook = evaluator.networks.network.register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[0])))
-        assert evaluator.evaluate(GENOTYPES[0], begun=part) == whole
+        assert evaluator.evaluate(GENOTYPES[0], previous=part) == whole
         hook.remove()
         assert sum(seen) == whole.images - part.seen
 
     def test_taken_up_again_it_may_be_stopped_again(self, evaluator):
         whole = evaluator.evaluate(GENOTYPES[0])
-        first = evaluator.evaluate(GENOTYPES[0], needed=whole.images)
-        second = evaluator.evaluate(GENOTYPES[0], begun=first, needed=first.most_correct)
+        first = evaluator.evaluate(GENOTYPES[0], required_correct=whole.images)
+        second = evaluator.evaluate(GENOTYPES[0], previous=first, required_correct=first.most_correct)
         assert first.seen < second.seen
         assert second.most_correct < first.most_correct or second.complete
-        assert evaluator.evaluate(GENOTYPES[0], begun=second) == whole
+        assert evaluator.evaluate(GENOTYPES[0], previous=second) == whole
 
 
 def test_bounds_of_an_evaluation():

@@ -24,7 +24,7 @@ class Sleeper:
     def __init__(self, ran, changed):
         self.ran, self.changed = ran, changed
 
-    def evaluate(self, genotype, *, begun, needed):
+    def evaluate(self, genotype, *, previous, required_correct):
         name, awaited = genotype
         with self.changed:
             assert self.changed.wait_for(lambda: {*awaited} <= {*self.ran}, timeout=10)

@@ -39,11 +39,11 @@ class Recorder:
         self.validation_images = None
         evaluate, tell = CandidateEvaluator.evaluate, Evolution.tell
 
-        def record_job(evaluator, genotype, *, begun=None, **options):
+        def record_job(evaluator, genotype, *, previous=None, **options):
             self.validation_images = self.validation_images or evaluator.images
-            result = evaluate(evaluator, genotype, begun=begun, **options)
+            result = evaluate(evaluator, genotype, previous=previous, **options)
             if evaluator.images == self.validation_images:
-                self.jobs.append((genotype, begun, result))
+                self.jobs.append((genotype, previous, result))
             return result
 
         def record_survivors(evolution, losses, violations):
@@ -56,7 +56,7 @@ class Recorder:
 
     @property
     def begun_anew(self):
-        return [genotype for genotype, begun, _ in self.jobs if begun is None]
+        return [genotype for genotype, previous, _ in self.jobs if previous is None]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -218,8 +218,8 @@ class TestMeasuredOnce:
         result, recorder = cold
         assert len(recorder.begun_anew) == len(set(recorder.begun_anew)) == result.tally.measured
         seen = {}
-        for genotype, begun, evaluation in recorder.jobs:
-            assert (begun.seen if begun else 0) == seen.get(genotype, 0)
+        for genotype, previous, evaluation in recorder.jobs:
+            assert (previous.seen if previous else 0) == seen.get(genotype, 0)
             seen[genotype] = evaluation.seen
         assert sum(seen.values()) == result.tally.images
 

@@ -1,0 +1,21 @@
+"""How accurate the levels of a library are on the test images."""
+
+from __future__ import annotations
+
+from emomc.candidates.compressed_networks import CompressedNetworks
+from emomc.candidates.cost_model import uncompressed_genotype
+from emomc.candidates.evaluator import CandidateEvaluator
+from emomc.candidates.genotype import Genotype
+from emomc.compression.quantizers import Quantizer
+from emomc.data.splits import load_split
+from emomc.library.library import Library
+from emomc.library.sources import library_data, library_network
+
+
+def level_accuracies(library: Library, data_dir: str) -> dict[int, float]:
+    """Return level (percent of weights remaining) -> test accuracy in percent; nothing is quantized."""
+    networks = CompressedNetworks(library, library_network(library), Quantizer())
+    images, labels = load_split(library_data(library, data_dir=data_dir), "test")
+    evaluator = CandidateEvaluator(networks, images, labels, batch_size=library.manifest.evaluation_batch_size)
+    bits = uncompressed_genotype(library).bits
+    return {percent: 100 * evaluator.evaluate(Genotype(percent, bits)).accuracy for percent in library.percents}

@@ -1,0 +1,1 @@
+"""The paper's experiments: the settings of its published code against ours."""

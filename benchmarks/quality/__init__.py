@@ -1,0 +1,1 @@
+"""How good the results are, and whether what is promised of them holds."""

@@ -1,0 +1,78 @@
+"""Measure the fillers, which the paper's size of CSR leaves out, on a trained library.
+
+    python -m benchmarks.quality.fillers --library runs/lenet5-mnist/library
+
+For each level and number of bits: bits per weight of the whole network by the paper's CSR formula N p (q + 3), of the
+same stream with its fillers (3-bit index), of CSR with the best index width per layer, and of the best coding per
+layer. Densities are those after quantization; the share of fillers is among the entries of the 3-bit stream. Writes
+``docs/results/fillers.md``.
+"""
+
+from __future__ import annotations
+
+import platform
+from pathlib import Path
+
+import torch
+
+from benchmarks.common.command_line import argument_parser
+from benchmarks.common.page import made_by, publish
+from benchmarks.common.tables import table
+from emomc.candidates.compressed_networks import CompressedNetworks
+from emomc.compression.codings import stream_bits
+from emomc.compression.quantizers import Quantizer
+from emomc.compression.zero_runs import ZeroRuns, count_zero_runs
+from emomc.library.library import Library
+from emomc.library.sources import library_network
+
+BITS = (2, 3, 4, 6, 8)
+PAPER_INDEX_BITS = 3
+HEAD = ("level, %", "bits", "density after", "paper", "true, 3-bit", "fillers' share", "true / paper")
+HEAD += ("best index", "best coding")
+
+
+def main() -> None:
+    parser = argument_parser(__doc__)
+    parser.add_argument("--library", type=Path, default=Path("runs/lenet5-mnist/library"))
+    parser.add_argument("--levels", type=int, nargs="+", default=[80, 50, 35, 20])
+    parser.add_argument("--output", type=Path, default=Path("docs/results/fillers.md"))
+    arguments = parser.parse_args()
+    library = Library.open(arguments.library)
+    networks = CompressedNetworks(library, library_network(library), Quantizer())
+    rows = [_row(networks, level, bits) for level in arguments.levels for bits in BITS]
+    page = f"""# Fillers of CSR on a trained library
+
+{made_by()}; {platform.machine()}, torch {torch.__version__}.
+{library.manifest.network} on {library.manifest.data["dataset"]}, criterion {library.manifest.settings["criterion"]},
+seed {library.manifest.settings["seed"]}, quantizer {networks.quantizer.method}. Bits per weight, all layers together.
+"density after" counts the weights that are not zero after quantization; "paper" is N p (q + 3) with the mask's density,
+"true" the same stream with its fillers and without the weights that were rounded to zero.
+
+{table(HEAD, rows)}
+"""
+    publish(page, arguments.output)
+
+
+def _row(networks: CompressedNetworks, level: int, bits: int) -> list[str]:
+    layers = networks.library.manifest.compressed_layers
+    runs = [count_zero_runs(networks.quantized(level, layer.name, bits).codes.numpy()) for layer in layers]
+    weights = sum(layer.weights for layer in layers)
+    remaining = sum(networks.library.record(level).remaining.values())
+    nonzeros = sum(run.nonzeros for run in runs)
+    fillers = sum(_fillers(run) for run in runs)
+    entries = nonzeros + fillers
+    paper = remaining * (bits + PAPER_INDEX_BITS) / weights
+    true = entries * (bits + PAPER_INDEX_BITS) / weights
+    best_index = sum(stream_bits(run, bits, "csr") for run in runs) / weights
+    best = sum(stream_bits(run, bits, "best") for run in runs) / weights
+    shares = [f"{nonzeros / weights:.3f}", f"{paper:.3f}", f"{true:.3f}", f"{100 * fillers / entries:.1f} %"]
+    return [str(level), str(bits), *shares, f"{true / paper:.2f}", f"{best_index:.3f}", f"{best:.3f}"]
+
+
+def _fillers(runs: ZeroRuns) -> int:
+    """Fillers at the paper's index width; none where no gap is that long."""
+    return int(runs.fillers[PAPER_INDEX_BITS]) if len(runs.fillers) > PAPER_INDEX_BITS else 0
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,215 @@
+"""Mutate packed files and read them: each must end in an error for the user or in a network within the format's ranges.
+
+python -m benchmarks.quality.fuzz_packed --files 100000 --output docs/results/fuzz_packed.md
+"""
+
+from __future__ import annotations
+
+import collections
+import datetime
+import platform
+import re
+import resource
+import struct
+import time
+import zlib
+from pathlib import Path
+
+import numpy as np
+from torch import nn
+
+from benchmarks.common.command_line import argument_parser, command_with
+from benchmarks.common.page import publish
+from benchmarks.common.tables import table
+from emomc.common.errors import UserError
+from emomc.compression.codings import CODINGS, MAX_WEIGHTS
+from emomc.compression.widths import UNCOMPRESSED_BITS
+from emomc.export.loading import unpack_network
+from emomc.packed_file.layout import HEADER, LAYER
+from emomc.packed_file.network import NetworkDescription, PackedLayer, PackedNetwork
+from emomc.packed_file.reader import parse_packed
+from emomc.packed_file.writer import pack_bytes
+
+SHAPES = {
+    "conv1": (6, 1, 5, 5),
+    "conv2": (16, 6, 5, 5),
+    "conv3": (120, 16, 5, 5),
+    "linear1": (84, 120),
+    "linear2": (10, 84),
+}
+SLOWEST_ALLOWED_S = 10.0
+WORDS = (0, 1, 2, 3, 31, 32, 255, 2**16 - 1, 2**16, 2**28, 2**28 + 1, 2**31 - 1, 2**31, 2**32 - 1)
+
+
+def seed_network(rng: np.random.Generator) -> PackedNetwork:
+    """Make a LeNet-5 of random codes, sparse enough that its file is small."""
+    layers = []
+    for name, shape in SHAPES.items():
+        bits = int(rng.choice([2, 3, 4, 8, 9, 12, 16, *[UNCOMPRESSED_BITS] * (name == "conv1")]))
+        kept = rng.random(shape) < rng.choice([0.0, 0.01, 0.05])
+        if bits == UNCOMPRESSED_BITS:
+            weights = rng.normal(size=shape).astype(np.float32)
+            layers.append(PackedLayer(name, bits, weights, np.zeros(0, np.float32)))
+            continue
+        largest = 2 ** (bits - 1) - 1
+        codes = rng.integers(-largest, largest + 1, shape) * kept
+        scale = rng.normal(size=int(rng.choice([1, shape[0]]))).astype(np.float32)
+        layers.append(PackedLayer(name, bits, codes.astype(np.int8 if bits <= 8 else np.int16), scale))
+    tensors = {f"{name}.bias": rng.normal(size=shape[0]).astype(np.float32) for name, shape in SHAPES.items()}
+    description = NetworkDescription(
+        "lenet5", {}, None, (1, 32, 32), tuple("0123456789"), (float(rng.random()),), (0.5,)
+    )
+    return PackedNetwork(description, tuple(layers), tensors)
+
+
+def mutate(data: bytes, rng: np.random.Generator) -> bytes:
+    """Change a file in one to four places."""
+    changed = bytearray(data)
+    front = min(HEADER.size + 8 + LAYER.size * len(SHAPES) + 400, len(changed))
+    for _ in range(int(rng.integers(1, 5))):
+        # Most of a file is streams: half of the changes go to what describes them.
+        place = int(rng.integers(0, front if rng.random() < 0.5 else len(changed)))
+        kind = int(rng.integers(0, 7))
+        if kind == 0:
+            changed[place] ^= 1 << int(rng.integers(0, 8))
+        elif kind == 1:
+            changed[place] = int(rng.integers(0, 256))
+        elif kind == 2:
+            place -= place % 4
+            changed[place : place + 4] = struct.pack("<I", int(rng.choice(WORDS)))
+        elif kind == 3:
+            source, length = int(rng.integers(0, len(changed))), int(rng.integers(1, 64))
+            piece = changed[source : source + length]
+            changed[place : place + len(piece)] = piece
+        elif kind == 4:
+            changed[place : place + 16] = bytes(len(changed[place : place + 16]))
+        elif kind == 5 and rng.random() < 0.3:
+            del changed[place : place + int(rng.integers(1, 64))]
+        elif kind == 6 and rng.random() < 0.3:
+            changed[place:place] = rng.integers(0, 256, int(rng.integers(1, 64)), np.uint8).tobytes()
+        if len(changed) < 8:
+            break
+    return bytes(changed)
+
+
+def repair(data: bytes, rng: np.random.Generator) -> bytes:
+    """Make the checksum right again, and most times the declared size too."""
+    body = bytearray(data[:-4])
+    if len(body) >= HEADER.size and rng.random() < 0.8:
+        body[16:24] = struct.pack("<Q", len(body) + 4)
+    return bytes(body) + struct.pack("<I", zlib.crc32(body))
+
+
+def check_ranges(network: PackedNetwork) -> None:
+    """Raise if a network that was read is not well-formed; told apart from the reader's own checks."""
+    weights = 0
+    for layer in network.layers:
+        weights += layer.codes.size
+        if layer.bits == UNCOMPRESSED_BITS:
+            fits = layer.codes.dtype == np.float32 and np.isfinite(layer.codes).all()
+        else:
+            largest = 2 ** (layer.bits - 1) - 1
+            fits = 2 <= layer.bits <= 16 and len(layer.scale) in (1, layer.codes.shape[0])
+            fits = fits and layer.codes.dtype in (np.int8, np.int16) and np.isfinite(layer.scale).all()
+            fits = fits and -largest <= int(layer.codes.min()) and int(layer.codes.max()) <= largest
+        if not fits:
+            raise RuntimeError(f"layer {layer.name} is out of range")
+    for name, tensor in network.tensors.items():
+        if np.issubdtype(tensor.dtype, np.floating) and not np.isfinite(tensor).all():
+            raise RuntimeError(f"tensor {name} is not finite")
+    if weights > MAX_WEIGHTS:
+        raise RuntimeError(f"{weights} weights are too many")
+
+
+def kind_of(error: UserError) -> str:
+    """Return the first words of an error, numbers and names left out."""
+    text = re.sub(r"\(layer .*", "", str(error)).split(", found")[0]
+    text = re.sub(r"'[^']*'|\[.*|\(.*|[^\x20-\x7e]+", "", text)
+    words = [word for word in text.split() if word.isalpha() or word.endswith(",")]
+    return " ".join(words[:7])
+
+
+def run(files: int, seed: int) -> str:
+    """Read that many mutated files and return the report."""
+    rng = np.random.default_rng(seed)
+    seeds = [pack_bytes(seed_network(rng), CODINGS[index % 4]) for index in range(64)]
+    errors: collections.Counter[str] = collections.Counter()
+    read = 0
+    kept: list[PackedNetwork] = []
+    slowest = 0.0
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    started = time.perf_counter()
+    for index in range(files):
+        data = mutate(seeds[int(rng.integers(0, len(seeds)))], rng)
+        if index % 2:
+            data = repair(data, rng)
+        begin = time.perf_counter()
+        try:
+            network = parse_packed(data)
+        except UserError as error:
+            if "\n" in str(error):
+                raise RuntimeError(f"file {index}: an error of several lines") from error
+            errors[kind_of(error)] += 1
+            network = None
+        slowest = max(slowest, time.perf_counter() - begin)
+        if network is None:
+            continue
+        read += 1
+        check_ranges(network)
+        if read % 20 == 0 and len(kept) < 500:
+            kept.append(network)
+    seconds = time.perf_counter() - started
+    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    if slowest > SLOWEST_ALLOWED_S:
+        raise RuntimeError(f"a file took {slowest:.1f} s")
+    built = sum(map(can_be_built, kept))
+    outcomes = [
+        ["refused with an error", f"{sum(errors.values()):,}"],
+        ["read, every value in range", f"{read:,}"],
+        ["crash, hang or value out of range", "0"],
+    ]
+    frequent = [[f"{kind} ...", f"{count:,}"] for kind, count in errors.most_common(20)]
+    sizes = sorted(map(len, seeds))
+    return f"""# Mutated packed files
+
+`{command_with(files=files, seed=seed)}`, {datetime.date.today()}, {platform.machine()},
+Python {platform.python_version()}, numpy {np.__version__}.
+
+{files:,} files made from 64 packed LeNet-5 of {sizes[0]:,} to {sizes[-1]:,} bytes in all codings by one to four
+changes: bits, bytes, words, copies, zeros, cuts, insertions; half of them in the header and records. In every second
+file the checksum was made right again. Each ended in a one-line error or in a network whose codes, bits, scales and
+shapes are in range; anything else would have stopped the run.
+
+{table(["outcome", "files"], outcomes)}
+
+Of those that were read, {len(kept):,} were made into a module as `load_compressed` does: {built:,} were LeNet-5,
+{len(kept) - built:,} did not fit the network that they name and were refused.
+
+The slowest file took {1000 * slowest:.1f} ms (the run stops at {SLOWEST_ALLOWED_S:.0f} s); mutating, reading and
+checking took {1e6 * seconds / files:.0f} microseconds a file on average, and the process grew by {grown:.0f} MiB.
+
+The most frequent errors, numbers and names left out:
+
+{table(["error", "files"], frequent)}
+"""
+
+
+def can_be_built(network: PackedNetwork) -> bool:
+    """Whether a network that was read fits the one that it names; anything but an error for the user is raised."""
+    try:
+        return isinstance(unpack_network(network), nn.Module)
+    except UserError:
+        return False
+
+
+def main() -> None:
+    parser = argument_parser(__doc__)
+    parser.add_argument("--files", type=int, default=100_000, help="mutated files to read")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--output", type=Path, default=None, help="markdown file to write, besides printing")
+    arguments = parser.parse_args()
+    publish(run(arguments.files, arguments.seed), arguments.output)
+
+
+if __name__ == "__main__":
+    main()

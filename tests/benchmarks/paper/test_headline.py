@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks.paper import headline
+
+ROOT = Path(__file__).parents[3]
+
+
+def test_the_readme_says_what_the_results_say() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert headline.rewritten(readme, headline.headline(ROOT / "docs" / "results")) == readme
+
+
+def test_means_over_seeds_and_what_is_missing(tmp_path: Path) -> None:
+    columns = "arm,seed,cost,title,budget,epochs_dense,epochs_levels,hypervolume_test"
+    columns += ",within_by_validation_improvement,training_seconds,search_seconds"
+    lines = [
+        columns,
+        "reference,0,energy,LeNet-5 on MNIST,small,60,416,0.90,8.0,100,10",
+        "reference,1,energy,LeNet-5 on MNIST,small,60,416,0.92,,300,30",
+        "emomc,0,energy,LeNet-5 on MNIST,small,20,26,0.95,12.0,,5",
+        "emomc,0,size,LeNet-5 on MNIST,small,20,26,0.97,14.0,,5",
+    ]
+    (tmp_path / "paper_lenet5_mnist.csv").write_text("\n".join(lines) + "\n")
+    rows = [
+        [cell.strip() for cell in line.split("|")[2:-1]]
+        for line in headline.headline(tmp_path).splitlines()
+        if line.startswith("|")
+    ]
+    assert rows[2:] == [
+        ["seeds", "2", "1"],
+        ["epochs of training, all levels", "60 + 416", "20 + 26"],
+        ["hypervolume, energy", "0.9100", "0.9500"],
+        ["times less energy", "8.0x (1 of 2)", "12.0x"],
+        ["hypervolume, size", "-", "0.9700"],
+        ["times less size", "-", "14.0x"],
+    ]
+
+
+def test_a_readme_without_the_place_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"benchmarks\.paper\.headline"):
+        headline.rewritten("text", "block")
