@@ -5,6 +5,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DATA_DIR ?= data
+PYTEST_OPTIONS ?=
 
 .DEFAULT_GOAL := help
 
@@ -22,7 +23,7 @@ $(STAMP): setup.cfg pyproject.toml
 install: $(STAMP) ## Make the virtual environment and install EMOMC in it
 
 .PHONY: demo
-demo: $(STAMP) ## Train, prune and search LeNet-5 on small real images, and show the front (3 minutes)
+demo: $(STAMP) ## Train, prune and search LeNet-5 on small real images, and show the front (1 minute)
 	$(BIN)/emomc-pretrain --config lenet5_digits
 	$(BIN)/emomc-search --config lenet5_digits
 
@@ -33,7 +34,7 @@ mnist: $(STAMP) ## The same on MNIST, found in or downloaded to DATA_DIR
 
 .PHONY: test
 test: $(STAMP) ## Run the tests
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" $(PYTEST_OPTIONS)
 
 .PHONY: test-slow
 test-slow: $(STAMP) ## Run the tests that take minutes

@@ -41,6 +41,50 @@ TINY = {
 CPU = Devices(accelerator="cpu", devices=1)
 
 
+# Why a test may be skipped where nothing else may: what no machine has at once, and what is measured apart.
+MAY_BE_SKIPPED = ("the administrator may write everywhere", "there is a GPU", "the extra 'zigzag' is not installed")
+SKIPPED = pytest.StashKey[list[str]]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--fail-on-skip", action="store_true", help="fail if a test is skipped that this machine could run"
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[SKIPPED] = []
+    if config.getoption("--fail-on-skip"):
+        config.pluginmanager.register(SkipCounter(config), "skip counter")
+
+
+class SkipCounter:
+    """Fails a run in which something was skipped that a complete machine runs: a browser's tests, ONNX, a compiler."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self.skipped = config.stash[SKIPPED]
+
+    def note(self, report: pytest.TestReport | pytest.CollectReport) -> None:
+        if report.skipped and isinstance(report.longrepr, tuple):
+            reason = report.longrepr[2].removeprefix("Skipped: ")
+            if not any(reason.endswith(allowed) for allowed in MAY_BE_SKIPPED):
+                self.skipped.append(f"{report.nodeid}: {reason}")
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        self.note(report)
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        self.note(report)
+
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        if self.skipped:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def pytest_terminal_summary(self, terminalreporter: Any) -> None:
+        for line in self.skipped:
+            terminalreporter.write_line(f"SKIPPED, and should not be: {line}", red=True)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def one_thread() -> Iterator[None]:
     """Results and times depend on the number of threads."""

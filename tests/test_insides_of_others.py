@@ -33,7 +33,7 @@ SET = {
 
 
 def private(name: str) -> bool:
-    return name.startswith("_") and not name.startswith("__")
+    return name.startswith("_") and not name.endswith("_")
 
 
 def uses(tree: ast.AST) -> Iterator[str]:
@@ -86,9 +86,9 @@ def test_no_private_method_is_overridden():
                 others = [base for base in kind.__mro__[1:] if not base.__module__.startswith("emomc")]
                 for name, value in vars(kind).items():
                     if private(name) and inspect.isfunction(value):
-                        for base in others:
-                            if name in vars(base) and not base.__module__.startswith("enum"):
-                                found[kind.__name__, name] = base
+                        # The nearest base has the last word.
+                        for base in reversed([base for base in others if name in vars(base)]):
+                            found[kind.__name__, name] = base
     assert found == OVERRIDDEN
 
 

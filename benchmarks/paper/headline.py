@@ -1,8 +1,8 @@
-"""Write the README's table of results from the tables of the paper's experiments.
+"""Write the table of results from the tables of the paper's experiments.
 
     python -m benchmarks.paper.headline
 
-Rewrites what stands in ``README.md`` between the two comments that name this module.
+Rewrites what stands in ``docs/results/README.md`` between the two comments that name this module.
 """
 
 from __future__ import annotations
@@ -26,22 +26,22 @@ Row = dict[str, str]
 def main() -> None:
     parser = argument_parser(__doc__)
     parser.add_argument("--results", type=Path, default=Path("docs/results"))
-    parser.add_argument("--readme", type=Path, default=Path("README.md"))
+    parser.add_argument("--page", type=Path, default=Path("docs/results/README.md"))
     arguments = parser.parse_args()
-    text = arguments.readme.read_text(encoding="utf-8")
-    write_text(arguments.readme, rewritten(text, headline(arguments.results)))
+    text = arguments.page.read_text(encoding="utf-8")
+    write_text(arguments.page, rewritten(text, headline(arguments.results)))
 
 
-def rewritten(readme: str, block: str) -> str:
-    """Return a README whose marked part is the block.
+def rewritten(page: str, block: str) -> str:
+    """Return a page whose marked part is the block.
 
     Raises:
         ValueError: it has no marked part.
     """
-    before, begin, rest = readme.partition(BEGIN)
+    before, begin, rest = page.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end:
-        raise ValueError(f"expected a README with the lines {BEGIN!r} and {END!r}, found none")
+        raise ValueError(f"expected a page with the lines {BEGIN!r} and {END!r}, found none")
     return f"{before}{BEGIN}\n{block}\n{END}{after}"
 
 
@@ -65,7 +65,7 @@ def _experiment(file: Path) -> list[list[str]]:
         rows = list(csv.DictReader(text))
     arms = [[row for row in rows if row["arm"] == arm] for arm in ("reference", "emomc")]
     first = rows[0]
-    name = f"[{first['title']}](docs/results/{file.stem}.md), budget {first['budget']}"
+    name = f"[{first['title']}]({file.stem}.md), budget {first['budget']}"
     lines = [
         ["seeds", *(str(len({row["seed"] for row in arm})) for arm in arms)],
         ["epochs of training, all levels", *(_epochs(arm) for arm in arms)],

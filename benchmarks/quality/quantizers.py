@@ -10,6 +10,7 @@ equally many candidates. Searches live in ``--searches``; what is there already 
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import shutil
 import statistics
@@ -92,7 +93,7 @@ class Run:
             shutil.copytree(path, copy)
         self.library = Library.open(copy)
         self.seed = int(self.library.manifest.settings["seed"])
-        config = data_config_of(self.library, data_dir)
+        config = dataclasses.replace(DataConfig.from_dict(self.library.manifest.data), data_dir=data_dir)
         data = ImageDataModule(config)
         self.images, self.labels = load_split(data, "validation")
         self.fewer = FewerImages(config, images)

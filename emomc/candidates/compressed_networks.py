@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
 import functools
 from pathlib import Path
 
@@ -17,25 +16,13 @@ from emomc.common.errors import UserError
 from emomc.compression.activations import ActivationRounding
 from emomc.compression.bias_correction import add_biases, mean_output_error
 from emomc.compression.quantization import QuantizedTensor, dequantize, quantize_symmetric
-from emomc.compression.quantizers import QuantizerName
+from emomc.compression.quantizers import Quantizer
 from emomc.compression.widths import UNCOMPRESSED_BITS
 from emomc.library.layer_input_store import LayerInputStore
 from emomc.library.library import Library
 from emomc.networks.folding import FoldedState, fold_state, fold_structure
 from emomc.networks.tracing import trace_network
 from emomc.networks.weights import check_fit
-
-
-@dataclasses.dataclass(frozen=True)
-class Quantizer:
-    """How every layer's weights are quantized."""
-
-    method: QuantizerName = "mse"
-    """How the step is chosen: ``absmax`` or ``mse``."""
-    per_channel: bool = False
-    """One step per output channel instead of one per layer."""
-    bias_correction: bool = False
-    """Subtract from each bias the mean error that the quantized weights cause on training images."""
 
 
 class CompressedNetworks:

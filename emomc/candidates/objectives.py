@@ -54,4 +54,4 @@ COSTS: Mapping[str, Entry] = {entry.key: entry for name in COST_OBJECTIVES for e
 if TYPE_CHECKING:
     ObjectiveName = str
 else:
-    ObjectiveName = Literal[(*OBJECTIVES,)]
+    ObjectiveName = Literal[tuple(OBJECTIVES)]

@@ -67,4 +67,4 @@ CRITERIA: Mapping[str, PruningCriterion] = {
 if TYPE_CHECKING:
     CriterionName = str
 else:
-    CriterionName = Literal[(*CRITERIA,)]
+    CriterionName = Literal[tuple(CRITERIA)]

@@ -83,7 +83,7 @@ QUANTIZERS: Mapping[str, QuantizerMethod] = {
 if TYPE_CHECKING:
     QuantizerName = str
 else:
-    QuantizerName = Literal[(*QUANTIZERS,)]
+    QuantizerName = Literal[tuple(QUANTIZERS)]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -92,7 +92,7 @@ FORMATS: Mapping[str, ExportFormat] = {
 if TYPE_CHECKING:
     FormatName = str
 else:
-    FormatName = Literal[(*FORMATS,)]
+    FormatName = Literal[tuple(FORMATS)]
 
 
 def export_network(

@@ -64,11 +64,12 @@ class StoreJournal:
     A counter of the store gives each entry its number. Numbers are given in one order, so all read that one.
     """
 
-    def __init__(self, store: Store, rank: int, world_size: int) -> None:
-        """Begin at the first entry of a store that holds nothing else."""
+    def __init__(self, store: Store, rank: int, world_size: int, patience: datetime.timedelta = PATIENCE) -> None:
+        """Begin at the first entry of a store that holds nothing else; wait so long for an entry."""
         self.rank = rank
         self.world_size = world_size
         self._store = store
+        self._patience = patience
         self._next = 1
 
     def write(self, entry: Sequence[int]) -> None:
@@ -86,7 +87,8 @@ class StoreJournal:
         Raises:
             UserError: the process that serves the store is gone, or nobody wrote for as long as the store is patient.
         """
-        key, deadline, pause = str(self._next), time.monotonic() + self._store.timeout.total_seconds(), _SHORTEST_PAUSE
+        key, pause = str(self._next), _SHORTEST_PAUSE
+        deadline = time.monotonic() + self._patience.total_seconds()
         with _store_reached():
             # Not one long wait: Python would handle no signal before its end.
             while not self._store.check([key]):

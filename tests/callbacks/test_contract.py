@@ -63,7 +63,7 @@ def make(kind):
 
 def test_all_are_found():
     names = {kind.__name__ for kind in CALLBACKS}
-    assert {"FrontTracker", "FrontWriter", "TensorBoardFrontLogger", "RichFrontTable", "FrontLines"} <= names
+    assert {"FrontWriter", "TensorBoardFrontLogger", "RichFrontTable", "FrontLines"} <= names
     assert {"EarlyRejection", "EpochLines", "EpochSeed", "ParetoCheckpoint", "PruningSchedule"} <= names
     # One class a file.
     assert len({kind.__module__ for kind in CALLBACKS}) == len(CALLBACKS)

@@ -64,7 +64,6 @@ class TestTraining:
         data = DataLoader(TensorDataset(torch.randn(12, 1, 8, 8), labels), batch_size=5)
         # Over classes it would be a third.
         assert tiny_trainer().validate(module, data, verbose=False)[0]["val/accuracy"] == pytest.approx(9 / 12)
-        assert tiny_trainer().test(module, data, verbose=False)[0]["test/accuracy"] == pytest.approx(9 / 12)
 
     @pytest.mark.parametrize("channels_last", [True, False])
     def test_scores_do_not_depend_on_the_memory_format(self, channels_last):

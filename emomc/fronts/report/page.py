@@ -49,7 +49,7 @@ def render_report(front: Front) -> str:
     if not front["points"]:
         raise UserError("expected a front with at least one point for a report, found an empty one")
     style = _asset("page.css")
-    script = "".join(map(_asset, ("charts.js", "history.js", "page.js")))
+    script = "".join(map(_asset, ("charts.js", "history.js", "layers.js", "page.js")))
     # Only what this function put there may run or style: text from the front that slipped through would be inert.
     policy = (
         f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}; img-src data:; "

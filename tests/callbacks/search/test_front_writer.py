@@ -94,7 +94,8 @@ def test_front_json_is_what_the_document_says(written):
     check_front(document)
     assert [point["index"] for point in document["points"]] == [point.index for point in written.front]
     assert len(document["history"]) == 3
-    expected = json.loads(json.dumps(front_document(written, document["history"])))
+    written.history = written.history[:3]  # as the three generations that were replayed
+    expected = json.loads(json.dumps(front_document(written)))
     assert document == expected
     assert document["finished"] is True
     assert document["energy_unit"] == "mJ"

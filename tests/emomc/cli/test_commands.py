@@ -63,20 +63,20 @@ def test_from_nothing_to_a_front(run, tmp_path):
 
 def test_ctrl_c_writes_the_front_and_the_same_command_goes_on(run, library, monkeypatch):
     arguments = ("--library", library.path, "--population_size", 4, "--number_generations", 4, "--name", "s")
-    show = FrontLines.show
+    show = FrontLines.on_generation_end
 
-    def press(self, search, statistics):
-        show(self, search, statistics)
-        if statistics.generation == 2:
+    def press(self, search):
+        show(self, search)
+        if search.generation == 2:
             os.kill(os.getpid(), signal.SIGINT)
 
-    monkeypatch.setattr(FrontLines, "show", press)
+    monkeypatch.setattr(FrontLines, "on_generation_end", press)
     ran = run("search", *arguments)
     assert ran.status == 130
     assert "goes on from here" in ran.out + ran.err
     folder = library.path.parent / "search" / "s"
     assert json.loads((folder / "front.json").read_text())["finished"] is False
-    monkeypatch.setattr(FrontLines, "show", show)
+    monkeypatch.setattr(FrontLines, "on_generation_end", show)
     assert run("search", *arguments).status == 0
     assert json.loads((folder / "front.json").read_text())["finished"] is True
 

@@ -104,7 +104,7 @@ def test_search_in_a_folder_in_use(refused, library):
         pytest.param(
             ("--accelerator", "gpu"),
             "gpu|GPU",
-            marks=pytest.mark.skipif(torch.cuda.is_available(), reason="there is one"),
+            marks=pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU"),
         ),
         (("--accelerator", "gpu", "--devices", 99), "99|gpu|GPU"),
         (("--devices", "one"), "devices.*int > 0"),

@@ -122,7 +122,7 @@ def test_an_export_is_checked_with_the_ranges_of_the_front(narrow, tmp_path, cap
 
 def test_ranges_are_needed(shared_library):
     with pytest.raises(ValueError, match="narrow activations"):
-        CompressedNetworks(shared_library, library_network(shared_library), Quantizer(), activation_bits=8)
+        CompressedNetworks(shared_library, library_network(shared_library), Quantizer(activation_bits=8))
 
 
 @pytest.mark.parametrize("bits", [1, 17, 0])

@@ -128,7 +128,6 @@ def test_onnx_for_zigzag_carries_bits_and_shapes(tmp_path):
 
 
 def test_zigzag_reads_bits_and_work(case, tmp_path):
-    pytest.importorskip("six", reason="zigzag-dse imports it without declaring it")
     zigzag = pytest.importorskip("zigzag", reason="the extra 'zigzag' is not installed")
     from zigzag.parser.onnx.onnx_model_parser import ONNXModelParser
 

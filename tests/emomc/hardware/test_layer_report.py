@@ -26,10 +26,10 @@ def test_rows_are_the_estimates_of_the_one_candidate(preset: str) -> None:
     hardware = load_hardware(preset)
     report = layer_report(Workload(LAYERS, [BITS], [DENSITY], coded_bits=[CODED]), dataflow="best", hardware=hardware)
     workload = Workload(LAYERS, [BITS], [DENSITY], coded_bits=[CODED])
-    total = estimate_energy(Workload(workload), dataflow="best", hardware=hardware)
+    total = estimate_energy(workload, dataflow="best", hardware=hardware)
     assert report.total_energy == pytest.approx(total[0], rel=1e-12)
-    parts = energy_breakdown(Workload(workload), dataflow=report.dataflow, hardware=hardware)
-    cycles = estimate_cycles(Workload(workload), dataflow=report.dataflow, hardware=hardware)
+    parts = energy_breakdown(workload, dataflow=report.dataflow, hardware=hardware)
+    cycles = estimate_cycles(workload, dataflow=report.dataflow, hardware=hardware)
     for index, row in enumerate(report.rows):
         assert (row.layer, row.macs) == (LAYERS[index].name, LAYERS[index].macs)
         assert (row.bits, row.density) == (BITS[index], DENSITY[index])

@@ -11,8 +11,10 @@ import torch
 from lightning_fabric import Fabric
 from matplotlib.figure import Figure
 from pytorch_lightning.plugins.environments import LightningEnvironment
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from emomc.callbacks.search.front_writer import FrontWriter
+from emomc.callbacks.search.tensorboard_front_logger import TensorBoardFrontLogger
 from emomc.candidates.compressed_networks import CompressedNetworks
 from emomc.candidates.finetuned_weights import FinetunedNetwork, read_finetuned, write_finetuned
 from emomc.candidates.genotype import Genotype
@@ -33,7 +35,9 @@ LOW = 3
 @pytest.fixture(scope="module")
 def networks(shared_library, tmp_path_factory):
     folder = tmp_path_factory.mktemp("tuned")
-    return CompressedNetworks(shared_library, library_network(shared_library), Quantizer("mse"), tuned_folder=folder)
+    return CompressedNetworks(
+        shared_library, library_network(shared_library), Quantizer("mse"), finetuned_folder=folder
+    )
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +51,7 @@ def point(networks):
 
 
 @pytest.fixture(scope="module")
-def tuned(networks, data, point):
+def finetuned(networks, data, point):
     return finetune(networks, point, data, Finetuning(2))
 
 
@@ -60,36 +64,36 @@ def test_without_a_step_nothing_changes(networks, data, point):
     assert same.rest.keys() == networks.level(50).rest.keys()
 
 
-def test_masks_and_bits_stay(networks, shared_library, tuned):
+def test_masks_and_bits_stay(networks, shared_library, finetuned):
     masks = shared_library.load_masks(50, shared_library.load_state(50))
-    for name, layer in tuned.layers.items():
+    for name, layer in finetuned.layers.items():
         assert layer.bits == LOW
         assert layer.codes.dtype is torch.int8
         assert int(layer.codes.abs().max()) <= 2 ** (LOW - 1) - 1
         assert not layer.codes[~masks[name]].any()
         assert bool((layer.scale > 0).all())
-    assert any(not torch.equal(tuned.layers[name].codes, networks.quantized(50, name, LOW).codes) for name in masks)
+    assert any(not torch.equal(finetuned.layers[name].codes, networks.quantized(50, name, LOW).codes) for name in masks)
 
 
-def test_it_fits_the_training_images_better(networks, data, point, tuned):
+def test_it_fits_the_training_images_better(networks, data, point, finetuned):
     images, labels = data.load_split("train")
-    write_finetuned(networks._tuned_folder / "one.safetensors", tuned)
+    write_finetuned(networks._finetuned_folder / "one.safetensors", finetuned)
 
     def loss(genotype):
         return float(torch.nn.functional.cross_entropy(networks.load(genotype)(images), labels))
 
-    assert loss(dataclasses.replace(point, tuned="one")) < loss(point)
+    assert loss(dataclasses.replace(point, finetuned="one")) < loss(point)
 
 
-def test_from_disk_as_it_was(tuned, tmp_path):
-    write_finetuned(tmp_path / "one.safetensors", tuned)
+def test_from_disk_as_it_was(finetuned, tmp_path):
+    write_finetuned(tmp_path / "one.safetensors", finetuned)
     again = read_finetuned(tmp_path / "one.safetensors")
     assert isinstance(again, FinetunedNetwork)
-    for name, layer in tuned.layers.items():
+    for name, layer in finetuned.layers.items():
         assert torch.equal(again.layers[name].codes, layer.codes)
         assert torch.equal(again.layers[name].scale, layer.scale)
         assert again.layers[name].bits == layer.bits
-    assert all(torch.equal(again.rest[name], tensor) for name, tensor in tuned.rest.items())
+    assert all(torch.equal(again.rest[name], tensor) for name, tensor in finetuned.rest.items())
 
 
 def test_a_damaged_file(tmp_path):
@@ -101,7 +105,7 @@ def test_a_damaged_file(tmp_path):
 @pytest.mark.parametrize("name", ["../elsewhere", "absent"])
 def test_names_that_lead_nowhere(networks, point, name):
     with pytest.raises(UserError, match=r"expected (the name of )?fine-tuned weights"):
-        networks.load(dataclasses.replace(point, tuned=name))
+        networks.load(dataclasses.replace(point, finetuned=name))
 
 
 @pytest.mark.parametrize(("epochs", "rate"), [(0, 1e-3), (-1, 1e-3), (1, 0.0), (1, 2.0)])
@@ -131,16 +135,16 @@ def searched(shared_library, tmp_path_factory):
         patch.setattr("emomc.callbacks.search.front_writer.front_figure", lambda document: Figure((1, 1)))
         first = run()
         files = {file.name: file.read_bytes() for file in first.folder.iterdir() if file.is_file()}
-        patch.setattr("emomc.search.finetuning.finetune", lambda *_, **__: pytest.fail("tuned again"))
+        patch.setattr("emomc.search.finetuning.finetune", lambda *_, **__: pytest.fail("fine-tuned again"))
         second = run()
     return first, files, second
 
 
 def test_a_tuned_point_is_kept_unless_what_it_was_dominates_it(searched):
     search, _, _ = searched
-    assert search.tuned
+    assert search.finetuned
     front = set(map(id, search.front))
-    for pair in search.tuned:
+    for pair in search.finetuned:
         cheaper = pair.after.costs["size_bytes"] < pair.before.costs["size_bytes"]
         assert pair.kept == (cheaper or pair.after.accuracy > pair.before.accuracy)
         assert (pair.after in search.candidates) == pair.kept
@@ -157,17 +161,44 @@ def test_a_tuned_point_is_kept_unless_what_it_was_dominates_it(searched):
 def test_before_and_after_are_reported(searched):
     search, files, _ = searched
     document = json.loads(files["front.json"])
-    assert len(document["tuned"]) == len(search.tuned)
-    for entry, pair in zip(document["tuned"], search.tuned, strict=True):
+    assert len(document["tuned"]) == len(search.finetuned)
+    for entry, pair in zip(document["tuned"], search.finetuned, strict=True):
         assert entry["before"]["validation_correct"] == pair.before.evaluation.correct
         assert entry["after"]["validation_correct"] == pair.after.evaluation.correct
         assert entry["after"]["size_bytes"] == pair.after.costs["size_bytes"]
         assert entry["before"]["tuned"] is None
 
 
+def test_no_two_points_share_an_index_whether_they_are_kept_or_not(searched):
+    search, _, _ = searched
+    every = {*map(id, search.candidates), *(id(pair.after) for pair in search.finetuned)}
+    indices = [candidate.index for candidate in search.candidates]
+    indices += [pair.after.index for pair in search.finetuned if not pair.kept]
+    assert len(indices) == len({*indices}) == len(every)
+
+
+def test_front_json_says_how_points_were_finetuned(searched):
+    _, files, _ = searched
+    assert json.loads(files["front.json"])["finetuning"] == {"epochs": 1, "learning_rate": 1e-3}
+
+
+def test_the_final_metrics_are_those_of_the_front_with_its_finetuned_points(searched):
+    search, _, _ = searched
+    assert any(pair.kept for pair in search.finetuned)
+    logger = TensorBoardFrontLogger()
+    logger.on_search_start(search)
+    logger.on_search_end(search)
+    logger.on_search_teardown(search)
+    events = EventAccumulator(str(search.files.tensorboard)).Reload()
+    final = search.statistics
+    assert final.hypervolume > search.history[-1].hypervolume
+    assert events.Scalars("result/hypervolume")[-1].value == pytest.approx(final.hypervolume)
+    assert events.Scalars("result/front_size")[-1].value == final.front_size
+
+
 def test_what_is_tuned_is_not_tuned_again(searched):
     first, files, second = searched
-    assert [pair.after.evaluation for pair in second.tuned] == [pair.after.evaluation for pair in first.tuned]
+    assert [pair.after.evaluation for pair in second.finetuned] == [pair.after.evaluation for pair in first.finetuned]
     assert (second.folder / "front.json").read_bytes() == files["front.json"]
 
 
