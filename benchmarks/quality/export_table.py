@@ -143,7 +143,8 @@ def report(exporter: Exporter, rows: list[dict[str, Any]], command: str, seconds
 `{command}`, {datetime.date.today()}, {platform.machine()}, torch {torch.__version__}.
 
 The front of `{exporter.search.path.name}` ({front["network"]} on {front["dataset"]}, coding {front["coding"]},
-accounting {front["accounting"]}, seed {front["settings"]["seed"]}), {len(rows)} points, {images:,} test images, {seconds:.0f} s.
+accounting {front["accounting"]}, seed {front["settings"]["seed"]}), {len(rows)} points, {images:,} test images,
+{seconds:.0f} s.
 
 - {exact} of {len(rows)} files have exactly the bytes that the search counted; the median file is {smaller:.1f} times
   smaller than the gzip of its level's float32 checkpoint; with the best coding per layer, {smallest:.1f} times.
