@@ -1,1 +1,1 @@
-"""What every package may use and what knows nothing of networks: errors, files, user code, Pareto sets."""
+"""Helpers for every package that do not depend on networks: errors, files, user code, Pareto sets."""

@@ -1,4 +1,4 @@
-"""A cache bounded by memory."""
+"""A least-recently-used cache with a memory limit."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ Value = TypeVar("Value")
 
 
 class BoundedCache(Generic[Key, Value]):
-    """Keeps what was used last, up to a number of bytes; the newest value is kept even if it alone is larger."""
+    """Keeps the last used values, up to a number of bytes; the newest value is kept even if it alone is larger."""
 
     def __init__(self, max_bytes: int, size_of: Callable[[Value], int]) -> None:
         """Start empty.
 
         Args:
-            max_bytes: bound on the sum of the sizes.
-            size_of: bytes that a value takes.
+            max_bytes: largest sum of the sizes.
+            size_of: returns the bytes of a value.
         """
         self._max_bytes = max_bytes
         self._size_of = size_of
@@ -26,7 +26,7 @@ class BoundedCache(Generic[Key, Value]):
         self._bytes = 0
 
     def get(self, key: Key, make: Callable[[], Value]) -> Value:
-        """Return the value of ``key``, made now if it is not kept."""
+        """Return the value of ``key``; make it if it is not in the cache."""
         if key in self._values:
             self._values.move_to_end(key)
             return self._values[key]

@@ -1,17 +1,17 @@
-"""Errors that are meant for the user."""
+"""Errors and warnings to show to the user."""
 
 from __future__ import annotations
 
 
 class UserError(ValueError):
-    """Something the user gave is wrong: one line that says what was expected and what was found.
+    """An error to show to the user: one line that says what was expected and what was found.
 
     The command line prints it without a traceback and exits with status 2.
     """
 
 
 class UserNote(UserWarning):
-    """Something the user should know of: one line, which the command line prints."""
+    """A warning to show to the user: one line, which the command line prints."""
 
 
 def require(holds: bool, expected: str, found: object) -> None:
@@ -21,10 +21,10 @@ def require(holds: bool, expected: str, found: object) -> None:
 
 
 def is_whole(value: object, least: int = 1) -> bool:
-    """Return whether a value from a file is an integer of at least ``least``; true and false are none."""
+    """Return whether a value from a file is an integer of at least ``least``; a boolean is not."""
     return isinstance(value, int) and not isinstance(value, bool) and value >= least
 
 
 def first_line(error: BaseException) -> str:
-    """Return the first line of an error's text, or its type where it has none."""
+    """Return the first line of an error's text, or the name of its type if the text is empty."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -1,4 +1,4 @@
-"""Building and checking the typed values of a description that people write by hand."""
+"""Building dataclasses from hand-written descriptions, and checking their values."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ class FieldError(UserError):
         self.problem = problem
 
     def inside(self, parent: str) -> FieldError:
-        """Return the same error with the path of the enclosing value put in front."""
+        """Return the same error with the path of the enclosing value in front of its own."""
         dot = "" if not self.path or self.path.startswith("[") else "."
         return FieldError(parent + dot + self.path, self.problem)
 
 
 def build(kind: type[T], values: Any, **readers: Callable[[Any], Any]) -> T:
-    """Make a dataclass of ``kind`` from a mapping; ``readers`` make the fields that are no plain values."""
+    """Make a dataclass of ``kind`` from a mapping; ``readers`` convert the fields that are not plain values."""
     values = require_mapping(values)
     fields = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
     for key in values:
@@ -47,7 +47,7 @@ def build(kind: type[T], values: Any, **readers: Callable[[Any], Any]) -> T:
 
 
 def require_mapping(values: Any) -> Mapping[Any, Any]:
-    """Return the values if they are keys with values; raise a FieldError otherwise."""
+    """Return ``values`` if it is a mapping; raise a FieldError otherwise."""
     if not isinstance(values, Mapping):
         raise FieldError("", f"expected keys with values, found {show(values)}")
     return values
@@ -58,7 +58,7 @@ def _frozen(value: Any) -> Any:
 
 
 def show(value: Any) -> str:
-    """Return a wrong value as an error message names it."""
+    """Return a wrong value as text for an error message."""
     if value is None:
         return "nothing"
     if isinstance(value, str):
@@ -76,7 +76,7 @@ def require_number(path: str, value: Any, *, positive: bool = False) -> None:
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if not number or not math.isfinite(value) or value < 0 or (positive and value == 0):
         bound = "> 0" if positive else ">= 0"
-        # YAML 1.1 takes 1e-3 for a text.
+        # YAML 1.1 reads 1e-3 as a text.
         hint = " (write 1.0e-3 for 1e-3)" if isinstance(value, str) and "e" in value.lower() else ""
         raise FieldError(path, f"expected a finite number {bound}, found {show(value)}{hint}")
 
@@ -99,7 +99,7 @@ def check_count(owner: Any, name: str) -> None:
 
 
 def check_text(owner: Any, *names: str) -> None:
-    """Raise a FieldError unless the named fields of ``owner`` are texts that say something."""
+    """Raise a FieldError unless the named fields of ``owner`` are texts that are not blank."""
     for name in names:
         if not isinstance(getattr(owner, name), str) or not getattr(owner, name).strip():
             raise FieldError(name, f"expected a text, found {show(getattr(owner, name))}")

@@ -1,4 +1,4 @@
-"""Files that appear under their name only when they are whole."""
+"""Atomic writing, reading, hashing and locking of files."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from emomc.common.errors import UserError
 
 @contextlib.contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """Give a path beside ``path`` to write to; rename it to ``path`` once the block has ended well.
+    """Yield a temporary path in the folder of ``path`` to write to; rename it to ``path`` if the block succeeds.
 
-    The content and the new name are flushed to disk. After an error nothing stands under either name.
+    The content and the new name are flushed to disk. If the block fails, the temporary file is removed and ``path``
+    stays as it was.
 
     Args:
         path: the file to make or replace; its folder is made if it is missing.
@@ -26,7 +27,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
     Raises:
         UserError: the file cannot be written; the disk may be full.
     """
-    # The process number keeps two writers apart, and tells what ``remove_leftovers`` may remove.
+    # The process number separates two writers, and tells ``remove_leftovers`` whether the writer still runs.
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -37,17 +38,17 @@ def atomic_write(path: Path) -> Iterator[Path]:
             partial.replace(path)
             _flush_folder(path.parent)
         finally:
-            # Nothing was begun where a folder of the path is a file.
+            # NotADirectoryError: a folder of the path is a file, so nothing was written.
             with contextlib.suppress(FileNotFoundError, NotADirectoryError):
                 partial.unlink()
 
 
 @contextlib.contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Say in one line for the user that a file or folder cannot be written in the block.
+    """Turn an OSError of writing a file or folder in the block into one line for the user.
 
     Raises:
-        UserError: the operating system refuses: no room, no permission, a file where a folder should be, ...
+        UserError: the operating system refuses: no space, no permission, a file where a folder should be, ...
     """
     try:
         yield
@@ -56,7 +57,7 @@ def writing(path: Path) -> Iterator[None]:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove what writers that were killed began to write in a folder and below."""
+    """Remove the temporary files of killed writers in a folder and below."""
     for partial in folder.rglob(".*.partial"):
         number = partial.name.split(".")[-2]
         if number.isdecimal() and not _is_alive(int(number)):
@@ -69,7 +70,7 @@ def _is_alive(process: int) -> bool:
     except ProcessLookupError:
         return False
     except (OSError, OverflowError):
-        return True  # another user's, or no number of a process
+        return True  # another user's process, or not a process number
     return True
 
 
@@ -82,16 +83,16 @@ def _flush_folder(folder: Path) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write ``text`` in UTF-8 with its line ends as they are, whole or not at all."""
+    """Write ``text`` atomically in UTF-8, with its line ends unchanged."""
     with atomic_write(path) as partial:
         partial.write_bytes(text.encode())
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write ``value`` as indented JSON, whole or not at all.
+    """Write ``value`` atomically as indented JSON.
 
     Raises:
-        ValueError: a number is not finite; JSON has no such number.
+        ValueError: a number is not finite, which JSON cannot represent.
     """
     write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
 
@@ -104,7 +105,7 @@ def read_json(path: Path, what: str) -> Any:
         what: what the file should be, for the error ("a library manifest").
 
     Raises:
-        UserError: the file is missing or is no JSON.
+        UserError: the file is missing or is not JSON.
     """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
@@ -136,12 +137,12 @@ def sha256_of_file(path: Path) -> str:
 
 @contextlib.contextmanager
 def folder_lock(folder: Path) -> Iterator[None]:
-    """Keep other processes out of a folder while the block runs; the folder is made if it is missing.
+    """Lock a folder against other processes while the block runs; the folder is made if it is missing.
 
-    The lock is the operating system's, so it ends with the process that holds it, however that ends.
+    The operating system releases the lock when the process ends, even if it is killed.
 
     Raises:
-        UserError: another process holds the lock; its number is named. Or the folder cannot be written.
+        UserError: another process, named by its number, holds the lock, or the folder cannot be written.
     """
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""How far a counted accuracy can be trusted."""
+"""Confidence intervals of measured accuracies."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from statistics import NormalDist
 
 
 def wilson_interval(correct: int, images: int, *, confidence: float = 0.95) -> tuple[float, float]:
-    """Return the range in which the true accuracy lies, given how many of some images were right.
+    """Return the confidence interval of the accuracy, given how many images were classified correctly.
 
-    Unlike the normal approximation it stays within 0..1 and is honest near both ends and for few images.
+    Unlike the normal approximation, it stays within 0..1 and is reliable near 0 and 1 and for few images.
 
     Source: Wilson, "Probable Inference, the Law of Succession, and Statistical Inference", JASA 22(158), 1927.
 
     Args:
         correct: images that were classified correctly, 0..images.
         images: images that were classified, 1 or more.
-        confidence: share of such ranges that contain the true accuracy, 0 < confidence < 1.
+        confidence: share of such intervals that contain the true accuracy, 0 < confidence < 1.
 
     Returns:
         Lower and upper end, fractions in 0..1.
@@ -33,5 +33,5 @@ def wilson_interval(correct: int, images: int, *, confidence: float = 0.95) -> t
     scale = 1 + z * z / images
     centre = (share + z * z / (2 * images)) / scale
     half = z / scale * math.sqrt(share * (1 - share) / images + z * z / (4 * images * images))
-    # At the ends the formula gives exactly 0 and 1 but for rounding.
+    # At both ends the formula gives 0 and 1 except for rounding errors.
     return (0.0 if correct == 0 else max(0.0, centre - half)), (1.0 if correct == images else min(1.0, centre + half))

@@ -1,4 +1,4 @@
-"""Pareto sets: what is not dominated, how much a front covers, and where it bends."""
+"""Pareto sets: non-dominated points, hypervolume and knee."""
 
 from __future__ import annotations
 
@@ -16,27 +16,28 @@ BoolArray = npt.NDArray[np.bool_]
 IntArray = npt.NDArray[np.int64]
 
 MAXIMISED = frozenset({"accuracy"})
-"""Objectives that are maximised unless a direction says otherwise; every other name is a cost."""
+"""Objectives that are maximised by default; all others are minimised."""
 
 
 def non_dominated(points: npt.ArrayLike, *, first_only: bool = False) -> BoolArray:
-    """Say which points no other point dominates; every column is minimised.
+    """Return which points are not dominated by another point; every column is minimised.
 
-    A point dominates another if it is nowhere larger and somewhere smaller. Equal points do not dominate each other.
+    A point dominates another if it is larger in no column and smaller in at least one. Equal points do not dominate
+    each other.
 
     Args:
         points: shape (n, m), finite; n may be 0.
-        first_only: of equal non-dominated points keep the one that comes first instead of all.
+        first_only: keep only the first of equal non-dominated points.
 
     Returns:
         Mask of shape (n,).
 
     Raises:
-        ValueError: ``points`` is not a finite matrix with a column.
+        ValueError: ``points`` is not a finite matrix with at least one column.
     """
     matrix = _finite_matrix(points)
     mask = np.zeros(len(matrix), dtype=np.bool_)
-    # In lexicographic order only an earlier point can dominate a later one: one pass against the front so far.
+    # In lexicographic order only an earlier point can dominate a later one, so one pass is enough.
     front = np.empty_like(matrix)
     size = 0
     for row in np.lexsort(matrix.T[::-1]):
@@ -51,10 +52,10 @@ def non_dominated(points: npt.ArrayLike, *, first_only: bool = False) -> BoolArr
 
 
 def hypervolume(points: npt.ArrayLike, reference: npt.ArrayLike) -> float:
-    """Measure the space that the points dominate below the reference; every column is minimised. Exact.
+    """Return the exact hypervolume between the points and the reference; every column is minimised.
 
-    A point that is not below the reference in every column contributes nothing. The volume is computed by the library
-    moocore, which pymoo brings: some hundred points take well below a millisecond for up to four columns.
+    A point that is not below the reference in every column contributes nothing. moocore, a dependency of pymoo,
+    computes the volume: a few hundred points take well below a millisecond for up to four columns.
 
     Args:
         points: shape (n, m), finite; n may be 0.
@@ -64,7 +65,7 @@ def hypervolume(points: npt.ArrayLike, reference: npt.ArrayLike) -> float:
         The volume, in the product of the columns' units; 0 if nothing is dominated.
 
     Raises:
-        ValueError: ``points`` is not a finite matrix, or ``reference`` is not a finite vector of its width.
+        ValueError: ``points`` is not a finite matrix, or ``reference`` is not a finite vector with a value per column.
     """
     corner = np.asarray(reference, dtype=np.float64)
     matrix = _finite_matrix(points, width=corner.size if corner.ndim == 1 else None)
@@ -89,10 +90,10 @@ def _finite_matrix(points: npt.ArrayLike, width: int | None = None) -> FloatArra
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ParetoFront:
-    """The non-dominated ones among candidates, in a fixed order.
+    """The non-dominated candidates, in a fixed order.
 
-    Order: best first objective first (with accuracy named first: the most accurate first); equal ones by the next
-    objectives; fully equal ones by their row. The arrays are read-only.
+    They are sorted by the first objective, best first (accuracy: the most accurate first), ties by the next objectives
+    and then by row. The arrays are read-only.
     """
 
     objectives: tuple[str, ...]
@@ -100,7 +101,7 @@ class ParetoFront:
     directions: tuple[Direction, ...]
     """Whether each column is minimised or maximised."""
     values: FloatArray
-    """Shape (points, objectives), in the units the candidates came in."""
+    """Shape (points, objectives), in the units of the candidates."""
     rows: IntArray
     """Shape (points,): the row of each point among the candidates."""
 
@@ -116,13 +117,13 @@ class ParetoFront:
 
         Args:
             candidates: objective name -> values of shape (n,), finite.
-            directions: objective name -> "min" or "max" where it differs from the rule: ``accuracy`` is maximised,
+            directions: objective name -> "min" or "max" where it differs from the default: ``accuracy`` is maximised,
                 everything else minimised.
-            first_only: of candidates with equal objectives keep the first instead of all.
+            first_only: keep only the first of candidates with equal objectives.
 
         Raises:
-            ValueError: no objective, columns of different lengths, a value that is not finite, or a direction that is
-                unknown or for an objective that does not exist.
+            ValueError: there is no objective, the columns differ in length, a value is not finite, or a direction is
+                unknown or for an unknown objective.
         """
         names = tuple(candidates)
         found = _directions(names, directions or {})
@@ -144,7 +145,7 @@ class ParetoFront:
 
     @property
     def losses(self) -> FloatArray:
-        """Shape (points, objectives): the values with maximised columns negated, so that less is better everywhere."""
+        """Shape (points, objectives): the values, maximised columns negated, so that smaller is always better."""
         return self.values * _signs(self.directions)
 
     def column(self, objective: str) -> FloatArray:
@@ -158,10 +159,10 @@ class ParetoFront:
         return self.values[:, self.objectives.index(objective)]
 
     def hypervolume(self, reference: Mapping[str, float]) -> float:
-        """Measure what the front dominates; see ``hypervolume``.
+        """Return the hypervolume of the front; see ``hypervolume``.
 
         Args:
-            reference: objective name -> the value that counts as worst, in the objective's own direction and unit.
+            reference: objective name -> reference value, in the objective's own direction and unit.
 
         Raises:
             ValueError: an objective has no finite reference.
@@ -176,31 +177,31 @@ class ParetoFront:
         """Return the position of the knee on the front; see ``knee``.
 
         Args:
-            span: objective name -> its extent; None: the front's own.
+            span: objective name -> divisor of its values; None: its range on the front.
         """
         return knee(self.losses, None if span is None else [span[name] for name in self.objectives])
 
 
 def knee(losses: npt.ArrayLike, span: npt.ArrayLike | None = None) -> int:
-    """Find where a front bends most; every column is minimised.
+    """Return the knee of a front, the point where it bends most; every column is minimised.
 
-    Each column is divided by its extent. The knee is the point farthest, towards the ideal corner, from the plane
-    through (1, 0, ...), (0, 1, ...), ...: the one with the least sum of scaled columns. With two columns and the
-    front's own extents the plane is the straight line between the front's two ends. Equal ones: the first.
+    Each column is divided by its span. The knee is the point farthest from the plane through (1, 0, ...), (0, 1, ...),
+    ..., towards the ideal point. This is the point with the smallest sum of scaled columns; ties: the first. With two
+    columns and the ranges of the front as spans, the plane is the straight line between the two ends of the front.
 
     Source: Das, "On characterizing the knee of the Pareto curve based on normal-boundary intersection",
     Structural Optimization 18, 1999.
 
     Args:
-        losses: shape (n, m), finite, n >= 1; a front, one row a point.
-        span: shape (m,), finite, above 0: how much of each column counts as much as how much of the others. None: what
-            the front spans from best to worst; then its ends, however useless, decide.
+        losses: shape (n, m), finite, n >= 1; a front, one row per point.
+        span: shape (m,), finite, above 0: the amounts of the columns that count as equal. None: the range of each
+            column on the front, which depends on its extreme points, even if these are useless.
 
     Returns:
         The row of the knee.
 
     Raises:
-        ValueError: there is no point, one is not finite, or ``span`` does not fit.
+        ValueError: there is no point, a point is not finite, or ``span`` has a wrong shape or value.
     """
     matrix = _finite_matrix(losses)
     if not len(matrix):
@@ -209,9 +210,9 @@ def knee(losses: npt.ArrayLike, span: npt.ArrayLike | None = None) -> int:
     extent = offsets.max(axis=0) if span is None else np.asarray(span, dtype=np.float64)
     if span is not None and (extent.shape != (matrix.shape[1],) or not ((extent > 0) & np.isfinite(extent)).all()):
         raise ValueError(f"expected a span of {matrix.shape[1]} finite numbers above 0, found {extent.tolist()}")
-    # A column in which all points agree says nothing about the bend.
+    # A column in which all points are equal does not affect the knee.
     scaled = offsets / np.where(extent > 0, extent, 1.0)
-    # Rounding keeps points that are equal but for the last bits equal, so that the order decides between them.
+    # Sums that differ only by rounding errors must count as equal, so that the first point is returned.
     return int(np.argmin(np.round(scaled.sum(axis=1), 12)))
 
 

@@ -1,4 +1,4 @@
-"""Where everything of a run lies on disk."""
+"""Paths of the files and folders of a run."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class SearchFolder:
 
     @property
     def settings(self) -> Path:
-        """What was searched, as JSON."""
+        """The settings of the search, as JSON."""
         return self.path / "config.json"
 
     @property
@@ -60,7 +60,7 @@ class SearchFolder:
 
     @property
     def finetuned(self) -> Path:
-        """Folder of the weights of fine-tuned points."""
+        """Folder of the weights of fine-tuned candidates."""
         return self.path / "tuned"
 
     @property
@@ -69,13 +69,13 @@ class SearchFolder:
         return RunFolder(self.path.parent.parent)
 
     def layers_table(self, index: int) -> Path:
-        """What each layer of one candidate costs, as a table."""
+        """Return the path of the table of the cost of each layer of one candidate."""
         return self.path / f"layers_{index}.csv"
 
 
 @dataclasses.dataclass(frozen=True)
 class RunFolder:
-    """The folder of one run: a library, how it was trained, and the searches of it."""
+    """The folder of one run: a library, the logs and checkpoints of its training, and its searches."""
 
     path: Path
 
@@ -96,7 +96,7 @@ class RunFolder:
 
     @property
     def checkpoints(self) -> Path:
-        """Folder of Lightning's checkpoints of what is not finished."""
+        """Folder of Lightning's checkpoints of unfinished stages."""
         return self.path / "checkpoints"
 
     @property
@@ -106,35 +106,35 @@ class RunFolder:
 
     @property
     def state_of_front_of_checkpoints(self) -> Path:
-        """Which checkpoints are on that front."""
+        """The list of the checkpoints on that front."""
         return self.checkpoints / "front.json"
 
     @property
     def calibration(self) -> Path:
-        """Folder of what the layers see of training images."""
+        """Folder of statistics of the layers' inputs on training images."""
         return self.path / "calibration"
 
     @property
     def searches(self) -> Path:
-        """Folder with one folder a search."""
+        """Folder with one folder per search."""
         return self.path / "search"
 
     def checkpoint(self, stage: str) -> Path:
-        """Return the checkpoint of a stage that is not finished, such as ``dense`` or ``level 075``."""
+        """Return the checkpoint of an unfinished stage, such as ``dense`` or ``level 075``."""
         return self.checkpoints / stage_slug(stage) / CHECKPOINT_FILE
 
     def has_checkpoints(self) -> bool:
-        """Say whether some stage was begun and is not finished."""
+        """Return whether a stage was started and is not finished."""
         return any(self.checkpoints.glob(f"*/{CHECKPOINT_FILE}"))
 
     def search(self, name: str) -> SearchFolder:
         """Return the folder of a search.
 
         Raises:
-            UserError: the name is none of a folder.
+            UserError: the name cannot be the name of a folder.
         """
         if name in ("", ".", "..") or Path(name).name != name:
-            raise UserError(f"expected a name for a folder, found {name!r}")
+            raise UserError(f"expected the name of a folder, found {name!r}")
         return SearchFolder(self.searches / name)
 
     def search_logs(self) -> list[Path]:
@@ -146,11 +146,11 @@ def find_finished_search(folder: Path, name: str | None) -> SearchFolder:
     """Return the folder of a search that has a front.
 
     Args:
-        folder: of a run, or of a search.
-        name: of the search; needed where a run has several.
+        folder: folder of a run or of a search.
+        name: name of the search; needed if a run has several.
 
     Raises:
-        UserError: there is none, or several and no name.
+        UserError: there is no such search, or there are several and no name is given.
     """
     if name is None and (folder / FRONT_FILE).is_file():
         return SearchFolder(folder.resolve())
@@ -166,5 +166,5 @@ def find_finished_search(folder: Path, name: str | None) -> SearchFolder:
 
 
 def stage_slug(stage: str) -> str:
-    """Return the name of a stage of the training as part of a path."""
+    """Return the name of a training stage in the form used in paths."""
     return stage.replace(" ", "_")

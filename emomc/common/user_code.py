@@ -1,6 +1,6 @@
-"""Classes of the user, named as ``path/to/file.py:Class`` or ``package.module:Class``.
+"""Loading users' classes, named as ``path/to/file.py:Class`` or ``package.module:Class``.
 
-A user's code runs only because somebody named it on the command line or in a call: no file can name it.
+A user's code runs only if it is named on the command line or in a call, never because a file names it.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from emomc.common.files import sha256_of_file
 
 
 def names_user_code(spec: str) -> bool:
-    """Whether ``spec`` has the form ``where:Class``."""
+    """Return whether ``spec`` has the form ``where:Class``."""
     where, _, name = spec.rpartition(":")
     return bool(where) and name.isidentifier()
 
 
 def load_object(spec: str, what: str) -> Any:
-    """Import what ``spec`` names.
+    """Import the object that ``spec`` names.
 
-    A file runs under a private module name; while it runs, its folder can be imported from. A package may be installed
-    or lie in the working directory.
+    A file is imported under a private module name; meanwhile its folder is on the import path. A package may be
+    installed or be in the working directory.
 
     Args:
         spec: ``path/to/file.py:Class`` or ``package.module:Class``.
@@ -48,10 +48,10 @@ def load_object(spec: str, what: str) -> Any:
 
 
 def source_sha256(spec: str, what: str) -> str:
-    """Return the SHA-256, 64 hex digits, of the source file that ``spec`` names; a module's code is imported for it.
+    """Return the SHA-256, 64 hex digits, of the source file that ``spec`` names; a module is imported to find it.
 
     Raises:
-        UserError: as ``load_object``, or the object comes from no source file.
+        UserError: as ``load_object``, or the object has no source file.
     """
     where, _ = _parse(spec, what)
     if _is_file(where):
@@ -67,22 +67,22 @@ def source_sha256(spec: str, what: str) -> str:
 
 
 def call_with(thing: Callable[..., Any], given: Mapping[str, Any], offered: Mapping[str, Any], spec: str) -> Any:
-    """Call ``thing`` with what the user gave and with those offered arguments that it takes.
+    """Call ``thing`` with the user's arguments and with those offered arguments that it accepts.
 
-    An offered argument is passed where the signature names it, and where the signature ends in ``**kwargs`` unless the
-    function behind them refuses it by name.
+    An offered argument is passed if the signature names it, or if the signature has ``**kwargs`` and the call does not
+    fail because of this argument's name.
 
     Args:
         thing: a class or a function.
-        given: arguments from the user: a name that does not fit is an error.
-        offered: arguments from this package: a name that does not fit is left out.
-        spec: how the user called ``thing``, for the error.
+        given: arguments from the user; a name that does not fit is an error.
+        offered: arguments from this package; a name that does not fit is left out.
+        spec: name of ``thing`` for the error.
 
     Raises:
         UserError: the arguments do not fit, or the call fails.
     """
     parameters: Mapping[str, inspect.Parameter] = {}
-    with contextlib.suppress(ValueError):  # some classes made in C have no signature
+    with contextlib.suppress(ValueError):  # some classes implemented in C have no signature
         parameters = inspect.signature(thing).parameters
     by_name = {key: value for key, value in offered.items() if key in parameters and key not in given}
     by_rest = {}
@@ -96,11 +96,11 @@ def call_with(thing: Callable[..., Any], given: Mapping[str, Any], offered: Mapp
             if isinstance(error, TypeError) and refused:
                 del by_rest[refused[0]]
                 continue
-            raise UserError(f"expected {spec} to be made from {_listed(given)}, found: {first_line(error)}") from error
+            raise UserError(f"expected {spec} to accept {_listed(given)}, found: {first_line(error)}") from error
 
 
 def _listed(given: Mapping[str, Any]) -> str:
-    return ", ".join(f"{key}={value!r}" for key, value in given.items()) or "no arguments of yours"
+    return ", ".join(f"{key}={value!r}" for key, value in given.items()) or "no arguments"
 
 
 def _parse(spec: str, what: str) -> tuple[str, str]:
@@ -122,7 +122,7 @@ def _existing(path: Path, what: str) -> Path:
 
 def _load_file(path: Path, what: str) -> ModuleType:
     file = _existing(path, what)
-    # The name depends on place and content: the same code is run once, an edited file is run again.
+    # The name depends on path and content: an unchanged file runs once, an edited file runs again.
     digest = hashlib.sha256(f"{file}\0{sha256_of_file(file)}".encode()).hexdigest()
     name = f"_emomc_user_{file.stem}_{digest[:16]}"
     if name in sys.modules:
@@ -131,7 +131,7 @@ def _load_file(path: Path, what: str) -> ModuleType:
     if spec is None or spec.loader is None:
         raise UserError(f"expected {what} in a Python file, found {path}")
     module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # dataclasses, and pickling to loader workers, look their module up
+    sys.modules[name] = module  # dataclasses, and pickling for loader workers, look up the module by its name
     try:
         with _importable(file.parent):
             spec.loader.exec_module(module)
@@ -153,7 +153,7 @@ def _import(name: str, what: str) -> ModuleType:
 
 @contextlib.contextmanager
 def _importable(folder: Path) -> Iterator[None]:
-    """Let modules of ``folder`` be imported inside the block, as Python allows it for a script."""
+    """Put ``folder`` first on the import path while the block runs, as Python does for a script."""
     entry = str(folder)
     sys.path.insert(0, entry)
     try:

@@ -1,4 +1,4 @@
-"""YAML files of plain values."""
+"""Strict reading of YAML files."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def read_yaml(path: Path, what: str) -> Any:
         what: what the file should be, for the error ("a hardware file").
 
     Raises:
-        UserError: the file cannot be read, is no YAML, has a key twice, or refers to a part of itself.
+        UserError: the file cannot be read, is not YAML, has a duplicate key, or contains an alias.
     """
     try:
         return parse_yaml(path.read_text(encoding="utf-8"))
@@ -31,15 +31,15 @@ def read_yaml(path: Path, what: str) -> Any:
 
 
 def parse_yaml(text: str) -> Any:
-    """Return the plain values of a YAML text; raise a yaml.YAMLError or a RecursionError if there are none."""
+    """Return the plain values of a YAML text; raise a yaml.YAMLError or a RecursionError if it cannot be parsed."""
     return yaml.load(text, Loader=_StrictLoader)
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """Refuses what plain YAML lets pass: a key that stands twice, and aliases, by which a line becomes gigabytes."""
+    """Also refuses duplicate keys, and aliases, which can expand one line to gigabytes."""
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        """Make the node that comes next."""
+        """Make the next node; refuse an alias."""
         if self.check_event(yaml.AliasEvent):
             raise yaml.composer.ComposerError(
                 None, None, f"the alias *{self.peek_event().anchor}", self.peek_event().start_mark
@@ -47,12 +47,12 @@ class _StrictLoader(yaml.SafeLoader):
         return super().compose_node(parent, index)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        """Make the mapping of a YAML node."""
+        """Make the mapping of a YAML node; refuse a duplicate key."""
         seen = set()
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
             if not isinstance(key, Hashable):
-                break  # refused by the base class
+                break  # the base class refuses it
             if key in seen:
                 raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} twice", key_node.start_mark)
             seen.add(key)

@@ -1,4 +1,4 @@
-"""The cache: what it keeps, what it drops, and that it never lies."""
+"""The cache: what it keeps, what it drops, and that it returns the right values."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def test_answers_are_those_of_making_anew_and_memory_is_bounded(keys, bound):
             return (key, key + 1)
 
         assert cache.get(key, make) == (key, key + 1)
-        # A plain re-implementation: the order of last use, cut from the far end.
+        # A plain re-implementation: keys in the order of last use; the oldest are dropped.
         hit = key in held
         held.pop(key, None)
         held[key] = key + 1

@@ -1,4 +1,4 @@
-"""Files that are whole or not there, and folders that one process holds."""
+"""Atomic writing of files, and locking of folders."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ SETTINGS = settings(max_examples=60, deadline=None)
 
 
 def matrices(min_columns=1, max_columns=4, min_rows=0, max_rows=12):
-    """Small grids of numbers: ties and duplicates are common."""
+    """Small matrices of small whole numbers, so that ties and duplicates are common."""
     shape = st.tuples(st.integers(min_rows, max_rows), st.integers(min_columns, max_columns))
     return shape.flatmap(lambda s: hnp.arrays(np.float64, s, elements=st.integers(0, 6).map(float)))
 
@@ -29,7 +29,7 @@ def dominates(a, b):
 
 
 def inclusion_exclusion(points, reference):
-    """The volume by adding and subtracting the boxes of every subset: slow, and nothing like the sweep."""
+    """The volume by inclusion-exclusion over all subsets: slow, and independent of the tested algorithm."""
     total = 0.0
     for size in range(1, len(points) + 1):
         for subset in itertools.combinations(points, size):
