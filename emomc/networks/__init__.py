@@ -1,1 +1,1 @@
-"""The networks: the built-in ones, those of users, their weights, their layers, and the folding of BatchNorm."""
+"""Networks: built-in ones, those of users, their weights, the shapes of their layers, and folding of BatchNorm."""

@@ -1,4 +1,4 @@
-"""Making a network by its name: one of the zoo, or a user's own."""
+"""Building a network by its name: a built-in one or a user's."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from emomc.networks.zoo import NETWORKS
 def build_network(
     spec: str, *, in_channels: int, num_classes: int, network_args: Mapping[str, Any] | None = None
 ) -> nn.Module:
-    """Make a network with fresh weights, drawn from torch's default generator.
+    """Make a network with random initial weights from torch's default generator.
 
     Args:
         spec: a name of ``NETWORKS``, or ``path/to/file.py:Class`` or ``package.module:Class`` of an ``nn.Module``
@@ -25,7 +25,7 @@ def build_network(
         network_args: further arguments of the constructor.
 
     Raises:
-        UserError: there is no such network, the arguments do not fit it, or what it makes is no ``nn.Module``.
+        UserError: there is no such network, the arguments do not fit it, or the result is not an ``nn.Module``.
     """
     offered = {"in_channels": in_channels, "num_classes": num_classes}
     network = call_with(_find(spec), dict(network_args or {}), offered, f"the network {spec}")

@@ -1,4 +1,4 @@
-"""What the cost models need to know of the layers of a network."""
+"""Shapes of the layers of a network, as the cost models need them."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ class LayerCall:
 
 @dataclasses.dataclass(frozen=True)
 class LayerShape:
-    """What the cost models need to know of one convolution or linear layer.
+    """Shape of one convolution or linear layer.
 
-    A layer that the forward pass calls several times has its weights once and a ``LayerCall`` for each call.
+    A layer that the forward pass calls several times has its weights once and one ``LayerCall`` per call.
     """
 
     name: str
@@ -48,7 +48,7 @@ class LayerShape:
         """Check the ranges, since a shape may come from a file.
 
         Raises:
-            UserError: a number is no integer of at least 1.
+            UserError: a number is below 1 or of a wrong type, or the name is not a text.
         """
         require(isinstance(self.name, str), "the name of a layer", self.name)
         for key in ("in_channels", "out_channels", "groups"):
@@ -58,12 +58,12 @@ class LayerShape:
 
     @property
     def weights(self) -> int:
-        """Number of weights, biases not counted."""
+        """Number of weights, without biases."""
         return self.in_channels // self.groups * self.out_channels * math.prod(self.kernel_size)
 
     @property
     def macs(self) -> int:
-        """Multiply-accumulates of one image, all calls together."""
+        """Multiply-accumulate operations of one image, over all calls."""
         return self.weights * sum(call.output_pixels for call in self.calls)
 
     def to_dict(self) -> dict[str, Any]:
@@ -72,7 +72,7 @@ class LayerShape:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> LayerShape:
-        """Make the shape that ``to_dict`` described."""
+        """Make the shape from the values of ``to_dict``."""
         calls = tuple(LayerCall(pair(call["input_size"]), pair(call["output_size"])) for call in values["calls"])
         sizes = {key: pair(values[key]) for key in ("kernel_size", "stride", "dilation")}
         return cls(**{**values, **sizes, "calls": calls})

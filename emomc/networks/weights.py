@@ -1,4 +1,4 @@
-"""Weights that the user has: read without running any code that a file may hold."""
+"""Loading users' weights without running code that a file may contain."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from emomc.common.errors import UserError, first_line
 
 WRAPPERS = ("state_dict", "model_state_dict", "model", "network", "net")
-"""Keys under which checkpoints keep the weights; the first is Lightning's."""
+"""Keys under which checkpoints store the weights; the first is Lightning's."""
 
 _SHOWN = 3
 
@@ -23,17 +23,17 @@ _SHOWN = 3
 def load_weights(network: nn.Module, path: Path) -> None:
     """Load a state dict into a network in place.
 
-    The file is safetensors (by its suffix ``.safetensors``) or what ``torch.save`` wrote, read with ``weights_only``. A
-    checkpoint that keeps its state dict under a key of ``WRAPPERS`` is unwrapped, and where every weight of the network
-    stands behind one and the same prefix, such as ``network.`` in a LightningModule's checkpoint, the prefix is taken
-    off and entries without it (a metric's, a loss's) are left out.
+    The file is a safetensors file (suffix ``.safetensors``) or was written by ``torch.save`` and is read with
+    ``weights_only``. The state dict may be under a key of ``WRAPPERS``. If the names of all weights have one prefix in
+    the file, such as ``network.`` in a LightningModule's checkpoint, the prefix is removed, and entries without it (of
+    a metric or a loss) are left out.
 
     Args:
-        network: the network to fill; untouched after an error.
+        network: the network to fill; unchanged after an error.
         path: the file.
 
     Raises:
-        UserError: the file is missing, cannot be read, holds no state dict, or does not fit the network.
+        UserError: the file is missing, cannot be read, has no state dict, or does not fit the network.
     """
     found = _state_dict(_read(path), path)
     wanted = network.state_dict()
@@ -53,8 +53,8 @@ def _read(path: Path) -> Any:
         return torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, EOFError, RuntimeError, ValueError, KeyError, SafetensorError, pickle.UnpicklingError) as error:
         raise UserError(
-            f"expected weights in {path}, as safetensors or as torch.save writes a state dict, found a file that "
-            f"cannot be read as such: {first_line(error)}"
+            f"expected weights in {path}, as safetensors or as a state dict written by torch.save, found a file that "
+            f"cannot be read: {first_line(error)}"
         ) from error
 
 
@@ -64,12 +64,12 @@ def _state_dict(content: Any, path: Path) -> dict[str, Tensor]:
             content = content[wrapper]
             break
     if not isinstance(content, Mapping) or not any(isinstance(value, Tensor) for value in content.values()):
-        raise UserError(f"expected a state dict in {path}, found a {type(content).__name__} without tensors by name")
+        raise UserError(f"expected a state dict in {path}, found a {type(content).__name__} without named tensors")
     return {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
 
 
 def _prefix(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> str:
-    """Return what stands before every wanted name, "" if the names are found as they are or nothing fits."""
+    """Return the prefix that all wanted names have in ``found``; "" if they have none or are not all found."""
     if all(name in found for name in wanted):
         return ""
     first = next(iter(wanted), "")
@@ -81,13 +81,13 @@ def check_fit(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor], network
     """Check that a state dict has the names and shapes of another, and finite values.
 
     Args:
-        found: what a file held.
-        wanted: the network's own.
-        network: its name, for the error.
+        found: state dict from a file.
+        wanted: state dict of the network.
+        network: name of the network, for the error.
         path: the file, for the error.
 
     Raises:
-        UserError: it does not fit; the first few differences are named.
+        UserError: a name or shape differs (the error lists the first few), or a value is not finite.
     """
     missing = [name for name in wanted if name not in found]
     surplus = [name for name in found if name not in wanted]
@@ -96,7 +96,7 @@ def check_fit(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor], network
         for name, value in wanted.items()
         if name in found and found[name].shape != value.shape
     ]
-    for what, names in (("no", missing), ("too much:", surplus), ("", unlike)):
+    for what, names in (("no", missing), ("unexpected names:", surplus), ("", unlike)):
         if names:
             more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
             listed = f"{what} {', '.join(names[:_SHOWN])}{more}".strip()

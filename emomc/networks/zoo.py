@@ -1,7 +1,7 @@
-"""Four networks in plain ``torch.nn``, by name.
+"""The built-in networks, in plain ``torch.nn``, by name.
 
 Every network takes float images of shape (n, in_channels, height, width) and returns logits of shape (n, num_classes).
-To add one, write its class and give it an entry in ``NETWORKS``.
+To add one, write its class and add an entry to ``NETWORKS``.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ class LeNet5(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Return logits of shape (n, classes) for images of shape (n, channels, 32, 32)."""
         if images.shape[-2:] != (32, 32):
-            raise ValueError(f"LeNet-5 takes images of 32x32 pixels, not {images.shape[-2]}x{images.shape[-1]}")
+            height, width = images.shape[-2:]
+            raise ValueError(f"expected images of 32x32 pixels for LeNet-5, found {height}x{width}")
         maps = self.pool(self.relu(self.conv1(images)))
         maps = self.pool(self.relu(self.conv2(maps)))
         features = self.relu(self.conv3(maps)).flatten(1)
@@ -181,13 +182,13 @@ def _scaled(channels: int, width: float) -> int:
 
 
 def _initialise(network: nn.Module) -> None:
-    """Give every layer the variance that keeps activations' scale through ReLUs, and zero biases.
+    """Draw weights with the variance that keeps the scale of activations through ReLUs; set biases to zero.
 
     Source: He et al., "Delving deep into rectifiers", arXiv:1502.01852, equation 10.
     """
     for name, module in network.named_modules():
         if isinstance(module, (nn.Conv2d, nn.Linear)):
-            # Nothing is rectified after the last layer.
+            # No ReLU follows the last layer.
             last = isinstance(module, nn.Linear) and name in ("linear", "linear2")
             nn.init.kaiming_normal_(module.weight, nonlinearity="linear" if last else "relu")
             if module.bias is not None:

@@ -1,1 +1,1 @@
-"""How torch and Lightning are run: devices, Trainers, seeds, determinism, interrupts, processes side by side."""
+"""Running torch and Lightning: devices, Trainers, seeds, determinism, interrupts, parallel processes."""

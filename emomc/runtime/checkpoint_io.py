@@ -1,4 +1,4 @@
-"""Lightning's checkpoints, whole or not there."""
+"""Atomic writing of Lightning's checkpoints."""
 
 from __future__ import annotations
 
@@ -13,13 +13,16 @@ from emomc.common.files import atomic_write
 
 
 class WholeCheckpointIO(TorchCheckpointIO):
-    """Writes checkpoints beside their place, where Lightning moves them from another disk, byte after byte."""
+    """Writes a checkpoint to a temporary file in its own folder and renames it.
+
+    Lightning's own class may move it from another disk, which copies it and so is not atomic.
+    """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
-        """Write a checkpoint, in memory first: torch's own writer says little of a disk that is full.
+        """Write a checkpoint. It is serialised in memory first: torch gives no clear error for a full disk.
 
         Raises:
-            UserError: it cannot be written; nothing stands in its place then, or what stood there before.
+            UserError: it cannot be written; an earlier checkpoint at this path is kept.
         """
         content = io.BytesIO()
         torch.save(checkpoint, content)

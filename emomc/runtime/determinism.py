@@ -1,4 +1,4 @@
-"""Equal bits from equal runs, on a GPU too."""
+"""Bit-identical results of equal runs, on a GPU too."""
 
 from __future__ import annotations
 
@@ -15,15 +15,16 @@ _CUBLAS = "CUBLAS_WORKSPACE_CONFIG"
 
 @contextlib.contextmanager
 def deterministic_algorithms(wanted: bool = True) -> Iterator[None]:
-    """Let torch take only algorithms that give the same bits each time, while the block runs; slower on a GPU.
+    """Make torch use only deterministic algorithms while the block runs; slower on a GPU.
 
-    ``docs/determinism.md`` says what is the same without. cuBLAS listens only if nothing ran on the GPU before.
+    ``docs/determinism.md`` says what is deterministic without this. cuBLAS reads its setting only at the first use of
+    the GPU.
 
     Args:
-        wanted: False changes nothing.
+        wanted: if False, nothing is changed.
 
     Raises:
-        UserError: torch knows no such algorithm for an operation of the network.
+        UserError: torch has no deterministic algorithm for an operation of the network.
     """
     if not wanted:
         yield

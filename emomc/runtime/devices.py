@@ -1,4 +1,4 @@
-"""Where networks are trained, in Lightning's terms."""
+"""The devices that training runs on, in Lightning's terms."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from typing import Any
 
 @dataclasses.dataclass(frozen=True)
 class Devices:
-    """Where training runs, in Lightning's terms."""
+    """The devices that training runs on, and their settings, in Lightning's terms."""
 
     accelerator: str = "auto"
     """auto, cpu, gpu, ..."""
     devices: str | int = "auto"
     """A count, a list such as ``0,``, or auto."""
     num_nodes: int = 1
-    """Machines."""
+    """Number of machines."""
     strategy: str = "auto"
     """How devices work together: auto, ddp, ..."""
     precision: str = "32-true"
     """Arithmetic of the training, such as 32-true or bf16-mixed."""
     deterministic: bool = False
-    """Same bits each time on a GPU too, where that is slower; on a CPU they are the same without."""
+    """Give bit-identical results each time on a GPU too, which is slower; on a CPU they always are."""
     trainer: dict[str, Any] = dataclasses.field(default_factory=dict)
     """Any other argument of Lightning's Trainer."""

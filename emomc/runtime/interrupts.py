@@ -1,4 +1,4 @@
-"""Ctrl-C that waits for a good moment."""
+"""Handling of Ctrl-C and SIGTERM."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 @contextlib.contextmanager
 def deferred_interrupt() -> Iterator[Callable[[], bool]]:
-    """Give a function that says whether Ctrl-C was pressed since the block began.
+    """Yield a function that returns whether Ctrl-C was pressed since the block began.
 
-    A Trainer swallows KeyboardInterrupt and exits, so the first Ctrl-C only sets a flag here; a second one interrupts
-    at once. A polite kill (SIGTERM) becomes SystemExit with the status of a killed process, so that what the block
-    opened is closed. Outside the main thread, where Python delivers no signals, nothing is changed.
+    A Trainer turns KeyboardInterrupt into an exit, so the first Ctrl-C only sets a flag; a second one raises
+    KeyboardInterrupt at once. SIGTERM, unless it has a handler already, raises SystemExit with the status of a killed
+    process, so that everything opened in the block is closed. Outside the main thread, where Python delivers no
+    signals, nothing is changed.
     """
     pressed = threading.Event()
 
@@ -46,9 +47,9 @@ def _exit_as_killed(number: int, frame: FrameType | None) -> None:
 
 @contextlib.contextmanager
 def interrupts_of_trainers() -> Iterator[None]:
-    """Let Ctrl-C in a Trainer come out of the block as KeyboardInterrupt, and a kill as the end of a killed process.
+    """Raise KeyboardInterrupt for Ctrl-C in a Trainer, and SystemExit with the status of a killed process for SIGTERM.
 
-    A Trainer makes an exit with status 1 of the first, and with status 0, as if all were done, of the second (SIGTERM).
+    A Trainer itself exits with status 1 for Ctrl-C, and for SIGTERM with status 0, as if it had finished.
     """
     before = signal.getsignal(signal.SIGINT)
     try:
@@ -58,6 +59,6 @@ def interrupts_of_trainers() -> Iterator[None]:
     except SystemExit as end:
         if not isinstance(end.__context__, KeyboardInterrupt):
             raise
-        # The Trainer may have left further ones ignored.
+        # The Trainer may have left SIGINT ignored.
         signal.signal(signal.SIGINT, before)
         raise KeyboardInterrupt from None

@@ -1,4 +1,4 @@
-"""A journal that several processes write, and that each reads in the same order."""
+"""A journal that several processes write and all read in the same order."""
 
 from __future__ import annotations
 
@@ -17,36 +17,36 @@ from torch.distributed import DistError, Store, TCPStore  # type: ignore[attr-de
 from emomc.common.errors import UserError
 
 PATIENCE = datetime.timedelta(days=1)
-"""How long a reader waits for an entry: longer than any candidate takes. Who started the processes ends them all where
-one of them dies."""
+"""How long a reader waits for an entry: longer than any evaluation takes. If a process dies, the launcher ends all
+others."""
 
-# Between two looks for an entry, seconds: short against a candidate, long against a look.
+# Seconds between two checks for an entry: short compared to an evaluation, long compared to a check.
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.0002, 0.005
-_NOBODY_LEFT = "expected every process to go on, found one that ended or stands still"
+_PROCESS_LOST = "expected every process to keep running, found one that ended or hangs"
 
 
 class SharedJournal(Protocol):
-    """Entries in one order. Nobody waits to write, and a reader waits only where there is nothing left to read."""
+    """Entries in one order for all processes. Writing never waits; reading waits only if there is no unread entry."""
 
     rank: int
-    """Of this process among those that write."""
+    """Rank of this process among the writers."""
     world_size: int
 
     def write(self, entry: Sequence[int]) -> None:
         """Add an entry."""
 
     def read(self) -> list[int]:
-        """Return the first entry that this process has not read yet; wait for it if need be."""
+        """Return the first entry that this process has not read; wait if there is none."""
 
 
 class OwnJournal:
-    """The journal of a process without others."""
+    """The journal of a single process."""
 
     rank = 0
     world_size = 1
 
     def __init__(self) -> None:
-        """Begin an empty one."""
+        """Start empty."""
         self._unread: deque[list[int]] = deque()
 
     def write(self, entry: Sequence[int]) -> None:
@@ -54,18 +54,18 @@ class OwnJournal:
         self._unread.append(list(entry))
 
     def read(self) -> list[int]:
-        """Return the first entry that was not read yet."""
+        """Return the first unread entry."""
         return self._unread.popleft()
 
 
 class StoreJournal:
     """A journal in a key-value store of ``torch.distributed``.
 
-    A counter of the store gives each entry its number. Numbers are given in one order, so all read that one.
+    A counter of the store numbers the entries, and every process reads them in the order of their numbers.
     """
 
     def __init__(self, store: Store, rank: int, world_size: int, patience: datetime.timedelta = PATIENCE) -> None:
-        """Begin at the first entry of a store that holds nothing else; wait so long for an entry."""
+        """Start at the first entry of a store that is used for nothing else; ``patience``: longest wait of a read."""
         self.rank = rank
         self.world_size = world_size
         self._store = store
@@ -76,24 +76,24 @@ class StoreJournal:
         """Add an entry.
 
         Raises:
-            UserError: the process that serves the store is gone.
+            UserError: the process that serves the store has ended.
         """
-        with _store_reached():
+        with _store_errors():
             self._store.set(str(self._store.add("entries", 1)), json.dumps(list(entry)))
 
     def read(self) -> list[int]:
-        """Return the first entry that this process has not read yet; wait for it if need be.
+        """Return the first entry that this process has not read; wait if there is none.
 
         Raises:
-            UserError: the process that serves the store is gone, or nobody wrote for as long as the store is patient.
+            UserError: the process that serves the store has ended, or no entry came within ``patience``.
         """
         key, pause = str(self._next), _SHORTEST_PAUSE
         deadline = time.monotonic() + self._patience.total_seconds()
-        with _store_reached():
-            # Not one long wait: Python would handle no signal before its end.
+        with _store_errors():
+            # Poll: Python would handle no signal during one long wait.
             while not self._store.check([key]):
                 if time.monotonic() > deadline:
-                    raise UserError(_NOBODY_LEFT)
+                    raise UserError(_PROCESS_LOST)
                 time.sleep(pause)
                 pause = min(2 * pause, _LONGEST_PAUSE)
             entry: list[int] = json.loads(self._store.get(key))
@@ -102,10 +102,10 @@ class StoreJournal:
 
 
 def open_journal(fabric: Fabric) -> SharedJournal:
-    """Return a new journal of all processes; all of them must ask for it."""
+    """Return a new journal of all processes; every process must call this."""
     if fabric.world_size == 1:
         return OwnJournal()
-    # Where the processes of Fabric and of torchrun met.
+    # Set by Fabric's launcher and by torchrun.
     host = os.environ["MASTER_ADDR"]
     if fabric.is_global_zero:
         served = TCPStore(host, 0, is_master=True, wait_for_workers=False, timeout=PATIENCE)
@@ -115,8 +115,8 @@ def open_journal(fabric: Fabric) -> SharedJournal:
 
 
 @contextmanager
-def _store_reached() -> Iterator[None]:
+def _store_errors() -> Iterator[None]:
     try:
         yield
     except DistError as error:
-        raise UserError(_NOBODY_LEFT) from error
+        raise UserError(_PROCESS_LOST) from error

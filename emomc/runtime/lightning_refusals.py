@@ -1,4 +1,4 @@
-"""Settings that Lightning refuses, said the way this project says what is wrong."""
+"""Turning Lightning's errors about settings into errors for the user."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from emomc.common.errors import UserError, first_line
 
 @contextlib.contextmanager
 def lightning_refusals() -> Iterator[None]:
-    """Turn the error of a Trainer or Fabric that is made in the block into one line for the user.
+    """Turn an error of making a Trainer or Fabric in the block into one line for the user.
 
     Raises:
         UserError: Lightning refuses an accelerator, a precision, a number of devices, ...
@@ -20,4 +20,4 @@ def lightning_refusals() -> Iterator[None]:
     try:
         yield
     except (ImportError, TypeError, ValueError, RuntimeError, MisconfigurationException) as error:
-        raise UserError(f"expected settings that Lightning takes, found that it says: {first_line(error)}") from error
+        raise UserError(f"expected settings that Lightning accepts, found: {first_line(error)}") from error

@@ -1,4 +1,4 @@
-"""Memory that runs out, said in one line that names what to lower."""
+"""Turning out-of-memory errors into one line that tells the user what to lower."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ import torch
 
 from emomc.common.errors import UserError, first_line
 
-# What torch says on a CPU, where it has no error of its own for it.
+# Parts of torch's messages on a CPU, where it has no own class of error for this.
 _ON_CPU = ("DefaultCPUAllocator", "can't allocate memory", "not enough memory")
 
 
 @contextlib.contextmanager
 def memory_for(what: str, remedy: str) -> Iterator[None]:
-    """Turn the error of memory that runs out in the block into one line for the user.
+    """Turn an out-of-memory error in the block into one line for the user.
 
     Args:
-        what: that needs the memory ("batches of 256 images").
-        remedy: what would need less ("lower --batch_size").
+        what: what needs the memory ("batches of 256 images").
+        remedy: how to need less ("lower --batch_size").
 
     Raises:
         UserError: memory ran out, on the CPU or on a GPU.

@@ -1,4 +1,4 @@
-"""Notices of other libraries that tell the user of this one nothing."""
+"""Hiding notices of other libraries that do not help the user."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _WARNINGS = (
 
 @contextlib.contextmanager
 def quiet_lightning() -> Iterator[None]:
-    """Keep back the notices that each Trainer prints, thousands of times over a search, while the block runs."""
+    """Hide the notices of Trainers while the block runs; each Trainer of a search would print them again."""
     levels = {name: logging.getLogger(name).level for name in _LOGGERS}
     with warnings.catch_warnings():
         for message in _WARNINGS:

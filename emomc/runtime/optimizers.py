@@ -13,7 +13,7 @@ from emomc.runtime.recipe import Recipe
 
 
 def make_optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """Return the optimizer of a network's parameters; those of norms and biases are not decayed."""
+    """Return the optimizer of a network's parameters; norms and biases have no weight decay."""
     decayed = [parameter for parameter in network.parameters() if parameter.ndim > 1]
     others = [parameter for parameter in network.parameters() if parameter.ndim <= 1]
     groups: list[dict[str, Any]] = [
@@ -31,16 +31,16 @@ def make_optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
 def make_schedule(
     optimizer: torch.optim.Optimizer, recipe: Recipe, steps: int, steps_per_epoch: int
 ) -> lr_scheduler.LRScheduler:
-    """Return the schedule of the learning rate, to be moved at every step.
+    """Return the schedule of the learning rate, to be advanced at every step.
 
     Args:
         optimizer: from ``make_optimizer``.
-        recipe: what is asked for.
-        steps: of the whole run.
-        steps_per_epoch: of one epoch.
+        recipe: schedule, learning rate and warm-up.
+        steps: optimizer steps of the whole run.
+        steps_per_epoch: optimizer steps of one epoch.
     """
     if recipe.schedule == "one_cycle":
-        # One step more than is taken: the schedule refuses to be asked beyond its end.
+        # One step more than is taken, since OneCycleLR raises an error when it is advanced beyond its end.
         return lr_scheduler.OneCycleLR(
             optimizer,
             max_lr=recipe.learning_rate,

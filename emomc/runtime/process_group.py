@@ -1,4 +1,4 @@
-"""The group of processes that Lightning joins where there are several."""
+"""Leaving the process group that Lightning joins if there are several processes."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import torch
 
 @contextlib.contextmanager
 def process_group_left() -> Iterator[None]:
-    """Leave the group of processes that Lightning joined in the block, if any, however the block ends.
+    """Leave the process group that Lightning joined in the block, if any, even after an error.
 
-    Lightning leaves it only with NCCL. A thread of Gloo that still runs when the interpreter ends aborts the process.
+    Lightning leaves it only with NCCL. A Gloo thread that still runs at the interpreter's exit aborts the process.
     """
     try:
         yield

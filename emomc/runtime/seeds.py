@@ -1,4 +1,4 @@
-"""Seeds that are a pure function of what they are for."""
+"""Seeds that depend only on what they are used for."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The Trainers of this project: one that trains on the user's devices, and two that use one device alone."""
+"""The Trainers of this project: one that trains on the user's devices, and two that use a single device."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ def training_trainer(devices: Devices, *, enable_progress_bar: bool, **more: Any
     """Return a Trainer on the user's devices.
 
     Args:
-        devices: where, and any other argument of the Trainer.
-        enable_progress_bar: unless ``devices.trainer`` says otherwise.
-        more: further arguments, which ``devices.trainer`` must not have.
+        devices: devices to train on, and further arguments of the Trainer.
+        enable_progress_bar: whether to show progress, unless ``devices.trainer`` sets it.
+        more: further arguments of the Trainer; none of them may be in ``devices.trainer``.
 
     Raises:
         UserError: Lightning refuses a setting.
@@ -35,7 +35,7 @@ def training_trainer(devices: Devices, *, enable_progress_bar: bool, **more: Any
         "enable_progress_bar": enable_progress_bar,
         "num_sanity_val_steps": 0,
         "plugins": [WholeCheckpointIO()],
-        # A level of a small network is over after a dozen steps.
+        # A level of a small network takes only a dozen steps.
         "log_every_n_steps": 5,
     }
     with lightning_refusals():
@@ -43,37 +43,39 @@ def training_trainer(devices: Devices, *, enable_progress_bar: bool, **more: Any
 
 
 def validation_trainer(device: torch.device, precision: str, callbacks: Sequence[pl.Callback] = ()) -> pl.Trainer:
-    """Return a Trainer that validates one network on one device and writes nothing, whatever processes run beside it.
+    """Return a Trainer that validates on one device, independently of other processes, and writes nothing.
 
     Args:
-        device: where it runs.
+        device: device to run on.
         precision: Lightning's name of the arithmetic, such as ``32-true`` or ``bf16-mixed``.
-        callbacks: that it calls.
+        callbacks: callbacks of the Trainer.
     """
-    return pl.Trainer(**_alone_on(device, precision, callbacks))
+    return pl.Trainer(**_single_device_options(device, precision, callbacks))
 
 
 def finetuning_trainer(
     device: torch.device, precision: str, callbacks: Sequence[pl.Callback], *, epochs: int
 ) -> pl.Trainer:
-    """Return a Trainer that trains one network on one device, without validation, and writes nothing.
+    """Return a Trainer that trains on one device, independently of other processes, and writes nothing.
+
+    It does not validate.
 
     Args:
-        device: where it runs.
+        device: device to run on.
         precision: Lightning's name of the arithmetic.
-        callbacks: that it calls.
+        callbacks: callbacks of the Trainer.
         epochs: passes over the training images.
     """
-    alone = _alone_on(device, precision, callbacks)
-    return pl.Trainer(**alone, max_epochs=epochs, limit_val_batches=0, gradient_clip_val=1.0)
+    options = _single_device_options(device, precision, callbacks)
+    return pl.Trainer(**options, max_epochs=epochs, limit_val_batches=0, gradient_clip_val=1.0)
 
 
-def _alone_on(device: torch.device, precision: str, callbacks: Sequence[pl.Callback]) -> dict[str, Any]:
+def _single_device_options(device: torch.device, precision: str, callbacks: Sequence[pl.Callback]) -> dict[str, Any]:
     return {
         "accelerator": device.type,
         "devices": 1 if device.type == "cpu" else [device.index or 0],
         "precision": precision,
-        # Even where a launcher started several processes, this Trainer knows of its own alone.
+        # The Trainer must use its own process only, even if a launcher started several.
         "plugins": [LightningEnvironment()],
         "callbacks": list(callbacks),
         "logger": False,

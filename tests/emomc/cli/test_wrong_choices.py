@@ -79,7 +79,7 @@ def test_weights_that_do_not_fit(capsys, tmp_path, folder):
 
 def test_images_of_a_size_the_network_does_not_take(capsys, tmp_path, folder):
     line = refusal(capsys, tmp_path, "--dataset", f"imagefolder:{folder}", "--image_size", "28")
-    assert "LeNet-5 takes images of 32x32 pixels, not 28x28" in line
+    assert "expected images of 32x32 pixels for LeNet-5, found 28x28" in line
 
 
 def test_classes_the_network_does_not_give(capsys, tmp_path, folder):

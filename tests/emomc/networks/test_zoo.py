@@ -86,7 +86,7 @@ def test_larger_images_are_fine(name):
 
 def test_lenet5_names_the_size_it_takes():
     network = build_network("lenet5", in_channels=1, num_classes=10)
-    with pytest.raises(UserError, match="32x32 pixels, not 28x28"):
+    with pytest.raises(UserError, match="32x32 pixels for LeNet-5, found 28x28"):
         trace_layers(network, (1, 28, 28))
 
 

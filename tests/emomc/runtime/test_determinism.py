@@ -1,4 +1,4 @@
-"""Equal runs give equal bytes, and the flag for it is put back."""
+"""Equal runs give equal bytes, and torch's settings are restored."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_on_a_cpu_the_flag_changes_no_byte(tmp_path):
     one, other = (searched(plain, str(flag), flag) for flag in (False, True))
     for name in ("front.csv", "candidates.csv", "report.html", "front.png"):
         assert (one.folder / name).read_bytes() == (other.folder / name).read_bytes(), name
-    # What was measured without the flag does not answer a search with it.
+    # Evaluations made without the flag are not reused by a search with it.
     assert other.tally.reused == 0
 
 

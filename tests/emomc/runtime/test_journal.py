@@ -53,7 +53,7 @@ def test_a_reader_waits_for_a_writer_and_a_writer_for_nobody():
 
 def test_one_that_waits_in_vain_is_told_so():
     store = TCPStore("localhost", 0, is_master=True, wait_for_workers=False, timeout=datetime.timedelta(seconds=1))
-    with pytest.raises(UserError, match=r"^expected every process to go on, found one that ended or stands still$"):
+    with pytest.raises(UserError, match=r"^expected every process to keep running, found one that ended or hangs$"):
         StoreJournal(store, 0, 2, patience=datetime.timedelta(seconds=1)).read()
 
 

@@ -1,4 +1,4 @@
-"""Memory that runs out is told from other errors."""
+"""Out-of-memory errors are distinguished from other errors."""
 
 import pytest
 import torch

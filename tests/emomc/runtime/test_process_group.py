@@ -1,4 +1,4 @@
-"""The group of processes that Lightning joins."""
+"""Leaving the process group that Lightning joins."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Trainers that run on one device alone."""
+"""Trainers that use a single device."""
 
 from __future__ import annotations
 
