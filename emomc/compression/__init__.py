@@ -1,1 +1,1 @@
-"""Compressing weights and activations: pruning, quantization, bias correction, codings. Pure functions."""
+"""Compression of weights and activations: pruning, quantization, bias correction, codings."""

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 def mean_output_error(mean_patch: Tensor, weight: Tensor, quantized: Tensor) -> Tensor:
     """Return E[Wq x] - E[W x] of each output channel of a convolution or linear layer.
 
-    The error is linear in the input, so the mean input under the kernel says all. What is subtracted from the bias
-    then makes the mean over the images, output positions and calls that ``mean_patch`` was taken from vanish.
+    The error is linear in the input, so the mean input under the kernel is enough. Subtracting the result from the bias
+    makes the mean error zero over the images, output positions and calls that ``mean_patch`` was measured on.
 
     Args:
         mean_patch: float64, (groups, inputs per group, *kernel): mean input under the kernel.

@@ -1,6 +1,6 @@
-"""Numbers of any width packed into bytes, and back.
+"""Packing numbers of any bit width into bytes, and unpacking them.
 
-Bits fill bytes from the least significant end (bit i is bit ``i % 8`` of byte ``i // 8``), and numbers start with their
+Bit i of the stream is bit ``i % 8`` of byte ``i // 8``, where bit 0 is the least significant; numbers start with their
 least significant bit.
 """
 
@@ -11,7 +11,8 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-# Packing spends up to 64 bytes a number on the way: pieces keep that at a few MiB. A multiple of 8 ends on whole bytes.
+# Numbers are packed in pieces, since packing needs up to 64 bytes of memory per number. A piece ends on a whole byte,
+# since its length is a multiple of 8.
 _PIECE = 1 << 16
 
 

@@ -1,18 +1,18 @@
-"""The codings: how the integer weights of a layer are stored, and how many bits that takes.
+"""The codings: how the integer codes of a layer are stored, and in how many bits.
 
-| coding | bits of N weights, nnz of them nonzero, at b bits |
+| coding | bits of N codes of b bits, nnz of them nonzero |
 |---|---|
 | normal | N b |
-| csr | (nnz + fillers) (b + r): r bits of preceding zeros (0 .. 2^r - 1), then the code |
+| csr | (nnz + fillers) (b + r): the number of preceding zeros (0 .. 2^r - 1) in r bits, then the code |
 | coo | nnz (ceil(log2 N) + b): the position, then the code |
-| bitmap | N + nnz b: one bit per weight, then the codes of the nonzero ones |
+| bitmap | N + nnz b: one bit per code, then the nonzero codes |
 
-A csr gap of g zeros needs floor(g / 2^r) fillers (2^r - 1 preceding zeros and the code 0, which together stand for 2^r
-zeros); zeros after the last nonzero weight need nothing. r is the smallest in bits for each layer. Codes are in two's
-complement. ``docs/format.md`` says the same for readers in C.
+In csr, g zeros in a row need floor(g / 2^r) fillers. A filler is 2^r - 1 preceding zeros and the code 0, so it stands
+for 2^r zeros. Zeros after the last nonzero code need nothing. r is chosen for each layer so that its stream is
+shortest. Codes are in two's complement. ``docs/format.md`` specifies the same for readers in C.
 
-To add a coding, write its stream in ``streams.py`` and give it an entry in ``CODINGS``; the command line, the cost
-model, the packed file and the pages take it from there.
+To add a coding, write its stream in ``streams.py`` and add an entry to ``CODINGS``; the command line, the cost model,
+the packed file and the report use it from there.
 """
 
 from __future__ import annotations
@@ -54,9 +54,9 @@ class Coding:
     """One way to store the codes of a layer."""
 
     name: str
-    """As on the command line."""
+    """Name on the command line."""
     label: str
-    """As people write it."""
+    """Name in the report."""
     stream_bits: Callable[[ZeroRuns, int], int]
     """Zero runs and bits of a code -> bits of the stream."""
     write: Callable[[Codes, int], Stream]
@@ -64,35 +64,35 @@ class Coding:
     read: Callable[[Stream, int, int], Codes]
     """A stream of the right length, count of weights and bits of a code -> the codes, shape (count,)."""
     effort: int
-    """How hard a device has to work to read it: of equal lengths, ``best`` takes the least effort."""
+    """Rank of the effort of decoding; of codings of equal length, ``best`` takes the least effort."""
     entry_bits: Callable[[int, int, int, int], int] = lambda count, entries, bits, index_bits: (
         entries * (bits + index_bits)
     )
     """Count of weights, entries of the stream, bits of a code and of an index -> bits of the stream."""
     index_widths: Callable[[int], range] = lambda count: range(1)
-    """Count of weights -> the index widths that a stream may have, bits."""
+    """Count of weights -> the allowed index widths, bits."""
     paper_bits: Callable[[Array, Array, Array], Array] | None = None
-    """Weights, bits per weight and density of each layer -> bits of the layer by the paper's formula, if it has one."""
+    """Weights, bits per weight and density of each layer -> bits of the layer by the paper's formula, if any."""
 
 
 def normal_bits(weights: Array, bits: Array, density: Array) -> Array:
-    """All weights one after the other, zeros included: N q. Ignores scales and biases. Source: the paper."""
+    """Return the bits of all weights, zeros included, without scales and biases: N q. Source: the paper."""
     return np.broadcast_to(weights * bits, np.shape(density))
 
 
 def csr_bits(weights: Array, bits: Array, density: Array) -> Array:
-    """Remaining weights, each with 3 bits for the zeros before it: N p (q + 3). Source: the paper.
+    """Return the bits of the remaining weights, each with 3 bits for the zeros before it: N p (q + 3).
 
-    Ignores the filler entries that more than 7 zeros in a row need, so it is short by up to 3x at low densities; also
-    scales and biases.
+    Source: the paper. Ignores scales, biases, and the fillers that more than 7 zeros in a row need; without
+    fillers it is too small by up to 3x at low densities.
     """
     return weights * density * (bits + 3)
 
 
 def coo_bits(weights: Array, bits: Array, density: Array) -> Array:
-    """Remaining weights, each with its position: N p round(q + log2 N). Source: the paper.
+    """Return the bits of the remaining weights, each with its position: N p round(q + log2 N).
 
-    Ignores that a position needs a whole number of bits, rounded up, and scales and biases.
+    Source: the paper. Ignores scales, biases, and that a position needs a whole number of bits, rounded up.
     """
     return weights * density * np.rint(bits + np.log2(weights))
 
@@ -145,14 +145,14 @@ CODINGS: Mapping[str, Coding] = {
         ),
     )
 }
-"""Name -> coding. The position is the number that stands in a packed file: new ones come last."""
+"""Name -> coding. The packed file stores a coding by its position here, so new ones must be added at the end."""
 
 BEST = "best"
-"""Takes the shortest coding for each layer, the simplest among equals."""
+"""Takes the shortest coding for each layer; ties: the least effort."""
 CODING_CHOICES = (*CODINGS, BEST)
-"""What can be asked for."""
+"""Names that a user can choose."""
 PAPER_CODINGS = tuple(name for name, coding in CODINGS.items() if coding.paper_bits)
-"""Names of the codings that the paper gives a size formula for."""
+"""Names of the codings for which the paper gives a size formula."""
 
 if TYPE_CHECKING:
     CodingName = str
@@ -164,15 +164,15 @@ def stream_bits(codes: NDArray[np.integer] | ZeroRuns, bits: int, coding: str) -
     """Return the length of a layer's stream in bits without encoding it.
 
     Args:
-        codes: integer codes of one layer (float32 weights at 32 bits), or what ``count_zero_runs`` found in them.
+        codes: integer codes of one layer (float32 weights at 32 bits), or the result of ``count_zero_runs`` for them.
         bits: bits of one code, 2..16, or 32 for a layer left in float32.
         coding: one of ``CODING_CHOICES``.
 
     Returns:
-        Bits, before filling up to whole bytes. Equal to what ``encode`` writes.
+        Bits of the stream that ``encode`` writes, without its padding to whole bytes.
 
     Raises:
-        UserError: bits or coding are none of the above.
+        UserError: ``bits`` or ``coding`` is none of the above.
     """
     _check_coding(coding)
     if bits == UNCOMPRESSED_BITS:
@@ -183,12 +183,12 @@ def stream_bits(codes: NDArray[np.integer] | ZeroRuns, bits: int, coding: str) -
 
 
 def stream_bytes(bits: NDArray[np.integer] | int) -> NDArray[np.int64]:
-    """Return the whole bytes that streams of so many bits fill; any shape."""
+    """Return the bytes of streams of ``bits`` bits, rounded up; any shape."""
     return (np.asarray(bits, np.int64) + 7) // 8
 
 
 def best_coding(runs: ZeroRuns, bits: int) -> str:
-    """Return the name of the coding with the shortest stream in bits; of equals the one of least effort."""
+    """Return the name of the coding with the shortest stream in bits; ties: the least effort."""
     return min(CODINGS.values(), key=lambda coding: (coding.stream_bits(runs, bits), coding.effort)).name
 
 
@@ -214,12 +214,12 @@ def encode(codes: NDArray[np.integer], bits: int, coding: str) -> Stream:
 
 
 def decode(stream: Stream, count: int, bits: int) -> Codes:
-    """Read a layer's codes back from a stream that may come from anywhere.
+    """Read a layer's codes from an untrusted stream.
 
-    Memory is bounded by ``count`` and the length of the stream, both checked before anything is made.
+    Memory is bounded by ``count`` and the length of the stream, both checked before any allocation.
 
     Args:
-        stream: what ``encode`` made, or claims to be.
+        stream: a stream of ``encode``, possibly damaged.
         count: number of weights of the layer, 1..``MAX_WEIGHTS``.
         bits: bits of one code, 2..16.
 
@@ -227,7 +227,7 @@ def decode(stream: Stream, count: int, bits: int) -> Codes:
         The codes, shape (count,), int8 up to 8 bits, int16 above.
 
     Raises:
-        UserError: the stream is not exactly what ``encode`` makes of some codes (with any csr index width).
+        UserError: the stream is not one that ``encode`` writes, apart from the csr index width, which may be any.
     """
     bits = _checked_bits(bits)
     if not 1 <= count <= MAX_WEIGHTS:
@@ -243,14 +243,14 @@ def _check_stream(stream: Stream, count: int, bits: int) -> None:
         raise UserError(f"expected a coding of {', '.join(CODINGS)}, found {stream.coding!r}")
     coding = CODINGS[stream.coding]
     if stream.index_bits not in coding.index_widths(count):
-        raise UserError(f"expected index bits fit for a {stream.coding} stream, found {stream.index_bits}")
+        raise UserError(f"expected valid index bits of a {stream.coding} stream, found {stream.index_bits}")
     if stream.entries > count or (stream.coding == "normal" and stream.entries != count):
         raise UserError(f"expected the entries of {count} weights, found {stream.entries}")
     length = coding.entry_bits(count, stream.entries, bits, stream.index_bits)
     if len(stream.data) != (length + 7) // 8:
         raise UserError(f"expected a stream of {(length + 7) // 8} bytes, found {len(stream.data)}")
     if length % 8 and stream.data[-1] >> (length % 8):
-        raise UserError("expected zeros after the last bit of a stream, found others")
+        raise UserError("expected zeros after the last bit of a stream, found ones")
 
 
 def _check_coding(coding: str) -> None:
@@ -261,5 +261,5 @@ def _check_coding(coding: str) -> None:
 def _checked_bits(bits: int) -> int:
     if not MIN_CODE_BITS <= bits <= MAX_CODE_BITS:
         raise UserError(f"expected {MIN_CODE_BITS} to {MAX_CODE_BITS} bits for a weight, found {bits}")
-    # A numpy integer would widen the arrays it is combined with.
+    # A numpy integer would widen the type of the arrays that it is combined with.
     return int(bits)

@@ -1,6 +1,6 @@
-"""The criteria by which weights are pruned, by name.
+"""The pruning criteria, by name.
 
-To add one, write its score and give it an entry in ``CRITERIA``.
+To add one, write its ``score`` function and add an entry to ``CRITERIA``.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class PruningCriterion:
-    """Which weights remain: those of the largest scores."""
+    """A score of weights; the weights with the largest scores remain."""
 
     name: str
-    """As on the command line."""
+    """Name on the command line."""
     score: Callable[[Tensor, int | None], Tensor]
     """Magnitudes of a layer's weights, shape (n,), and its MACs of one image -> scores, shape (n,)."""
     per_layer: bool = False
-    """Keep the same fraction in every layer, rather than of all weights together."""
+    """Keep the same fraction of weights in every layer, instead of a fraction of all weights together."""
 
 
 def magnitude(magnitudes: Tensor, macs: int | None) -> Tensor:
@@ -33,12 +33,12 @@ def magnitude(magnitudes: Tensor, macs: int | None) -> Tensor:
 
 
 def lamp(magnitudes: Tensor, macs: int | None) -> Tensor:
-    """Score a weight by w^2 over the sum of the squares of the layer's weights that are not smaller.
+    """Score a weight by w^2 divided by the sum of w^2 over the layer's weights that are not smaller.
 
     Source: Lee et al., "Layer-adaptive sparsity for the Magnitude-based Pruning", arXiv 2010.07611.
     """
     squares, order = magnitudes.double().square().sort(descending=True, stable=True)
-    # The tail of zeros scores zero: the sum before it is positive unless all weights are zero.
+    # If all weights are zero, so are the sums; the clamp then makes the scores zero.
     ranked = squares / squares.cumsum(0).clamp_min(sys.float_info.min)
     return ranked.clone().scatter_(0, order, ranked).to(magnitudes.dtype)
 
@@ -46,7 +46,7 @@ def lamp(magnitudes: Tensor, macs: int | None) -> Tensor:
 def magnitude_per_mac(magnitudes: Tensor, macs: int | None) -> Tensor:
     """Score a weight by its magnitude over sqrt(MACs per weight).
 
-    Removing the lowest scores then costs the least squared error per saved MAC.
+    Removing the lowest scores then causes the least squared error per saved MAC.
     """
     if macs is None:
         raise ValueError("expected the MACs of each layer for the criterion 'macs', found none")

@@ -1,4 +1,4 @@
-"""What layers see: the mean input under the kernel and the range of the inputs."""
+"""Measuring the inputs of layers: the mean input under the kernel, and the range."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from emomc.common.errors import UserError
 
 @dataclasses.dataclass(frozen=True)
 class LayerInputs:
-    """The inputs of one convolution or linear layer, over images, output positions and calls."""
+    """Statistics of the inputs of a convolution or linear layer, over images, output positions and calls."""
 
     mean_patch: Tensor
     """float64, (groups, inputs per group, *kernel): mean input under the kernel, padding included."""
     low: float
-    """Least input."""
+    """Smallest input."""
     high: float
     """Largest input."""
 
     @property
     def range(self) -> tuple[float, float]:
-        """Least and largest input."""
+        """Smallest and largest input."""
         return self.low, self.high
 
 
 @torch.no_grad()
 def measure_inputs(network: nn.Module, layers: Iterable[str], batches: Iterable[Tensor]) -> dict[str, LayerInputs]:
-    """Run images through a network and return what its layers see.
+    """Run images through a network and return the statistics of the inputs of its layers.
 
     Args:
         network: in eval mode.
@@ -42,21 +42,21 @@ def measure_inputs(network: nn.Module, layers: Iterable[str], batches: Iterable[
     Raises:
         UserError: a layer is not called.
     """
-    watched = {name: _Watched(network.get_submodule(name)) for name in layers}
+    totals = {name: _InputSums(network.get_submodule(name)) for name in layers}
     with ExitStack() as hooks:
-        for watch in watched.values():
-            handle = watch.layer.register_forward_pre_hook(watch.look)
+        for sums in totals.values():
+            handle = sums.layer.register_forward_pre_hook(sums.add)
             hooks.callback(handle.remove)
         for images in batches:
             network(images)
-    silent = [name for name, watch in watched.items() if not watch.sums]
-    if silent:
-        raise UserError(f"expected every layer to be called, found that {silent[0]} is not")
-    return {name: watch.inputs() for name, watch in watched.items()}
+    uncalled = [name for name, sums in totals.items() if not sums.sums]
+    if uncalled:
+        raise UserError(f"expected every layer to be called, found that {uncalled[0]} is not")
+    return {name: sums.statistics() for name, sums in totals.items()}
 
 
-class _Watched:
-    """Sums what one layer is given, over images and over calls with inputs of one shape."""
+class _InputSums:
+    """Sums of the inputs of one layer over images and calls, one sum per shape of the inputs."""
 
     def __init__(self, layer: nn.Module) -> None:
         self.layer = layer
@@ -64,34 +64,38 @@ class _Watched:
         self.counts: dict[tuple[int, ...], int] = {}
         self.low, self.high = float("inf"), float("-inf")
 
-    def look(self, layer: nn.Module, arguments: tuple[Any, ...]) -> None:
-        given = arguments[0]
-        shape = tuple(given.shape[1:])
-        total = given.sum(0, keepdim=True).double()
+    def add(self, layer: nn.Module, arguments: tuple[Any, ...]) -> None:
+        inputs = arguments[0]
+        shape = tuple(inputs.shape[1:])
+        total = inputs.sum(0, keepdim=True).double()
         self.sums[shape] = self.sums[shape] + total if shape in self.sums else total
-        self.counts[shape] = self.counts.get(shape, 0) + len(given)
-        self.low, self.high = min(self.low, float(given.min())), max(self.high, float(given.max()))
+        self.counts[shape] = self.counts.get(shape, 0) + len(inputs)
+        self.low, self.high = min(self.low, float(inputs.min())), max(self.high, float(inputs.max()))
 
-    def inputs(self) -> LayerInputs:
-        """The sum of a layer's outputs is linear in its weights; the derivative is the sum of the inputs they meet."""
+    def statistics(self) -> LayerInputs:
+        """Return the statistics.
+
+        The sum of a layer's outputs is linear in its weights, and its derivative by a weight is the sum of the inputs
+        that this weight is multiplied with.
+        """
         weight = torch.zeros_like(self.layer.get_parameter("weight"), dtype=torch.float64)
         groups = int(getattr(self.layer, "groups", 1))
-        met = torch.zeros_like(weight)
+        patch_sum = torch.zeros_like(weight)
         positions = 0
         for shape, total in self.sums.items():
             with torch.enable_grad():
                 tracked = weight.clone().requires_grad_(True)
                 outputs = self._outputs(tracked, total)
                 (gradient,) = torch.autograd.grad(outputs.sum(), tracked)
-            met += gradient
+            patch_sum += gradient
             positions += self.counts[shape] * (outputs.numel() // len(weight))
-        # Every output channel of a group meets the same inputs.
-        patch = met.reshape(groups, len(weight) // groups, *weight.shape[1:])[:, 0] / positions
+        # All output channels of a group have the same inputs.
+        patch = patch_sum.reshape(groups, len(weight) // groups, *weight.shape[1:])[:, 0] / positions
         return LayerInputs(patch, self.low, self.high)
 
-    def _outputs(self, weight: Tensor, given: Tensor) -> Tensor:
+    def _outputs(self, weight: Tensor, inputs: Tensor) -> Tensor:
         parameters: dict[str, Tensor | None] = {"weight": weight}
         if self.layer.bias is not None:
             parameters["bias"] = weight.new_zeros(len(weight))
-        outputs: Tensor = torch.func.functional_call(self.layer, parameters, (given,))  # type: ignore[arg-type]
+        outputs: Tensor = torch.func.functional_call(self.layer, parameters, (inputs,))  # type: ignore[arg-type]
         return outputs

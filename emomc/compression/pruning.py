@@ -13,8 +13,8 @@ from emomc.compression.criteria import CRITERIA
 
 Percent = float | Fraction
 
-# Of the share that a level leaves on average, the part that every layer keeps whatever its scores say: a layer
-# without weights cuts the network in two (arXiv 2209.14624).
+# Every layer keeps at least this part of the level's percentage, whatever its scores: no signal passes through a layer
+# without weights (arXiv 2209.14624).
 _LAYER_MINIMUM = Fraction(1, 5)
 
 
@@ -36,24 +36,24 @@ def prune_by_magnitude(
     masks: Mapping[str, Tensor] | None = None,
     macs: Mapping[str, int] | None = None,
 ) -> dict[str, Tensor]:
-    """Choose the weights that remain, largest scores first.
+    """Choose the weights that remain, those with the largest scores.
 
-    Weights that ``masks`` has already removed stay removed, so masks made along a descending chain are nested. Among
-    equal scores the weight that stands first stays.
+    Weights that ``masks`` has already removed stay removed, so the masks of descending levels are nested. Of equal
+    scores the first remains.
 
     Args:
         weights: layer name -> weights of any shape, at least one each.
         percent: weights remaining, above 0 and up to 100.
-        criterion: a name of ``CRITERIA``. Those that are not per layer keep ``percent`` of all weights together, and in
-            each layer at least a fifth of that share, and one weight.
-        masks: layer name -> boolean tensor of the weights that remain so far; all of them if None.
-        macs: layer name -> MACs of one image; only ``macs`` needs it.
+        criterion: a name of ``CRITERIA``. Those that are not per layer keep ``percent`` of all weights together, but in
+            each layer at least a fifth of ``percent``, and at least one weight.
+        masks: layer name -> boolean tensor of the weights that remain so far; None: all of them.
+        macs: layer name -> MACs of one image; needed only for the criterion ``macs``.
 
     Returns:
         Layer name -> boolean tensor of the layer's shape, true where the weight remains.
 
     Raises:
-        ValueError: ``percent`` or ``criterion`` is out of range, or ``macs`` is missing.
+        ValueError: ``percent`` is out of range, ``criterion`` is unknown, or ``macs`` is missing.
     """
     if not 0 < percent <= 100:
         raise ValueError(f"expected a percentage of remaining weights above 0 and up to 100, found {percent}")
@@ -92,7 +92,7 @@ def _prune_together(
     alive: Mapping[str, Tensor],
     percent: Percent,
 ) -> dict[str, Tensor]:
-    """Keep the largest scores of all layers together, and each layer's minimum before them."""
+    """Keep each layer's minimum first, then the largest scores of all layers together."""
     minimum = {
         name: _largest(values, alive[name], max(1, remaining_count(values.numel(), Fraction(percent) * _LAYER_MINIMUM)))
         for name, values in magnitudes.items()

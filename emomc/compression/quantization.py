@@ -39,20 +39,20 @@ def quantize_symmetric(
         per_channel: one step per output channel instead of one for the tensor.
 
     Raises:
-        UserError: ``bits`` or ``method`` is out of range.
+        UserError: ``bits`` is out of range or ``method`` is unknown.
     """
     require(MIN_BITS <= bits <= MAX_BITS, f"{MIN_BITS}..{MAX_BITS} bits", bits)
     require(method in QUANTIZERS, f"a quantizer of {', '.join(QUANTIZERS)}", method)
     top = 2 ** (bits - 1) - 1
     rows = weight.detach().float().reshape(weight.shape[0] if per_channel else 1, -1)
     clip = QUANTIZERS[method].clip(rows, bits)
-    # A row of zeros has no step of its own; any positive one represents it.
+    # Any positive step represents a row of zeros.
     scale = torch.where(clip > 0, clip / top, torch.ones_like(clip))
     return QuantizedTensor(round_to_codes(rows, scale, bits).reshape(weight.shape), scale, bits)
 
 
 def round_to_codes(weight: Tensor, scale: Tensor, bits: int) -> Tensor:
-    """Return the code of the nearest value of the grid for each weight.
+    """Return the code of the nearest grid value for each weight.
 
     Args:
         weight: float32, output channels first.

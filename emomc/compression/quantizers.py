@@ -1,6 +1,6 @@
-"""The ways to choose the step of a layer's quantization, by name.
+"""The methods that choose the quantization step of a layer, by name.
 
-To add one, write how it clips and give it an entry in ``QUANTIZERS``.
+To add one, write its ``clip`` function and add an entry to ``QUANTIZERS``.
 """
 
 from __future__ import annotations
@@ -12,39 +12,39 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from torch import Tensor
 
-# The clipping thresholds that `mse` tries, as fractions of the largest weight. The last one is the largest weight.
+# Number of clipping thresholds that `mse` tries, as fractions of the largest weight. The last is the largest weight.
 _CLIPS = 80
-# Above this many bits the best clip is close to the largest weight, and each one tried costs 2^bits boundaries.
+# Above this many bits the best threshold is close to the largest weight, and each one tried costs 2^bits boundaries.
 _FINE_BITS, _FINE_CLIPS, _FINE_LOWEST = 8, 10, 0.8
 
 
 @dataclasses.dataclass(frozen=True)
 class QuantizerMethod:
-    """How the largest value of the grid is chosen."""
+    """One way to choose the largest value of the quantization grid."""
 
     name: str
-    """As on the command line."""
+    """Name on the command line."""
     summary: str
-    """What it does, for help texts."""
+    """Description for help texts."""
     clip: Callable[[Tensor, int], Tensor]
     """Weights of shape (rows, weights) and bits -> the largest value of each row's grid, shape (rows,), 0 or more."""
 
 
 def largest_weight(rows: Tensor, bits: int) -> Tensor:
-    """Return max|w| of each row, as the paper does."""
+    """Return max|w| of each row, as in the paper."""
     return rows.abs().amax(dim=1)
 
 
 def least_squared_error(rows: Tensor, bits: int) -> Tensor:
-    """Return for each row the clip, in a grid up to max|w|, that leaves the least squared error.
+    """Return for each row the clipping threshold, among fractions of max|w|, with the least squared error.
 
-    Only weights that are not zero count. Never worse in that error than ``largest_weight``.
+    Zero weights have no error. The error is never larger than that of ``largest_weight``.
 
-    With the magnitudes sorted and their sums and sums of squares accumulated, the error of a step s is the sum over
-    the codes k of (sum w^2 - 2 k s sum w + k^2 s^2 count) between the boundaries (k - 1/2) s: no pass over the weights
-    for each clip tried.
+    The magnitudes are sorted, and their sums and sums of squares accumulated. The error of a step s is then the sum
+    over the codes k of (sum w^2 - 2 k s sum w + k^2 s^2 count) between the boundaries (k - 1/2) s, so trying a
+    threshold needs no pass over the weights.
     """
-    import torch  # here, so that the command line reads the names above without it
+    import torch  # here, so that the command line can list the methods without it
 
     device = rows.device
     top = 2 ** (bits - 1) - 1
@@ -66,7 +66,7 @@ def least_squared_error(rows: Tensor, bits: int) -> Tensor:
         count = edges.diff(dim=1)
         error = squares.gather(1, edges).diff(dim=1) - 2 * value * sums.gather(1, edges).diff(dim=1) + value**2 * count
         errors.append(error.sum(1))
-    # Of equal errors the largest clip: flip so that argmin meets it first.
+    # Ties: the largest threshold. argmin returns the first minimum, so it comes first after the flip.
     best = torch.stack(errors).flip(0).argmin(0)
     return largest_weight(rows, bits) * fractions.flip(0)[best].float()
 
@@ -88,7 +88,7 @@ else:
 
 @dataclasses.dataclass(frozen=True)
 class Quantizer:
-    """How every layer's weights are quantized, and its inputs."""
+    """How the weights and inputs of every layer are quantized."""
 
     method: QuantizerName = "mse"
     """How the step is chosen, a name of ``QUANTIZERS``."""
@@ -97,9 +97,9 @@ class Quantizer:
     bias_correction: bool = False
     """Subtract from each bias the mean error that the quantized weights cause on training images."""
     activation_bits: int | None = None
-    """Bits to which evaluations round the layers' inputs, 2..15; None: they stay as they are."""
+    """Bits to which the layers' inputs are rounded in evaluations, 2..15; None: not rounded."""
 
     @property
     def needs_layer_inputs(self) -> bool:
-        """Whether it must be known what the layers see of training images."""
+        """Whether statistics of the layers' inputs on training images are needed."""
         return self.bias_correction or self.activation_bits is not None

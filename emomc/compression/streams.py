@@ -1,4 +1,4 @@
-"""One writer and one reader for each coding of a layer's weights as a stream of bits."""
+"""A writer and a reader of bit streams for each coding."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Stream:
     """One encoded layer."""
 
     data: bytes
-    """The bits, filled up with zeros to a whole byte."""
+    """The bits, padded with zeros to a whole byte."""
     coding: str
     """A name of ``CODINGS``."""
     entries: int
@@ -30,17 +30,17 @@ class Stream:
 
 
 def write_normal(codes: Codes, bits: int) -> Stream:
-    """All codes one after another."""
-    return Stream(pack(_wrapped(codes, bits), bits), "normal", len(codes))
+    """Write all codes one after another."""
+    return Stream(pack(_to_complement(codes, bits), bits), "normal", len(codes))
 
 
 def read_normal(stream: Stream, count: int, bits: int) -> Codes:
     """Return the codes of ``write_normal``."""
-    return _codes_of(unpack(stream.data, count, bits, 0), bits)
+    return _from_complement(unpack(stream.data, count, bits, 0), bits)
 
 
 def write_csr(codes: Codes, bits: int) -> Stream:
-    """Each nonzero code behind the number of zeros before it, with fillers where the number is too large."""
+    """Write the number of zeros before each nonzero code, then the code; fillers where the number is too large."""
     positions = np.flatnonzero(codes)
     width = csr_index_bits(count_zero_runs(codes), bits)
     gaps = np.diff(positions, prepend=-1) - 1
@@ -49,13 +49,13 @@ def write_csr(codes: Codes, bits: int) -> Stream:
     indices = np.full(total, (1 << width) - 1, np.int64)
     indices[places] = gaps & ((1 << width) - 1)
     entries = np.zeros(total, np.uint16)
-    entries[places] = _wrapped(codes[positions], bits)
-    return Stream(pack(_paired(indices, entries, width), width + bits), "csr", total, width)
+    entries[places] = _to_complement(codes[positions], bits)
+    return Stream(pack(_join_pairs(indices, entries, width), width + bits), "csr", total, width)
 
 
 def read_csr(stream: Stream, count: int, bits: int) -> Codes:
     """Return the codes of ``write_csr``."""
-    indices, values = _pairs(stream, bits)
+    indices, values = _split_pairs(stream, bits)
     # At most 2^28 entries of at most 2^31 each: the sum cannot overflow.
     positions = np.cumsum(indices + 1) - 1
     real = values != 0
@@ -64,25 +64,25 @@ def read_csr(stream: Stream, count: int, bits: int) -> Codes:
         raise UserError(f"expected {most} zeros before each csr filler, found fewer")
     if len(real) and not real[-1]:
         raise UserError("expected the last csr entry to be a weight, found a filler")
-    return _placed(stream, positions[real], values[real], count)
+    return _all_codes(stream, positions[real], values[real], count)
 
 
 def write_coo(codes: Codes, bits: int) -> Stream:
-    """Each nonzero code behind its position."""
+    """Write the position of each nonzero code, then the code."""
     positions = np.flatnonzero(codes)
     width = position_bits(len(codes))
-    pairs = _paired(positions, _wrapped(codes[positions], bits), width)
+    pairs = _join_pairs(positions, _to_complement(codes[positions], bits), width)
     return Stream(pack(pairs, width + bits), "coo", len(positions), width)
 
 
 def read_coo(stream: Stream, count: int, bits: int) -> Codes:
     """Return the codes of ``write_coo``."""
-    return _placed(stream, *_pairs(stream, bits), count)
+    return _all_codes(stream, *_split_pairs(stream, bits), count)
 
 
 def write_bitmap(codes: Codes, bits: int) -> Stream:
-    """One bit per weight, then the nonzero codes."""
-    values = _wrapped(codes[np.flatnonzero(codes)], bits)
+    """Write one bit per weight, then the nonzero codes."""
+    values = _to_complement(codes[np.flatnonzero(codes)], bits)
     mask = np.packbits(codes != 0, bitorder="little").tobytes()
     data = join(mask, len(codes), pack(values, bits), len(values) * bits)
     return Stream(data, "bitmap", len(values))
@@ -94,14 +94,15 @@ def read_bitmap(stream: Stream, count: int, bits: int) -> Codes:
     positions = np.flatnonzero(mask)
     if len(positions) != stream.entries:
         raise UserError(f"expected {stream.entries} weights in a bitmap, found {len(positions)}")
-    return _placed(stream, positions, _codes_of(unpack(stream.data, stream.entries, bits, count), bits), count)
+    values = _from_complement(unpack(stream.data, stream.entries, bits, count), bits)
+    return _all_codes(stream, positions, values, count)
 
 
 def check_codes(codes: NDArray[np.integer], bits: int) -> None:
-    """Check that all codes are integers of so many bits, symmetric around zero.
+    """Check that all codes are integers in -(2^(bits-1) - 1) .. 2^(bits-1) - 1.
 
     Raises:
-        UserError: one is not.
+        UserError: a code is not.
     """
     if not np.issubdtype(codes.dtype, np.integer):
         raise UserError(f"expected integer codes, found {codes.dtype}")
@@ -110,38 +111,39 @@ def check_codes(codes: NDArray[np.integer], bits: int) -> None:
         raise UserError(f"expected codes of {bits} bits in -{largest}..{largest}, found {codes.min()}..{codes.max()}")
 
 
-def _wrapped(codes: NDArray[np.integer], bits: int) -> NDArray[np.uint16]:
-    """Return the codes in two's complement of so many bits."""
+def _to_complement(codes: NDArray[np.integer], bits: int) -> NDArray[np.uint16]:
+    """Return the codes in two's complement of ``bits`` bits."""
     return codes.astype(np.int16).view(np.uint16) & np.uint16((1 << bits) - 1)
 
 
-def _codes_of(numbers: NDArray[np.integer], bits: int) -> Codes:
-    """Undo ``_wrapped``: int8 up to 8 bits, int16 above."""
+def _from_complement(numbers: NDArray[np.integer], bits: int) -> Codes:
+    """Return the codes of numbers in two's complement of ``bits`` bits: int8 up to 8 bits, int16 above."""
     spare = 16 - bits
     codes = (numbers.astype(np.uint16) << spare).view(np.int16) >> spare
     return codes.astype(np.int8) if bits <= 8 else codes
 
 
-def _paired(indices: Positions, values: NDArray[np.uint16], width: int) -> NDArray[np.unsignedinteger]:
+def _join_pairs(indices: Positions, values: NDArray[np.uint16], width: int) -> NDArray[np.unsignedinteger]:
+    """Return numbers with an index in their low ``width`` bits and a code above."""
     kind = np.uint32 if width <= 16 else np.uint64
     return indices.astype(kind) | (values.astype(kind) << kind(width))
 
 
-def _pairs(stream: Stream, bits: int) -> tuple[Positions, Codes]:
+def _split_pairs(stream: Stream, bits: int) -> tuple[Positions, Codes]:
     """Return the indices and the codes of a csr or coo stream."""
     width = stream.index_bits
     numbers = unpack(stream.data, stream.entries, width + bits, 0)
-    return (numbers & ((1 << width) - 1)).astype(np.int64), _codes_of(numbers >> width, bits)
+    return (numbers & ((1 << width) - 1)).astype(np.int64), _from_complement(numbers >> width, bits)
 
 
-def _placed(stream: Stream, positions: Positions, values: Codes, count: int) -> Codes:
-    """Return all codes of a layer, given where the nonzero ones are and which they are."""
+def _all_codes(stream: Stream, positions: Positions, values: Codes, count: int) -> Codes:
+    """Return all codes of a layer, given the positions and values of the nonzero ones."""
     if len(positions) and int(positions.max()) >= count:
         raise UserError(f"expected positions within a layer of {count} weights, found {int(positions.max())}")
     if (np.diff(positions) <= 0).any():
         raise UserError("expected positions in ascending order, found them out of order")
     if not values.all():
-        raise UserError(f"expected the {stream.coding} stream to name nonzero weights only, found a zero")
+        raise UserError(f"expected the {stream.coding} stream to hold nonzero codes only, found a zero")
     codes = np.zeros(count, values.dtype)
     codes[positions] = values
     return codes

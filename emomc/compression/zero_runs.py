@@ -1,4 +1,4 @@
-"""How zeros lie among the codes of a layer: all that the length of a coded stream depends on, besides the bits."""
+"""Counts of the zeros in a layer's codes; these and the bits determine the length of a coded stream."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from numpy.typing import NDArray
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ZeroRuns:
-    """Count once per (level, layer, bits) and keep."""
+    """Counts of the zeros in the codes of one layer; to be counted once per (level, layer, bits)."""
 
     weights: int
     """Number of weights."""
     nonzeros: int
-    """Number of codes that are not 0."""
+    """Number of nonzero codes."""
     fillers: NDArray[np.int64]
-    """csr fillers needed with an index of 0, 1, ... bits, down to the first 0: shape (1..32,)."""
+    """csr fillers needed with an index of 0, 1, ... bits, up to the first width that needs none; shape (1..32,)."""
 
 
 def count_zero_runs(codes: NDArray[np.integer]) -> ZeroRuns:
-    """Count nonzero codes and the fillers that each csr index width would need, in one pass.
+    """Count the nonzero codes, and the fillers that each csr index width needs, in one pass.
 
     Args:
         codes: integer codes of one layer, any shape.
@@ -38,11 +38,11 @@ def count_zero_runs(codes: NDArray[np.integer]) -> ZeroRuns:
 
 
 def csr_index_bits(runs: ZeroRuns, bits: int) -> int:
-    """Return the index width that makes the csr stream shortest; the narrowest among equals."""
+    """Return the index width that makes the csr stream shortest; ties: the narrowest."""
     widths = np.arange(len(runs.fillers))
     return int(np.argmin((runs.nonzeros + runs.fillers) * (widths + bits)))
 
 
 def position_bits(weights: int) -> int:
-    """Return the bits of a coo position, ceil(log2 weights)."""
+    """Return the bits of a coo position, ceil(log2(weights))."""
     return (weights - 1).bit_length()

@@ -1,4 +1,4 @@
-"""Narrow activations: their grid, what they cost, and that an export is checked with them."""
+"""Activations of few bits: their grid, their cost, and that an export is verified with them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bias correction: the mean output error is gone, and what is evaluated is exported and counted."""
+"""Bias correction: the mean output error becomes zero, and the corrected biases are evaluated, exported and counted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What layers see: against plain unfolding of every image, and from disk."""
+"""Statistics of layer inputs: compared to unfolding every image, and read from disk."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ PERCENTS = st.integers(1, 100)
 
 @st.composite
 def networks(draw, max_layers=4, max_side=9, ties=True):
-    """Layers of small weights; whole numbers, so that ties and zeros are common."""
+    """Layers whose weights are small whole numbers, so that ties and zeros are common."""
     layers = {}
     for index in range(draw(st.integers(1, max_layers))):
         shape = (draw(st.integers(1, max_side)), draw(st.integers(1, max_side)))
@@ -73,7 +73,7 @@ class TestEveryCriterion:
             if masks is not None:
                 assert all(bool((lower[name] <= masks[name]).all()) for name in weights)
             masks = lower
-            # Fine-tuning moves the weights between levels; what is removed stays removed all the same.
+            # Fine-tuning changes the weights between levels; removed weights must stay removed.
             weights = {name: (weight.flip(0) + 1) * masks[name] for name, weight in weights.items()}
 
     @pytest.mark.parametrize("criterion", CRITERIA)
@@ -149,7 +149,7 @@ class TestLayerwise:
 
 
 def brute_force(weights, percent, score):
-    """Sort every weight of the network by plain Python, the minimum of each layer first."""
+    """Rank all weights in plain Python, after each layer has kept its minimum."""
     total = sum(weight.numel() for weight in weights.values())
     budget = (total * percent + 50) // 100
     entries, kept = [], set()
@@ -191,7 +191,7 @@ class TestTogether:
     @SETTINGS
     @given(networks(ties=False), PERCENTS)
     def test_lamp_is_one_ranking_by_its_score(self, weights, percent):
-        # In double precision, and unequal enough for single precision to rank alike.
+        # The scores are in double precision; without ties, single precision ranks them the same.
         self.check(weights, percent, "lamp", lamp_scores)
 
     @SETTINGS

@@ -1,4 +1,4 @@
-"""The quantizer: its grid, its error, and that doing it twice is doing it once."""
+"""The quantizer: its grid, its error, and that quantizing twice changes nothing."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ METHODS = st.sampled_from(["absmax", "mse"])
 
 @st.composite
 def tensors(draw, min_channels=1):
-    """Weights as layers have them: bell-shaped, of any magnitude, partly removed."""
+    """Weights like those of layers: normally distributed, of any magnitude, some removed."""
     generator = torch.Generator().manual_seed(draw(st.integers(0, 10**6)))
     shape = draw(
         st.sampled_from([(3, 5), (4, 2, 3, 3), (6, 1, 3, 3), (2, 40)])
@@ -151,7 +151,7 @@ def test_more_bits_err_less(weight, method, per_channel):
         squared_error(weight, quantize_symmetric(weight, bits, method=method, per_channel=per_channel))
         for bits in (2, 6, 12)
     ]
-    # A code times its scale is rounded to float32: an error of nothing may become one of the last digit.
+    # A code times its scale is rounded to float32, so an exact value may get an error in its last digit.
     rounding = 1e-12 * float(weight.double().square().sum())
     assert errors[2] <= errors[1] * (1 + 1e-6) + rounding
     assert errors[1] <= errors[0] * (1 + 1e-6) + rounding
