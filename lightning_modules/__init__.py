@@ -1,1 +1,1 @@
-"""The parts of the training stack: modules that train, prune and evaluate, and the data they run on."""
+"""LightningModules that train, prune, fine-tune and evaluate networks, and the LightningDataModule of their images."""

@@ -1,4 +1,4 @@
-"""Scoring one compressed network."""
+"""Evaluation of one compressed network."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing_extensions import Self
 
 
 class CandidateClassifier(pl.LightningModule):
-    """A network with its compressed weights in place, to be validated and nothing else.
+    """A network with its compressed weights in place, for validation only.
 
-    After ``Trainer.validate`` the images seen and those classified rightly are whole numbers, not a quotient: ``seen``
-    and ``correct``. Nothing is logged: a search makes thousands of validations, and their time is the network's.
+    After ``Trainer.validate``, ``seen`` and ``correct`` are the numbers of images seen and classified correctly.
+    Nothing is logged, since a search runs thousands of validations.
     """
 
     def __init__(self, network: nn.Module, num_classes: int, batch_size: int) -> None:
@@ -22,32 +22,32 @@ class CandidateClassifier(pl.LightningModule):
         Args:
             network: maps normalised float images (n, channels, height, width) to scores (n, num_classes).
             num_classes: 2 or more.
-            batch_size: images that run through the network at a time, however many come at once.
+            batch_size: largest number of images in one forward pass; a larger block is split.
         """
         super().__init__()
         self.network = network
         self.batch_size = batch_size
-        # Each process of a search validates another candidate: an average over processes would mix them.
+        # Each process of a search validates a different candidate, so the counts must not be combined.
         self.accuracy = MulticlassAccuracy(num_classes, average="micro", validate_args=False, sync_on_compute=False)
         self._finite = torch.ones((), dtype=torch.bool)
 
     def cpu(self) -> Self:
-        """Stay on the device: after each run a strategy sends its module to the host, and the next one back."""
+        """Stay on the device; Lightning would move the module to the CPU after each run and back for the next."""
         return self
 
     @property
     def correct(self) -> int:
-        """Images classified rightly among those seen."""
+        """Number of the images seen that were classified correctly."""
         return int(torch.as_tensor(self.accuracy.tp))
 
     @property
     def seen(self) -> int:
-        """Images seen."""
+        """Number of images seen."""
         return self.correct + int(torch.as_tensor(self.accuracy.fn))
 
     @property
     def finite(self) -> bool:
-        """Whether the best score of every image seen was a finite number; that of an image with a NaN is none."""
+        """Whether the largest score of every image seen was finite; if any score is a NaN, so is the largest."""
         return bool(self._finite)
 
     def on_validation_epoch_start(self) -> None:
@@ -58,14 +58,14 @@ class CandidateClassifier(pl.LightningModule):
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> None:
         """Count one batch, or a block of several."""
         images, labels = batch
-        # Answers of single batches, kept, would lie scattered among the large activations, and make freeing those and
-        # allocating them anew cost a tenth of the time.
+        # Predictions are written into one tensor. If each batch kept its own small tensor among the large activations,
+        # freeing and allocating those again would take a tenth of the time.
         best = torch.empty(len(labels), device=labels.device)
-        answers = torch.empty_like(labels)
-        parts = (tensor.split(self.batch_size) for tensor in (images, best, answers))
-        for part, part_best, part_answers in zip(*parts, strict=True):
+        predictions = torch.empty_like(labels)
+        parts = (tensor.split(self.batch_size) for tensor in (images, best, predictions))
+        for part, part_best, part_predictions in zip(*parts, strict=True):
             values, indices = self.network(part).max(dim=1)
             part_best.copy_(values)
-            part_answers.copy_(indices)
+            part_predictions.copy_(indices)
         self._finite &= best.isfinite().all()
-        self.accuracy.update(answers, labels)
+        self.accuracy.update(predictions, labels)

@@ -1,4 +1,4 @@
-"""Training a network to classify images."""
+"""Training of an image classifier."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Batch = tuple[Tensor, Tensor]
 
 
 class Classifier(pl.LightningModule):
-    """Cross-entropy training of any network that maps images to class scores.
+    """Trains any network that maps images to class scores, with the cross-entropy loss.
 
     Logs ``train/loss`` per step and ``val/loss`` and ``val/accuracy`` (micro, 0..1) per epoch.
     """
@@ -49,7 +49,7 @@ class Classifier(pl.LightningModule):
         return scores
 
     def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
-        """Refuse labels that name no class while they lie in main memory; a GPU would end the process over them.
+        """Check the labels before they are moved to the device; a wrong label would abort the process on a GPU.
 
         Raises:
             UserError: a label is outside 0..num_classes-1.
@@ -67,7 +67,7 @@ class Classifier(pl.LightningModule):
         return loss
 
     def on_validation_epoch_start(self) -> None:
-        """Expect finite scores."""
+        """Reset the check for finite scores."""
         self._finite = torch.ones((), dtype=torch.bool, device=self.device)
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
@@ -80,7 +80,7 @@ class Classifier(pl.LightningModule):
         self.log("val/accuracy", self.val_accuracy, prog_bar=True)
 
     def on_validation_epoch_end(self) -> None:
-        """End a training that went astray, before it is kept.
+        """Stop a training that has diverged, before its network is saved.
 
         Raises:
             UserError: a score was not finite.
@@ -92,7 +92,7 @@ class Classifier(pl.LightningModule):
             )
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """Make the optimizer and the schedule, which moves at every step."""
+        """Make the optimizer and the schedule, which advances at every step."""
         recipe = self.recipe
         steps = int(self.trainer.estimated_stepping_batches)
         optimizer = make_optimizer(self.network, recipe)

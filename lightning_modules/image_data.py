@@ -19,15 +19,15 @@ from emomc.data.images import ArrayImages, FileImages, Images
 from emomc.data.splits import DataFacts, KnownSplits, Split
 
 RESIDENT_LIMIT_BYTES = 4 * 2**30
-"""With ``cache="auto"``, images that take more than this once decoded are streamed."""
+"""With ``cache="auto"``, image files that take more than this when decoded are streamed."""
 
 Loader = ResidentLoader | DataLoader[tuple[Tensor, Tensor]]
 
 
 class ImageDataModule(LightningDataModule, KnownSplits):
-    """Gives uint8 batches, and normalises them (and augments training images) on the device.
+    """Loads uint8 batches and normalises them, and augments training images, on the device.
 
-    With several devices, each trains on its share of the images; each validates and tests on all of them, so that every
+    With several devices, each trains on its share of the images but validates and tests on all of them, so that every
     device knows the exact accuracy.
 
     Args:
@@ -49,7 +49,7 @@ class ImageDataModule(LightningDataModule, KnownSplits):
         self.setup()
 
     def setup(self, stage: str | None = None) -> None:
-        """Load the images, or find their files, once for all stages."""
+        """Load the images, or find their files, at the first call."""
         if self._dataset is None:
             dataset = load_dataset(self.config)
             fraction = self.config.validation_fraction or dataset.validation_fraction
@@ -60,14 +60,14 @@ class ImageDataModule(LightningDataModule, KnownSplits):
 
     @property
     def dataset(self) -> ImageDataset:
-        """The training images (validation images among them) and the test images."""
+        """The training images, including the validation images, and the test images."""
         self.setup()
         assert self._dataset is not None  # set by setup
         return self._dataset
 
     @property
     def facts(self) -> DataFacts:
-        """What a network and an export must know of the data."""
+        """Facts of the data that networks and exports need."""
         return DataFacts(self.input_shape, self.num_classes, self.class_names, self.mean, self.std)
 
     @property
@@ -87,12 +87,12 @@ class ImageDataModule(LightningDataModule, KnownSplits):
 
     @property
     def mean(self) -> tuple[float, ...]:
-        """Mean per channel of pixels in 0..1 that images are normalised with."""
+        """Mean per channel, of pixels in 0..1, used to normalise images."""
         return self.dataset.mean
 
     @property
     def std(self) -> tuple[float, ...]:
-        """Standard deviation per channel of pixels in 0..1 that images are normalised with."""
+        """Standard deviation per channel, of pixels in 0..1, used to normalise images."""
         return self.dataset.std
 
     @property
@@ -118,7 +118,7 @@ class ImageDataModule(LightningDataModule, KnownSplits):
         return self._loader("test", shuffle=False)
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
-        """Normalise a batch where it is; augment it first while a Trainer trains."""
+        """Normalise a batch on its device; augment it first in training."""
         images, labels = batch
         if self.config.augment and self.trainer is not None and self.trainer.training:
             images = shift_and_mirror(images, self.shift_pixels, mirror=self.dataset.is_colour)
@@ -126,18 +126,18 @@ class ImageDataModule(LightningDataModule, KnownSplits):
 
     @property
     def shift_pixels(self) -> int:
-        """Most pixels that augmentation shifts by: 4 for 32x32 colour images, 2 for grey ones."""
+        """Largest shift of the augmentation, pixels: 4 for 32x32 colour images, 2 for grey ones."""
         return self.input_shape[2] // (8 if self.dataset.is_colour else 16)
 
     def normalise(self, images: Tensor) -> Tensor:
         """Return float32 (x / 255 - mean) / std of uint8 images of shape (n, c, h, w)."""
-        # One multiplication and one addition a pixel.
+        # One multiplication and one subtraction per pixel.
         std = torch.tensor(self.std, device=images.device).view(-1, 1, 1)
         mean = torch.tensor(self.mean, device=images.device).view(-1, 1, 1)
         return images * (1 / (255 * std)) - mean / std
 
     def load_resident(self) -> None:
-        """Decode now what training holds in memory, so that an image that cannot be decoded is found first.
+        """Decode the images that training keeps in memory, so that an image that cannot be decoded is found early.
 
         Raises:
             UserError: an image cannot be decoded; it is named.
@@ -165,10 +165,10 @@ class ImageDataModule(LightningDataModule, KnownSplits):
         return self.normalise(raw), labels
 
     def _images(self, split: Split) -> Images:
-        """Return a split's images, decoded now if they are to be held: a search never decodes training images."""
+        """Return a split's images, decoded at the first call if kept in memory: a search decodes no training images."""
         if split not in self._splits:
             source = self.dataset.test if split == "test" else self.dataset.train
-            # A Trainer that validates asks for images in inference mode; these are kept, for training too.
+            # A validating Trainer calls this in inference mode, but the images kept here are also used for training.
             with torch.inference_mode(False):
                 part = source.subset(self._indices[split])
                 self._splits[split] = part.decoded() if self.is_resident and isinstance(part, FileImages) else part
@@ -188,6 +188,6 @@ class ImageDataModule(LightningDataModule, KnownSplits):
             num_workers=workers,
             persistent_workers=workers > 0,
             pin_memory=torch.cuda.is_available(),
-            # The loader seeds its workers from it; without one it would draw from the generator of the augmentation.
+            # It seeds the workers. Without it the loader would draw from torch's generator, which augmentation uses.
             generator=torch.Generator().manual_seed(seed),
         )

@@ -1,4 +1,4 @@
-"""Fine-tuning a network at one level of pruning."""
+"""Fine-tuning of a network at one level."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from emomc.runtime.recipe import Recipe
 
 
 class PrePruningClassifier(Classifier):
-    """A classifier that carries the masks of its pruned weights.
+    """A classifier with masks of its remaining weights.
 
-    The masks are buffers, so a checkpoint holds them; ``emomc.callbacks.PruningSchedule`` sets them and keeps the
-    removed weights at zero. Logs ``density`` (fraction of the compressible weights that remain).
+    The masks are buffers, so a checkpoint has them; ``emomc.callbacks.PruningSchedule`` sets them and keeps the removed
+    weights at zero. Logs ``density`` (fraction of the compressible weights that remain).
     """
 
     def __init__(self, network: nn.Module, num_classes: int, recipe: Recipe, masks: Mapping[str, Tensor]) -> None:
@@ -30,7 +30,7 @@ class PrePruningClassifier(Classifier):
         super().__init__(network, num_classes, recipe)
         self._layers = tuple(masks)
         self._epoch_density = 1.0
-        # Names of modules hold dots, which names of buffers must not.
+        # Names of modules may have dots, which names of buffers must not have.
         for index, mask in enumerate(masks.values()):
             self.register_buffer(f"mask_{index}", mask.clone())
 
@@ -51,20 +51,20 @@ class PrePruningClassifier(Classifier):
         return sum(int(mask.sum()) for mask in masks) / sum(mask.numel() for mask in masks)
 
     def set_masks(self, masks: Mapping[str, Tensor]) -> None:
-        """Replace the masks and zero the weights they remove."""
+        """Replace the masks and set the removed weights to zero."""
         for name, mask in self.masks.items():
             mask.copy_(masks[name])
         self.apply_masks()
 
     @torch.no_grad()
     def apply_masks(self) -> None:
-        """Zero the removed weights."""
+        """Set the removed weights to zero."""
         masks = self.masks
         for name, weight in self.weights.items():
             weight.mul_(masks[name])
 
     def on_train_epoch_start(self) -> None:
-        """Count what remains; masks change only before this, at the start of an epoch."""
+        """Compute the density; masks change only before this, at the start of an epoch."""
         self._epoch_density = self.density
 
     def on_train_batch_start(self, batch: object, batch_idx: int) -> None:

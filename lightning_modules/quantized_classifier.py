@@ -1,4 +1,4 @@
-"""Fine-tuning a compressed network: weights that are rounded in every forward pass."""
+"""Fine-tuning of a compressed network, whose weights are quantized in every forward pass."""
 
 from __future__ import annotations
 
@@ -15,23 +15,24 @@ from emomc.runtime.recipe import Recipe
 
 
 class QuantizedClassifier(Classifier):
-    """A classifier whose layers' weights are codes times scales; what is trained lies behind the rounding.
+    """A classifier that trains float weights and runs with their quantized values, codes times scales.
 
-    Masks and bits are fixed. Rounding passes gradients on unchanged within the grid (straight-through estimator); the
-    steps learn too, as factors of what they were. The network stays in eval mode: norms keep their statistics.
+    Masks and bits are fixed. Rounding passes gradients unchanged within the grid (straight-through estimator). The
+    steps are trained too, as factors of their start values. The network stays in eval mode: norms keep their
+    statistics.
     """
 
     def __init__(
         self, network: nn.Module, num_classes: int, recipe: Recipe, weights: Mapping[str, FakeQuantizedWeight]
     ) -> None:
-        """Take a network and how its weights are made.
+        """Take the network and the quantizers of its weights.
 
         Args:
             network: folded; the weight of each layer of ``weights`` is the trained one, before its BatchNorm was
                 folded in. It is changed in place.
             num_classes: 2 or more.
             recipe: optimizer, learning rate and schedule.
-            weights: layer name -> how its weight is rounded.
+            weights: layer name -> quantizer of its weight.
         """
         super().__init__(network, num_classes, recipe)
         self._weights = dict(weights)
@@ -39,37 +40,37 @@ class QuantizedClassifier(Classifier):
             parametrize.register_parametrization(network.get_submodule(name), "weight", weight)
 
     def on_train_epoch_start(self) -> None:
-        """Keep what the network evaluates with: no dropout, norms with the statistics they have."""
+        """Keep the network in eval mode: no dropout, and norms keep their statistics."""
         self.network.eval()
 
     @torch.no_grad()
     def quantized(self) -> dict[str, QuantizedTensor]:
-        """Return layer name -> codes and steps as they are now, before any BatchNorm is folded in."""
+        """Return layer name -> current codes and steps, without the factors of folded BatchNorms."""
         return {
             name: weight.quantize(self.network.get_parameter(f"{name}.parametrizations.weight.original"))
             for name, weight in self._weights.items()
         }
 
     def rest(self, names: Iterable[str]) -> dict[str, Tensor]:
-        """Return the named other entries of the network's state dict, such as biases."""
+        """Return copies of the named entries of the network's state dict, such as biases."""
         state: dict[str, Tensor] = self.network.state_dict()
         return {name: state[name].clone() for name in names}
 
 
 class FakeQuantizedWeight(nn.Module):
-    """Turns trained weights into codes times scales, and lets gradients through."""
+    """Turns trained weights into codes times scales, and passes gradients to them."""
 
     mask: Tensor
     start: Tensor
     factor: Tensor
 
     def __init__(self, mask: Tensor, start: QuantizedTensor, factor: Tensor | None) -> None:
-        """Take what is fixed and where the steps start.
+        """Take the fixed values and the start values of the steps.
 
         Args:
             mask: true where the weight remains.
-            start: the layer's quantized weights before tuning.
-            factor: float32 (output channels,), of the folded BatchNorm; None without.
+            start: the layer's quantized weights before fine-tuning.
+            factor: float32 (output channels,), of the folded BatchNorm; None if there is none.
         """
         super().__init__()
         self.bits = start.bits
@@ -77,16 +78,16 @@ class FakeQuantizedWeight(nn.Module):
         self.register_buffer("start", start.scale, persistent=False)
         self.register_buffer("factor", torch.ones(1) if factor is None else factor, persistent=False)
         self.folded = factor is not None
-        # The logarithm: steps stay positive, and one learning rate suits steps of any size.
+        # A logarithm, so that steps stay positive and one learning rate suits steps of any size.
         self.log_growth = nn.Parameter(torch.zeros_like(start.scale))
 
     @property
     def scale(self) -> Tensor:
-        """The steps as they are now, as ``QuantizedTensor.scale``."""
+        """The current steps, as ``QuantizedTensor.scale``."""
         return self.start * self.log_growth.exp()
 
     def forward(self, weight: Tensor) -> Tensor:
-        """Return the weights that the network runs with."""
+        """Return the quantized weights, with the factor of the folded BatchNorm."""
         scale = self.scale
         codes: Tensor = _Codes.apply(weight * self.mask, scale, self.bits)
         return dequantize(codes, scale * self.factor if self.folded else scale)
@@ -97,7 +98,7 @@ class FakeQuantizedWeight(nn.Module):
 
 
 class _Codes(torch.autograd.Function):
-    """The codes as floats; backward as if they were not rounded, only clipped.
+    """The codes as floats; the backward pass ignores the rounding but not the clipping.
 
     Source: Bengio, Leonard, Courville, arXiv 1308.3432 (straight-through); Esser et al., "Learned Step Size
     Quantization", ICLR 2020 (the gradient of the step).

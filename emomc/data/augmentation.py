@@ -1,4 +1,4 @@
-"""Random changes of training images, a batch at a time, on the batch's device."""
+"""Random augmentation of training images, one batch at a time, on the batch's device."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from torch.nn import functional
 def shift_and_mirror(images: Tensor, margin: int, *, mirror: bool) -> Tensor:
     """Shift every image by its own random number of pixels, and mirror half of them.
 
-    What is shifted in is black. The random numbers come from torch's default CPU generator whatever the device is, so
-    that a seed means the same on all.
+    Pixels shifted in are black. The random numbers come from torch's default CPU generator on every device, so that a
+    seed gives the same images on all of them.
 
     Args:
         images: uint8 or float pixels with 0 as black, shape (n, channels, height, width).
-        margin: most pixels up, down, left and right, 0 or more.
+        margin: largest shift up, down, left and right, pixels, 0 or more.
         mirror: exchange left and right with probability one half.
 
     Returns:
@@ -28,7 +28,7 @@ def shift_and_mirror(images: Tensor, margin: int, *, mirror: bool) -> Tensor:
     if mirror:
         columns = torch.where(torch.rand(count, 1) < 0.5, columns.flip(1), columns)
     padded = functional.pad(images, (margin,) * 4)
-    # One gather for shift and mirror, by the position of each pixel in its padded image: (n, height x width).
+    # One gather shifts and mirrors. Source position of each pixel in its padded image: (n, height x width).
     source = (rows.unsqueeze(2) * padded.shape[-1] + columns.unsqueeze(1)).flatten(1).to(images.device)
     changed = padded.flatten(2).gather(2, source.unsqueeze(1).expand(-1, channels, -1))
     return changed.view(images.shape)

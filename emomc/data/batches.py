@@ -1,4 +1,4 @@
-"""Which images make up each batch, and loaders over images in memory."""
+"""The image indices of each batch, and a loader of images in memory."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from emomc.data.images import Images
 
 
 class EpochBatches(DistributedSampler[Tensor]):
-    """Yields the indices of one batch after another.
+    """Yields the image indices of one batch after another.
 
-    Shuffled, the order is a function of the seed and the epoch alone, and an epoch is cut into batches whose sizes
-    differ by at most one: no small last batch disturbs BatchNorm. In order, every batch is full but the last.
+    With ``shuffle``, the order depends only on the seed and the epoch, and the sizes of batches differ by at most one,
+    since a small last batch would disturb BatchNorm. Without it, every batch but the last is full.
 
-    It is a ``DistributedSampler`` so that Lightning calls ``set_epoch`` and puts no sampler of its own in its place.
+    It is a ``DistributedSampler`` so that Lightning calls ``set_epoch`` and does not replace it by its own sampler.
 
     Args:
         count: number of images.
-        batch_size: most images in a batch.
-        shuffle: a new order for every epoch, or 0, 1, 2, ...
-        seed: decides the orders.
-        rank: number of this device among all.
-        world_size: number of devices. All get equally many images; to make up the number, up to ``world_size - 1``
-            images are seen twice in an epoch.
+        batch_size: largest number of images in a batch.
+        shuffle: whether every epoch has a new random order; otherwise the order is 0, 1, 2, ...
+        seed: decides the random orders.
+        rank: rank of this device, 0..world_size-1.
+        world_size: number of devices. All get the same number of images, so up to ``world_size - 1`` images occur twice
+            in an epoch.
     """
 
     def __init__(
@@ -57,10 +57,10 @@ class EpochBatches(DistributedSampler[Tensor]):
 
 
 class ResidentLoader:
-    """Iterates over batches of images in memory: (uint8 images of shape (n, c, h, w), int64 labels of shape (n,)).
+    """Yields batches of images in memory: (uint8 images of shape (n, c, h, w), int64 labels of shape (n,)).
 
-    Lightning takes any iterable object with a length as one loader; it looks for ``sampler`` to tell the epoch, and
-    then expects ``batch_sampler`` to be there too.
+    Lightning accepts any iterable object with a length as a loader. It calls ``set_epoch`` of its ``sampler``, and then
+    also expects a ``batch_sampler``.
     """
 
     batch_sampler = None

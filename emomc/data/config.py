@@ -1,4 +1,4 @@
-"""What the user can choose about data."""
+"""The user's settings of the data."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class DataConfig:
     data_dir: str = "data"
     """Folder of mnist and cifar10; they are downloaded into it if they are not there."""
     batch_size: int = 256
-    """Images per batch and device, at least 1; at most this many, since an epoch is cut into batches of equal size."""
+    """Largest number of images per batch and device, at least 1; an epoch is split into batches of about equal size."""
     validation_fraction: float | None = None
-    """Share of the training images, above 0 and below 1, held out of every class for validation; none: 0.2 for digits,
+    """Share of the training images of every class, above 0 and below 1, held out for validation; none: 0.2 for digits,
     0.1 for every other dataset."""
     image_size: int | None = None
     """Height and width in pixels that images are resized to; none: 32 for digits, 32 by padding for mnist, else as
@@ -34,26 +34,27 @@ class DataConfig:
     """Shift training images at random by up to an eighth of their width (grey images a sixteenth), and mirror colour
     images at random."""
     skip_unreadable: bool = False
-    """Leave out image files that cannot be decoded, and say how many; each is decoded once at the start to find them.
-    Without it the first one is an error."""
+    """Leave out image files that cannot be decoded, and say how many; all files are decoded once at the start to find
+    them. Without this the first one is an error."""
     cache: Literal["auto", "always", "never"] = "auto"
-    """Decode all images once and keep them in memory: always, never (stream them), or if they take below 4 GiB."""
+    """Decode all images once and keep them in memory: always, never (stream them), or auto: if they take at most 4 GiB
+    or are not in files."""
     num_workers: int = 0
-    """Processes that decode images while they are streamed, 0 for none beside the main one."""
+    """Processes that decode streamed images; 0: the main process decodes them."""
     seed: int = 0
     """Decides the validation split and the order of training images, 0 or more."""
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> DataConfig:
-        """Make the configuration that a library's manifest holds.
+        """Make the configuration from the values in a library's manifest.
 
         Raises:
-            UserError: a name is unknown, or a value is of another kind or out of its range.
+            UserError: a name is unknown, or a value is of a wrong type or out of its range.
         """
         try:
             return cls(**values)
         except (AttributeError, TypeError) as error:
-            raise UserError(f"expected the data of a library, found a wrong entry: {error}") from None
+            raise UserError(f"expected the data settings of a library, found a wrong entry: {error}") from None
 
     def __post_init__(self) -> None:
         for key in ("dataset", "data_dir"):

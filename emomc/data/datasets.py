@@ -1,6 +1,6 @@
 """The datasets by name: digits, mnist, cifar10 and folders of images.
 
-To add one, write its loader and give it an entry in ``DATASETS``.
+To add one, write its loader and add an entry to ``DATASETS``.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from emomc.data.images import ArrayImages, fit_to
 
 
 def load_dataset(config: DataConfig) -> ImageDataset:
-    """Load or find the images of a dataset.
+    """Load the images of a dataset, or find their files.
 
     Raises:
-        UserError: there is no such dataset, it cannot be downloaded, or a folder does not hold the images it should.
+        UserError: there is no such dataset, it cannot be downloaded, or a folder does not have the expected images.
     """
     if config.dataset.startswith(FOLDER_PREFIX):
         folder = Path(config.dataset.removeprefix(FOLDER_PREFIX))
@@ -48,13 +48,13 @@ def _digits(config: DataConfig) -> ImageDataset:
     grey = torch.from_numpy(pixels).reshape(-1, 1, 8, 8) * (255 / 16)
     images = fit_to(grey.round().to(torch.uint8), config.image_size or 32, pad=False)
     labels = torch.from_numpy(targets).long()
-    # The test images are the same for every seed: it only moves images between training and validation.
+    # The test images are the same for every seed; the seed only splits training and validation images.
     train, test = stratified_split(labels, 0.2, seed=0)
     return ImageDataset(
         train=ArrayImages(images[train], labels[train]),
         test=ArrayImages(images[test], labels[test]),
         class_names=tuple("0123456789"),
-        # Of all images, resized to 32x32.
+        # Statistics of all images, resized to 32x32.
         mean=(0.3052,),
         std=(0.3236,),
         validation_fraction=0.2,
@@ -62,7 +62,7 @@ def _digits(config: DataConfig) -> ImageDataset:
 
 
 def _mnist(config: DataConfig) -> ImageDataset:
-    """60,000 + 10,000 images of 28x28 pixels, in black frames of 2 pixels as LeNet-5's authors had them."""
+    """60,000 + 10,000 images of 28x28 pixels, padded with 2 black pixels on each side as for LeNet-5's authors."""
     from torchvision.datasets import MNIST
 
     size = config.image_size or 32
@@ -70,7 +70,7 @@ def _mnist(config: DataConfig) -> ImageDataset:
     for train in (True, False):
         raw = _fetched(MNIST, config, train, "mnist")
         parts.append(ArrayImages(fit_to(raw.data.unsqueeze(1), size, pad=size == 32), raw.targets.long()))
-    # Of the training images with their frames.
+    # Statistics of the padded training images.
     return ImageDataset(parts[0], parts[1], tuple("0123456789"), mean=(0.1000,), std=(0.2752,))
 
 
@@ -87,7 +87,7 @@ def _cifar10(config: DataConfig) -> ImageDataset:
 
 
 def _fetched(dataset: Callable[..., Any], config: DataConfig, train: bool, name: str) -> Any:
-    """Make a dataset of torchvision, which is downloaded, by one process at a time, only if it is not there."""
+    """Return a dataset of torchvision; download it, in one process at a time, only if it is missing."""
     folder = Path(config.data_dir)
     with contextlib.suppress(RuntimeError):  # what torchvision raises when files are missing or damaged
         return dataset(folder, train=train)
@@ -98,7 +98,7 @@ def _fetched(dataset: Callable[..., Any], config: DataConfig, train: bool, name:
             return dataset(folder, train=train, download=True)
     except (OSError, RuntimeError) as error:
         raise UserError(
-            f"expected {name} in {folder}, found none there, and downloading it fails: {first_line(error)}"
+            f"expected {name} in {folder}, found none there, and the download fails: {first_line(error)}"
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""Training and test images, what is known of them, and which of them are held out for validation."""
+"""A dataset of training and test images, and the split that holds out validation images."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from emomc.common.errors import UserError
 from emomc.data.images import Images
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""Of RGB pixels in 0..1; the reference normalises CIFAR-10 with them, and weights from torchvision expect them."""
+"""Of RGB pixels in 0..1; the reference normalises CIFAR-10 with these, and torchvision's weights expect them."""
 
 
 @dataclasses.dataclass(frozen=True)
 class ImageDataset:
-    """Training and test images, and what is known of them."""
+    """Training and test images, and facts about them."""
 
     train: Images
     test: Images
@@ -27,7 +27,7 @@ class ImageDataset:
     std: tuple[float, ...]
     """Per channel, of pixels in 0..1."""
     validation_fraction: float = 0.1
-    """Share of the training images to hold out where the user names none."""
+    """Share of the training images to hold out if the user gives none."""
 
     @property
     def is_colour(self) -> bool:
@@ -40,9 +40,10 @@ def stratified_split(labels: Tensor, fraction: float, seed: int) -> tuple[Tensor
 
     Args:
         labels: int64, shape (n,).
-        fraction: share to hold out, above 0 and below 1. At least one image of a class is held out, and one is kept;
-            else a class's number is off by less than one, and the total is exact.
-        seed: decides which.
+        fraction: share to hold out, above 0 and below 1. Of every class at least one image is held out and at least one
+            is kept. Where this needs no correction, the number held out differs from the share by less than one in
+            every class and is exact (rounded) in total.
+        seed: decides which images are held out.
 
     Returns:
         The indices kept and the indices held out, int64, in ascending order.
@@ -52,9 +53,9 @@ def stratified_split(labels: Tensor, fraction: float, seed: int) -> tuple[Tensor
     """
     classes, counts = np.unique(labels.numpy(), return_counts=True)
     if counts.min() < 2:
-        lonely = classes[counts.argmin()]
-        raise UserError(f"expected at least 2 training images of every class, found 1 of class {lonely}")
-    # Largest remainders: whole numbers that add up to the share of all images.
+        smallest = classes[counts.argmin()]
+        raise UserError(f"expected at least 2 training images of every class, found 1 of class {smallest}")
+    # The largest remainder method: whole numbers that add up to the rounded share of all images.
     quota = fraction * counts
     held = np.floor(quota).astype(int)
     left = max(0, round(fraction * len(labels)) - int(held.sum()))

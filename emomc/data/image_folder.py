@@ -14,7 +14,7 @@ from emomc.data.images import FileImages, in_threads, is_readable, read_header
 
 FOLDER_PREFIX = "imagefolder:"
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".ppm", ".pgm", ".tif", ".tiff"})
-"""Files of a class's folder with other suffixes are no images and are left out."""
+"""Suffixes of image files; other files in the folder of a class are ignored."""
 
 
 def load_image_folder(folder: Path, image_size: int | None, *, skip_unreadable: bool) -> ImageDataset:
@@ -22,11 +22,11 @@ def load_image_folder(folder: Path, image_size: int | None, *, skip_unreadable: 
 
     Args:
         folder: holds ``train/CLASS/*`` and ``test/CLASS/*``.
-        image_size: height and width to resize to, pixels; None: as they are.
+        image_size: height and width to resize to, pixels; None: not resized.
         skip_unreadable: leave out files that cannot be decoded, and say how many; without it the first is an error.
 
     Raises:
-        UserError: the folder does not hold the images it should.
+        UserError: the folder does not have the expected classes and images.
     """
     class_names = _classes(folder / "train")
     in_test = _classes(folder / "test")
@@ -69,10 +69,10 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _readable(paths: list[Path]) -> list[Path]:
-    """Leave out the files of a class that cannot be decoded, and say so.
+    """Leave out the files of a class that cannot be decoded, with a warning.
 
     Raises:
-        UserError: none is left.
+        UserError: no file is left.
     """
     readable = in_threads(is_readable, paths)
     broken = [path for path, good in zip(paths, readable, strict=True) if not good]
@@ -85,7 +85,7 @@ def _readable(paths: list[Path]) -> list[Path]:
 
 
 def _common_shape(folder: Path, paths: list[Path], image_size: int | None) -> tuple[int, int, int]:
-    """Colour if any image is; the size asked for, or that of all images."""
+    """Return the shape for all images: colour if any image is, ``image_size`` or else the size of all images."""
     headers = in_threads(read_header, paths)
     channels = max(channels for channels, _, _ in headers)
     if image_size is not None:

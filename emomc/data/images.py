@@ -27,7 +27,7 @@ COLOUR_MODES = frozenset({"RGB", "RGBA", "P", "PA", "CMYK", "YCbCr", "HSV", "LAB
 
 
 class Images(Protocol):
-    """Labelled images that are read by their indices."""
+    """Labelled images, read by their indices."""
 
     labels: Tensor
     """int64, shape (n,)."""
@@ -74,13 +74,13 @@ class FileImages:
     Args:
         paths: one file an image.
         labels: int64, shape (n,).
-        image_shape: (channels, height, width) to bring every image to.
+        image_shape: (channels, height, width) to convert every image to.
     """
 
     def __init__(
         self, paths: Sequence[Path] | NDArray[np.str_], labels: Tensor, image_shape: tuple[int, int, int]
     ) -> None:
-        # One array instead of many objects: worker processes then share its memory.
+        # One array, not many objects, so that worker processes share its memory.
         self._paths = np.array([os.fspath(path) for path in paths])
         self.labels = labels
         self.image_shape = image_shape
@@ -124,7 +124,7 @@ def read_header(path: Path) -> tuple[int, int, int]:
     """Return (channels: 1 or 3, height, width) of an image file without decoding its pixels.
 
     Raises:
-        UserError: the file is no image, or has more than 8 bits a channel.
+        UserError: the file is not an image, or has more than 8 bits per channel.
     """
     try:
         with Image.open(path) as image:
@@ -137,7 +137,7 @@ def read_header(path: Path) -> tuple[int, int, int]:
 
 
 def is_readable(path: Path) -> bool:
-    """Say whether all of an image file can be decoded."""
+    """Return whether an image file can be decoded completely."""
     try:
         read_header(path)
         with Image.open(path) as image:
@@ -153,8 +153,8 @@ def unreadable(path: Path, error: Exception) -> UserError:
 
 
 def in_threads(function: Callable[[_T], _S], items: Sequence[_T]) -> list[_S]:
-    """Return ``function`` of each item; Pillow decodes outside Python's lock."""
-    # A thread takes many items at once: handing one over costs as much as reading a header.
+    """Return ``function`` of each item, called in threads; Pillow releases Python's global lock while it decodes."""
+    # A thread takes many items at once, since handing over one costs as much as reading a header.
     parts = [items[start : start + 256] for start in range(0, len(items), 256)]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         results = pool.map(lambda part: [function(item) for item in part], parts)
@@ -162,12 +162,12 @@ def in_threads(function: Callable[[_T], _S], items: Sequence[_T]) -> list[_S]:
 
 
 def fit_to(images: Tensor, size: int, *, pad: bool) -> Tensor:
-    """Bring images to size x size pixels.
+    """Pad or resize images to size x size pixels.
 
     Args:
         images: uint8, shape (n, channels, height, width), square.
         size: height and width wanted, pixels.
-        pad: put smaller images into the middle of black ones; otherwise resize, bilinearly.
+        pad: pad smaller images with black on all sides; otherwise resize them bilinearly.
     """
     missing = size - images.shape[-1]
     if missing == 0:

@@ -1,4 +1,4 @@
-"""Images that lie in memory on the device, given out without a copy."""
+"""Batches and blocks of images in device memory, without copies."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from torch import Tensor
 
 
 class ResidentBatches:
-    """The batches of a set of images."""
+    """The batches of images in device memory."""
 
     def __init__(self, images: Tensor, labels: Tensor, batch_size: int) -> None:
-        """Cut the images into batches once.
+        """Split the images into batches.
 
         Args:
             images: float, (n, channels, height, width), normalised.
@@ -30,15 +30,15 @@ class ResidentBatches:
 
 
 class ResidentBlocks:
-    """A loader of blocks, each of whole batches, that can be told to stop after any of them.
+    """A loader of blocks of whole batches, which can be stopped after any block.
 
-    A block costs a Trainer about as much as a small batch costs the network, so there are no more of them than are of
-    use: one, unless the iteration may be stopped. Then they have two batches each, but for the first, which has one:
-    early images tell most.
+    The overhead of a Trainer per block is about the time of a small batch, so there are few blocks: only one, unless
+    the iteration may be stopped. Then the first block has one batch, since early images decide most often, and the
+    others have two.
     """
 
     def __init__(self, images: Tensor, labels: Tensor, batch_size: int) -> None:
-        """Lay the images out once.
+        """Store the images channels last.
 
         Args:
             images: float, (n, channels, height, width), normalised.
@@ -66,7 +66,7 @@ class ResidentBlocks:
 
         Args:
             seen: images to leave out at the start, whole batches.
-            stoppable: whether there is a point in stopping before the end.
+            stoppable: whether the iteration may be stopped before its end.
         """
         images = len(self._labels)
         self._first = seen
@@ -75,5 +75,5 @@ class ResidentBlocks:
         self._ends = [*steps, images]
 
     def stop(self) -> None:
-        """End the iteration under way before its next block."""
+        """End the current iteration before its next block."""
         self._stopped = True

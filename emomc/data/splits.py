@@ -1,4 +1,4 @@
-"""What is known of a data module, and whole splits of it in memory."""
+"""The facts of a data module, and loading its splits into memory."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Split = Literal["train", "validation", "test"]
 
 @dataclasses.dataclass(frozen=True)
 class DataFacts:
-    """What a network and an export must know of the data."""
+    """Facts of the data that networks and exports need."""
 
     input_shape: tuple[int, int, int]
     """(channels, height, width) of one image."""
@@ -27,18 +27,18 @@ class DataFacts:
     class_names: tuple[str, ...]
     """Name of each class, by label."""
     mean: tuple[float, ...] | None
-    """Per channel, of pixels in 0..1; none if a user's module does not say how it normalises."""
+    """Per channel, of pixels in 0..1; None if a user's module does not give it."""
     std: tuple[float, ...] | None
-    """Per channel, of pixels in 0..1; none if a user's module does not say how it normalises."""
+    """Per channel, of pixels in 0..1; None if a user's module does not give it."""
 
 
 class KnownSplits(abc.ABC):
-    """A data module that gives its facts and its splits without a loader."""
+    """A built-in data module: it gives its facts and its splits without a loader."""
 
     @property
     @abc.abstractmethod
     def facts(self) -> DataFacts:
-        """What a network and an export must know of the data."""
+        """Facts of the data that networks and exports need."""
 
     @abc.abstractmethod
     def load_split(self, split: Split) -> tuple[Tensor, Tensor]:
@@ -52,8 +52,8 @@ class KnownSplits(abc.ABC):
 def describe_data(data_module: LightningDataModule) -> DataFacts:
     """Return the facts of a data module.
 
-    A user's module must have ``num_classes``; ``input_shape`` is that of its validation images, and ``class_names``,
-    ``mean`` and ``std`` are taken where it has them.
+    A user's module must have ``num_classes``; ``class_names``, ``mean`` and ``std`` are optional. ``input_shape`` is
+    the shape of its first validation images.
 
     Raises:
         UserError: ``num_classes`` is missing, or the images cannot be loaded.
@@ -79,14 +79,14 @@ def describe_data(data_module: LightningDataModule) -> DataFacts:
 
 
 def load_split(data_module: LightningDataModule, split: Split) -> tuple[Tensor, Tensor]:
-    """Load a whole split into memory, as a network sees it in evaluation.
+    """Load a whole split into memory, as a network gets it in evaluation.
 
-    A user's module is set up, and its own ``on_after_batch_transfer`` is applied, without a Trainer.
+    A user's module is set up and its ``on_after_batch_transfer`` is applied, without a Trainer.
 
     Args:
         data_module: from ``build_data``, or any LightningDataModule with ``num_classes`` whose batches are pairs of
             images and labels.
-        split: "train" (not augmented, if the module is ours), "validation" or "test".
+        split: "train" (not augmented if the module is built in), "validation" or "test".
 
     Returns:
         Normalised images, float32, shape (n, channels, height, width), and labels, int64, shape (n,).
@@ -111,14 +111,14 @@ def load_split(data_module: LightningDataModule, split: Split) -> tuple[Tensor, 
 
 
 def load_some(data_module: LightningDataModule, split: Split, count: int) -> tuple[Tensor, Tensor]:
-    """Load a fixed choice of a split's images, without the rest of it; see ``load_split``.
+    """Load a fixed subset of a split's images, without loading the rest; see ``load_split``.
 
-    Ours are spread evenly over the split. Of a user's module they are the first that its loader gives with torch's
-    generator seeded with 0.
+    For a built-in module they are spread evenly over the split. For a user's module they are the first images of its
+    loader, with torch's generator seeded with 0.
 
     Args:
         data_module: as for ``load_split``.
-        split: "train" (not augmented, if the module is ours), "validation" or "test".
+        split: "train" (not augmented if the module is built in), "validation" or "test".
         count: images to load, or all if there are fewer.
 
     Returns:
@@ -146,7 +146,7 @@ def load_some(data_module: LightningDataModule, split: Split, count: int) -> tup
 
 
 def check_labels(labels: Tensor, num_classes: int, split: Split) -> None:
-    """Check that labels, of which there is at least one, name classes.
+    """Check the range of labels, of which there must be at least one.
 
     Raises:
         UserError: a label is outside 0..num_classes-1.
@@ -176,7 +176,7 @@ def _num_classes(data_module: LightningDataModule) -> int:
 
 
 def _batches(data_module: LightningDataModule, split: Split) -> Iterable[tuple[Tensor, Tensor]]:
-    """Set a user's module up and yield its batches, checked, as they are after its own transfer hook."""
+    """Set up a user's module, and yield its batches, checked after its ``on_after_batch_transfer``."""
     make = {
         "train": data_module.train_dataloader,
         "validation": data_module.val_dataloader,
@@ -191,14 +191,14 @@ def _batches(data_module: LightningDataModule, split: Split) -> Iterable[tuple[T
         raise
     except Exception as error:
         name = type(data_module).__name__
-        raise UserError(f"expected {split} batches of {name}, found that it fails: {first_line(error)}") from error
+        raise UserError(f"expected {split} batches of {name}, found an error: {first_line(error)}") from error
 
 
 def check_batch(batch: Any, split: Split) -> tuple[Tensor, Tensor]:
     """Return the images, float (n, channels, height, width), and the labels, integers (n,), of a batch.
 
     Raises:
-        UserError: the batch is of another form.
+        UserError: the batch has another form.
     """
     if not isinstance(batch, (tuple, list)) or len(batch) != 2 or not all(isinstance(part, Tensor) for part in batch):
         raise UserError(f"expected {split} batches of two tensors, images and labels, found {_form(batch)}")

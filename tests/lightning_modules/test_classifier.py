@@ -1,4 +1,4 @@
-"""Training: what is logged, what is decayed, and the course of the learning rate."""
+"""Training: logged values, weight decay, and the schedule of the learning rate."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Small(nn.Module):
 
 
 class Rates(Classifier):
-    """Notes the learning rate of each step."""
+    """Records the learning rate of each step."""
 
     def on_train_batch_start(self, batch, batch_index):
         self.rates = [*getattr(self, "rates", []), self.optimizers().param_groups[0]["lr"]]
@@ -62,7 +62,7 @@ class TestTraining:
         module.network.fc.bias.data = torch.tensor([1.0, 0.0, 0.0])
         labels = torch.tensor([0] * 9 + [1] * 2 + [2])
         data = DataLoader(TensorDataset(torch.randn(12, 1, 8, 8), labels), batch_size=5)
-        # Over classes it would be a third.
+        # The average over classes would be a third.
         assert tiny_trainer().validate(module, data, verbose=False)[0]["val/accuracy"] == pytest.approx(9 / 12)
 
     @pytest.mark.parametrize("channels_last", [True, False])

@@ -115,7 +115,7 @@ def test_cifar10_is_read_from_its_own_files(tmp_path: Path, monkeypatch: pytest.
         (folder / name).write_bytes(pickle.dumps(batch))
     names = [f"class {number}" for number in range(10)]
     (folder / "meta").write_bytes(pickle.dumps({"label_names": names}))
-    # The real files' checksums would refuse these.
+    # torchvision would refuse these files: their checksums are not those of the real ones.
     monkeypatch.setattr(torchvision.datasets.CIFAR10, "train_list", [["train", None]])
     monkeypatch.setattr(torchvision.datasets.CIFAR10, "test_list", [["test", None]])
     monkeypatch.setattr(torchvision.datasets.CIFAR10, "meta", {"filename": "meta", "key": "label_names", "md5": None})
@@ -132,7 +132,7 @@ def test_a_download_that_fails_is_one_line(tmp_path: Path, monkeypatch: pytest.M
     # Nothing listens on this port.
     monkeypatch.setattr(torchvision.datasets.MNIST, "mirrors", ["http://127.0.0.1:9/"])
     monkeypatch.setattr(torchvision.datasets.CIFAR10, "url", "http://127.0.0.1:9/cifar.tar.gz")
-    with pytest.raises(UserError, match=f"expected {name} in .*found none there, and downloading it fails") as raised:
+    with pytest.raises(UserError, match=f"expected {name} in .*found none there, and the download fails") as raised:
         load_dataset(DataConfig(dataset=name, data_dir=str(tmp_path)))
     assert "\n" not in str(raised.value)
 

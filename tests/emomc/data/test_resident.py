@@ -1,4 +1,4 @@
-"""Batches and blocks of images that lie in memory."""
+"""Batches and blocks of images in memory."""
 
 from __future__ import annotations
 

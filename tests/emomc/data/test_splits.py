@@ -24,7 +24,7 @@ SILENT = {
 
 
 class Watcher(LightningModule):
-    """Notes the batches it is given."""
+    """Records the batches that it gets."""
 
     def __init__(self) -> None:
         super().__init__()
