@@ -96,7 +96,7 @@ def call_with(thing: Callable[..., Any], given: Mapping[str, Any], offered: Mapp
             if isinstance(error, TypeError) and refused:
                 del by_rest[refused[0]]
                 continue
-            raise UserError(f"expected {spec} to accept {_listed(given)}, found: {first_line(error)}") from error
+            raise UserError(f"expected to make {spec} with {_listed(given)}, found: {first_line(error)}") from error
 
 
 def _listed(given: Mapping[str, Any]) -> str:

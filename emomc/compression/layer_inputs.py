@@ -42,21 +42,21 @@ def measure_inputs(network: nn.Module, layers: Iterable[str], batches: Iterable[
     Raises:
         UserError: a layer is not called.
     """
-    totals = {name: _InputSums(network.get_submodule(name)) for name in layers}
+    records = {name: _InputRecord(network.get_submodule(name)) for name in layers}
     with ExitStack() as hooks:
-        for sums in totals.values():
-            handle = sums.layer.register_forward_pre_hook(sums.add)
+        for record in records.values():
+            handle = record.layer.register_forward_pre_hook(record.add)
             hooks.callback(handle.remove)
         for images in batches:
             network(images)
-    uncalled = [name for name, sums in totals.items() if not sums.sums]
+    uncalled = [name for name, record in records.items() if not record.sums]
     if uncalled:
         raise UserError(f"expected every layer to be called, found that {uncalled[0]} is not")
-    return {name: sums.statistics() for name, sums in totals.items()}
+    return {name: record.statistics() for name, record in records.items()}
 
 
-class _InputSums:
-    """Sums of the inputs of one layer over images and calls, one sum per shape of the inputs."""
+class _InputRecord:
+    """The range of the inputs of one layer, and their sums over images and calls, one for each shape of the inputs."""
 
     def __init__(self, layer: nn.Module) -> None:
         self.layer = layer

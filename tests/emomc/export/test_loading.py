@@ -153,7 +153,7 @@ def test_arguments_from_a_stranger_take_no_memory(tmp_path):
     with pytest.raises(UserError, match="expected the file to hold the tensors of ResNet18"):
         load_compressed(path)
     path, _ = foreign_file(tmp_path, spec="resnet18", network_args={"depth": 10}, source=None)
-    with pytest.raises(UserError, match="expected the network resnet18 to accept depth=10"):
+    with pytest.raises(UserError, match="expected to make the network resnet18 with depth=10"):
         load_compressed(path)
 
 

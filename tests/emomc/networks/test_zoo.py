@@ -153,7 +153,7 @@ def test_the_class_of_a_file_is_the_same_at_every_call(foreign):
         ("value", {}, "to be a torch.nn.Module class .* found a value of type int"),
         ("no_network", {}, "to make a torch.nn.Module, found int"),
         ("Missing", {}, "named Missing in .*foreign.py, found no such name"),
-        ("Sized", {"depth": 3}, "to accept depth=3, found: .*unexpected keyword argument 'depth'"),
+        ("Sized", {"depth": 3}, "with depth=3, found: .*unexpected keyword argument 'depth'"),
     ],
 )
 def test_a_wrong_choice_gets_one_line(foreign, name, arguments, message):
