@@ -185,7 +185,7 @@ class TestWrong:
     @pytest.mark.parametrize("name", ["../outside", "/etc/passwd", "a/b"])
     def test_a_level_outside_the_folder(self, path, name):
         self.edit(path, lambda values: values["levels"][0].update(file=name))
-        self.refused(path, "a plain file name")
+        self.refused(path, "a file name without folders")
 
     def test_a_level_that_is_not_there(self, path):
         self.refused(path, "expected a level of 80, 40 % in .*, found 50", percent=50)

@@ -337,7 +337,7 @@ class TestStart:
         ("settings", "words"),
         [
             ({"exclude_layers": ["nothing*"]}, "to match a layer of conv1, .*, found 'nothing"),
-            ({"exclude_layers": ["*"]}, "a layer left to compress, found all 5 excluded"),
+            ({"exclude_layers": ["*"]}, "at least one layer to compress, found all 5 excluded"),
             ({"network": "lenet"}, "lenet5.*found 'lenet'"),
             ({"weights": "/nowhere/w.safetensors"}, "expected trained weights at /nowhere"),
             ({"dataset": "digts"}, "digits.*found 'digts'"),
