@@ -1,4 +1,4 @@
-"""Ending an evaluation that can no longer matter."""
+"""Stop the evaluation of a candidate that can no longer reach the required accuracy."""
 
 from __future__ import annotations
 
@@ -10,31 +10,31 @@ from emomc.lightning_modules.candidate import CandidateClassifier
 
 
 class Stoppable(Protocol):
-    """A loader that can be told to yield no more."""
+    """A data loader that can be stopped."""
 
     def stop(self) -> None:
-        """End the iteration under way before what it would yield next."""
+        """End the current iteration before its next item."""
 
 
 class EarlyRejection(pl.Callback):
-    """Stops a validation once more images are misclassified than the candidate can afford.
+    """Stops a validation once more images are misclassified than allowed.
 
-    The images misclassified so far bound the accuracy from above, whatever the images left will show. A Trainer's
-    validation ignores ``should_stop``; its loader stops yielding instead.
+    The images misclassified so far give an upper bound on the accuracy. A Trainer's validation ignores ``should_stop``,
+    so its data loader is stopped instead.
     """
 
     def __init__(self, loader: Stoppable, affordable_misses: int) -> None:
-        """Take what is to be stopped, and when.
+        """Set the loader and the limit.
 
         Args:
-            loader: what is validated over.
-            affordable_misses: misclassified images up to which the candidate still matters.
+            loader: data loader of the validation.
+            affordable_misses: largest number of misclassified images allowed.
         """
         self._loader = loader
         self._affordable_misses = affordable_misses
 
     def on_validation_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
-        """Stop the loader if the misses so far are too many."""
+        """Stop the loader if too many images were misclassified."""
         if not isinstance(pl_module, CandidateClassifier):
             raise TypeError(f"expected a CandidateClassifier to reject, found {type(pl_module).__name__}")
         if pl_module.seen - pl_module.correct > self._affordable_misses:

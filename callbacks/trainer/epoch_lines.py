@@ -1,4 +1,4 @@
-"""Progress of a training where there is no terminal."""
+"""Print training progress as plain lines, for output that is not a terminal."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ class EpochLines(pl.Callback):
     """Prints one plain line per epoch: loss, validation accuracy, density, seconds, minutes left."""
 
     def __init__(self, stage: str, epochs_after: int = 0) -> None:
-        """Take what the lines say besides the epoch.
+        """Set the name of the stage and the epochs after it.
 
         Args:
-            stage: what they begin with.
+            stage: start of each line.
             epochs_after: epochs of training that follow this stage, for the time left.
         """
         self.stage = stage
@@ -22,7 +22,7 @@ class EpochLines(pl.Callback):
         self._started = 0.0
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Note the time."""
+        """Start the timer of the epoch."""
         self._started = time.monotonic()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

@@ -1,4 +1,4 @@
-"""A checkpoint callback for several metrics: keeps what lies on their front. Works with any Trainer and module."""
+"""Keep the checkpoints on the Pareto front of several metrics, with any Trainer and module."""
 
 from __future__ import annotations
 
@@ -34,34 +34,34 @@ class KeptCheckpoint:
 
 
 class ParetoCheckpoint(Checkpoint):
-    """Save a checkpoint whenever no kept one is at least as good in every metric; delete those it beats.
+    """Save a checkpoint unless a kept one is at least as good in every metric; delete those it dominates.
 
-    What ``ModelCheckpoint`` is for one metric, this is for several::
+    It is a ``ModelCheckpoint`` for several metrics::
 
         front = ParetoCheckpoint(monitor={"val/accuracy": "max", "density": "min"}, dirpath="checkpoints")
         Trainer(callbacks=[front]).fit(module)
-        front.kept                    # everything on the front, best first metric first
-        front.best("val/accuracy")    # one of them
+        front.kept                    # the checkpoints on the front
+        front.best("val/accuracy")    # the best in one metric
 
-    It looks at ``trainer.callback_metrics`` at the end of each training epoch; where validation runs more or less
-    often than once an epoch, at the end of each validation. A checkpoint with the same metrics as a kept one is not
-    saved; one with a metric that is not finite is not either, and a warning says so. On several ranks rank 0
-    decides. The front is part of the checkpoints, so a resumed run goes on with it.
+    It reads ``trainer.callback_metrics`` at the end of each training epoch, or at the end of each validation if
+    validation does not run exactly once per epoch. A checkpoint is not saved if its metrics equal those of a kept one,
+    or, with a warning, if a metric is not finite. With several ranks, rank 0 decides. The front is stored in the
+    checkpoints, so a resumed run continues it.
 
     Args:
         monitor: name of a logged metric -> "max" or "min"; at least one.
-        dirpath: folder for the files; unless given, ``checkpoints`` in the logger's folder or in
+        dirpath: folder of the files; default: ``checkpoints`` in the logger's folder or in
             ``trainer.default_root_dir``.
-        filename: name without its suffix, with ``{epoch}``, ``{step}`` and any logged metric as
-            ``{val/accuracy:.3f}``; a name that is taken gets ``-v1``, ``-v2``, ...
-        save_weights_only: leave out the states of optimizers and of the loop; such a file cannot be resumed from.
-        save_on_train_epoch_end: True: look at the end of training epochs; False: at the end of validations; None:
-            as described above.
-        own_folder: nothing else is in ``dirpath``: other checkpoints in it, which a killed run left, are removed when
+        filename: name without suffix, with ``{epoch}``, ``{step}`` and any logged metric as
+            ``{val/accuracy:.3f}``; ``-v1``, ``-v2``, ... is added if the file exists.
+        save_weights_only: do not save the states of optimizers and loops; training cannot resume from such a file.
+        save_on_train_epoch_end: True: read the metrics at the end of training epochs; False: at the end of
+            validations; None: as described above.
+        own_folder: ``dirpath`` holds nothing else: other checkpoints in it, left by a killed run, are deleted when
             training starts.
 
     Raises:
-        UserError: nothing to monitor, or a direction that is neither "max" nor "min". While training: a monitored
+        UserError: there is no metric to monitor, or a direction is neither "max" nor "min". While training: a monitored
             metric was not logged, or the filename names a value that does not exist.
     """
 
@@ -94,7 +94,7 @@ class ParetoCheckpoint(Checkpoint):
 
     @property
     def kept(self) -> list[KeptCheckpoint]:
-        """The checkpoints on the front: best in the first metric first."""
+        """The checkpoints on the front, best in the first metric first."""
         return list(self._kept)
 
     def best(self, metric: str) -> KeptCheckpoint:
@@ -113,7 +113,7 @@ class ParetoCheckpoint(Checkpoint):
     @property
     @override
     def state_key(self) -> str:
-        """Two of these callbacks with different metrics do not mix up their states."""
+        """Key of the state in a checkpoint; callbacks with different metrics have different keys."""
         return self._generate_state_key(monitor=self.monitor)
 
     @override
@@ -123,24 +123,24 @@ class ParetoCheckpoint(Checkpoint):
 
     @override
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take over a front; files that have gone since are dropped when training starts."""
+        """Restore a front; entries without a file are dropped when training starts."""
         self._kept = [KeptCheckpoint(**{**kept, "path": Path(kept["path"])}) for kept in state_dict["kept"]]
 
     @override
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Find the folder, the same on every rank."""
+        """Set the folder, the same on every rank."""
         if stage == TrainerFn.FITTING.value and self.dirpath is None:
-            # Asked on every rank: the property itself broadcasts.
+            # On every rank, because the property itself broadcasts.
             folder = trainer.log_dir or trainer.default_root_dir
             self.dirpath = Path(trainer.strategy.broadcast(str(folder))) / "checkpoints"
 
     @override
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Drop entries of a restored front whose files have gone."""
+        """Drop entries of a restored front whose files are missing."""
         there = trainer.strategy.broadcast([kept.path.exists() for kept in self._kept])
         gone = [str(kept.path) for kept, exists in zip(self._kept, there, strict=True) if not exists]
         if gone:
-            rank_zero_warn(f"{len(gone)} checkpoints of the restored front have gone: {', '.join(gone)}")
+            rank_zero_warn(f"{len(gone)} checkpoints of the restored front are missing: {', '.join(gone)}")
         self._kept = [kept for kept, exists in zip(self._kept, there, strict=True) if exists]
         if self.own_folder and self.dirpath is not None and trainer.is_global_zero:
             for file in {*self.dirpath.glob(f"*{self.suffix}")} - {kept.path for kept in self._kept}:
@@ -148,22 +148,22 @@ class ParetoCheckpoint(Checkpoint):
 
     @override
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Save if the epoch belongs on the front."""
-        if self._looks_at_epoch_end(trainer):
+        """Save if the current state is on the front."""
+        if self._saves_at_epoch_end(trainer):
             self._update(trainer)
 
     @override
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Save if the validated state belongs on the front."""
-        if not self._looks_at_epoch_end(trainer):
+        """Save if the validated state is on the front."""
+        if not self._saves_at_epoch_end(trainer):
             self._update(trainer)
 
-    def _looks_at_epoch_end(self, trainer: pl.Trainer) -> bool:
+    def _saves_at_epoch_end(self, trainer: pl.Trainer) -> bool:
         if self.save_on_train_epoch_end is not None:
             return self.save_on_train_epoch_end
         if sum(trainer.num_val_batches) == 0:
             return True
-        # A whole number is an interval in batches: 1 is not the 1.0 that means once an epoch.
+        # An int is an interval in batches, a float is a fraction of an epoch: 1 is not 1.0.
         once = isinstance(trainer.val_check_interval, float) and trainer.val_check_interval == 1.0
         return once and trainer.check_val_every_n_epoch == 1
 
@@ -179,7 +179,7 @@ class ParetoCheckpoint(Checkpoint):
         if plan is None:
             return
         before, self._kept = self._kept, plan
-        # The state goes into the new file, so the front is up to date before it is written.
+        # The new file contains this callback's state, so the front is updated before it is written.
         path = next(kept.path for kept in plan if kept not in before)
         trainer.save_checkpoint(path, self.save_weights_only)
         for kept in before:
@@ -187,7 +187,7 @@ class ParetoCheckpoint(Checkpoint):
                 trainer.strategy.remove_checkpoint(kept.path)
 
     def _plan(self, trainer: pl.Trainer) -> list[KeptCheckpoint] | str | None:
-        """Return the front with the present state in it, None where it does not belong there, or what is wrong."""
+        """Return the front with the current state, None if that is not on the front, or an error message."""
         logged = {name: float(value) for name, value in trainer.callback_metrics.items()}
         missing = [name for name in self.monitor if name not in logged]
         if missing:
@@ -204,7 +204,7 @@ class ParetoCheckpoint(Checkpoint):
             known = ", ".join([*place, *logged])
             return f"expected one of {known} in the filename {self.filename!r}, found {error.args[0]}"
         new = KeptCheckpoint(self._free_path(name), metrics, **place)
-        # The new one comes last, so of equal checkpoints the older one stays.
+        # The new one is last, so that the older of two equal checkpoints is kept.
         candidates = [*self._kept, new]
         columns = {name: [kept.metrics[name] for kept in candidates] for name in self.monitor}
         rows = ParetoFront.of(columns, directions=self.monitor).rows

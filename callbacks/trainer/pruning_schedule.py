@@ -1,4 +1,4 @@
-"""Pruning while a Trainer fine-tunes."""
+"""Prune a network while a Trainer fine-tunes it."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from emomc.lightning_modules.pre_pruning import PrePruningClassifier
 class PruningSchedule(pl.Callback):
     """Prunes a ``PrePruningClassifier`` at the start of each epoch and keeps removed weights at zero after each step.
 
-    What remains is a pure function of the weights and the masks so far, both the same on every device.
+    The new masks depend only on the weights and the current masks, which are the same on every device.
     """
 
     def __init__(
         self, percents: Sequence[Percent], criterion: CriterionName = "layerwise", macs: Mapping[str, int] | None = None
     ) -> None:
-        """Take the schedule.
+        """Check and set the schedule.
 
         Args:
             percents: weights remaining in each epoch, percent; the last one holds for all later epochs.
@@ -30,7 +30,7 @@ class PruningSchedule(pl.Callback):
             macs: layer name -> MACs of one image; only the criterion ``macs`` needs it.
 
         Raises:
-            ValueError: the schedule is empty or rises.
+            ValueError: the schedule is empty or increases.
         """
         if not percents or any(later > earlier for earlier, later in pairwise(percents)):
             raise ValueError(f"expected percentages that do not rise, found {list(map(float, percents))}")
@@ -39,7 +39,7 @@ class PruningSchedule(pl.Callback):
         self.macs = macs
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Prune to this epoch's percentage, if it is a new one."""
+        """Prune to this epoch's percentage if it has changed."""
         module = _pre_pruning(pl_module)
         epoch = trainer.current_epoch
         last = len(self.percents) - 1
@@ -54,7 +54,7 @@ class PruningSchedule(pl.Callback):
         )
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
-        """Zero the removed weights that the optimizer moved."""
+        """Set removed weights, which the optimizer may have changed, back to zero."""
         _pre_pruning(pl_module).apply_masks()
 
 

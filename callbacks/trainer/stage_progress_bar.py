@@ -1,4 +1,4 @@
-"""Progress of a training in a terminal."""
+"""Show training progress in a terminal."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from pytorch_lightning.callbacks import RichProgressBar
 
 
 class StageProgressBar(RichProgressBar):
-    """Lightning's bar, which also says what is being trained and how many minutes are left of all of it."""
+    """Lightning's progress bar with the name of the stage and the minutes left for all stages."""
 
     def __init__(self, stage: str, epochs_after: int = 0) -> None:
-        """Take what the bar says besides the epoch.
+        """Set the name of the stage and the epochs after it.
 
         Args:
-            stage: what its description begins with.
+            stage: start of the description.
             epochs_after: epochs of training that follow this stage, for the time left.
         """
         super().__init__()
@@ -25,21 +25,21 @@ class StageProgressBar(RichProgressBar):
         self._epoch_seconds: float | None = None
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Note the time, and draw the epoch's bar."""
+        """Start the timer of the epoch, and draw its bar."""
         self._epoch_started = time.monotonic()
         super().on_train_epoch_start(trainer, pl_module)
         if self.progress is not None and self.train_progress_bar_id is not None:
             self.progress.update(self.train_progress_bar_id, description=self._description(trainer))
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Note how long the epoch took."""
+        """Store the duration of the epoch."""
         self._epoch_seconds = time.monotonic() - self._epoch_started
         super().on_train_epoch_end(trainer, pl_module)
 
     def get_metrics(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule
     ) -> dict[str, int | str | float | dict[str, float]]:
-        """Return the metrics that stand beside the bar: not the version of the log."""
+        """Return the metrics shown beside the bar, without the version of the log."""
         metrics = super().get_metrics(trainer, pl_module)
         metrics.pop("v_num", None)
         return metrics

@@ -1,4 +1,4 @@
-"""Measuring what the layers of a library's levels see of a fixed set of training images."""
+"""Measure the layer inputs of a library's levels on a fixed set of training images."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ from emomc.runtime.digests import tensor_digest
 from emomc.runtime.memory import memory_for
 
 IMAGES = 512
-"""Training images that calibrate, or all if there are fewer."""
+"""Number of training images used for calibration; all if there are fewer."""
 
 
 def calibrate(
     library: Library, network: nn.Module, data: pl.LightningDataModule, fabric: Fabric, percents: Iterable[int]
 ) -> LayerInputStore:
-    """Return what the layers of levels see of training images in the level's network before it is quantized.
+    """Return the layer inputs of some levels on training images, in the network before it is quantized.
 
-    Measured once by the first process, and kept in ``calibration`` beside the library, in a folder named by the images
-    and the type of device.
+    The first process measures each level once and stores it in ``calibration`` beside the library, in a folder named by
+    a digest of the images and the device type.
 
     Args:
         library: the library.
-        network: its network.
-        data: that the library was made on.
-        fabric: the device, and the processes that need the same numbers.
-        percents: the levels.
+        network: the library's network.
+        data: the data of the library.
+        fabric: the device, and the processes that share the result.
+        percents: the levels to measure.
     """
     images, labels = load_some(data, "train", IMAGES)
     device = fabric.device
@@ -62,6 +62,6 @@ def calibrate(
 
 
 def open_calibration(library: Library, digest: str) -> LayerInputStore:
-    """Return what was measured of a library's levels with the images and device that ``digest`` stands for."""
+    """Return the stored layer inputs of a library for the images and device with the given digest."""
     digests = {record.percent: record.sha256 for record in library.manifest.levels}
     return LayerInputStore(RunFolder.of_library(library.path).calibration / digest, digests)

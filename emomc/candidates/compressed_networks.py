@@ -1,4 +1,4 @@
-"""A library's networks in compressed form: any genotype's weights, ready to run, cost or export."""
+"""Build the compressed network of any genotype, to evaluate, cost or export it."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ from emomc.networks.weights import check_fit
 
 
 class CompressedNetworks:
-    """The networks that a library and a quantizer span, one for each genotype.
+    """The compressed networks of a library under one quantizer, one for each genotype.
 
-    Folded levels and quantized layers are made once and kept, within a bound, on the device that uses them. What is
-    kept depends on (level, layer, bits) alone.
+    Folded levels and quantized layers are computed once and cached on the device, up to a memory limit. A cached layer
+    depends on (level, layer, bits) alone.
     """
 
     def __init__(
@@ -46,16 +46,16 @@ class CompressedNetworks:
         """Prepare the folded network.
 
         Args:
-            library: the checkpoints.
-            network: the library's network, values of any kind.
+            library: the pruned levels.
+            network: the library's network, with arbitrary weights.
             quantizer: how weights are quantized.
             device: where the network runs.
-            inputs: what the layers see; bias correction and narrow activations need it.
-            finetuned_folder: of the weights of fine-tuned candidates.
-            max_cache_bytes: bound on the levels and on the quantized layers kept, each.
+            inputs: measured layer inputs, needed for bias correction and narrow activations (below 16 bits).
+            finetuned_folder: folder of the weights of fine-tuned candidates.
+            max_cache_bytes: memory limit of each cache.
 
         Raises:
-            UserError: the network's layers are not those of the library.
+            UserError: the network's layers differ from those of the library.
             ValueError: bias correction or narrow activations without ``inputs``.
         """
         if inputs is None and quantizer.needs_layer_inputs:
@@ -108,7 +108,7 @@ class CompressedNetworks:
         return self._finetuned.get(name, lambda: read_finetuned(path, str(self.device)))
 
     def quantized(self, percent: int, layer: str, bits: int, finetuned: str = "") -> QuantizedTensor:
-        """Return a layer's codes and the steps of its trained weights, before any BatchNorm is folded in."""
+        """Return a layer's codes and quantization steps, before any BatchNorm is folded in."""
         if finetuned:
             return self.finetuned(finetuned).layers[layer]
         return self._quantized.get(
@@ -126,13 +126,13 @@ class CompressedNetworks:
         return self.level(percent).scale(layer, self.quantized(percent, layer, bits, finetuned).scale)
 
     def ranges(self, percent: int) -> dict[str, tuple[float, float]]:
-        """Return layer name -> least and largest input that calibration saw at a level."""
+        """Return layer name -> smallest and largest input of the layer in the calibration of a level."""
         if self.inputs is None:
             raise ValueError("expected inputs= for ranges of activations, found none")
         return {name: inputs.range for name, inputs in self.inputs.level(percent).items()}
 
     def rest(self, genotype: Genotype) -> dict[str, Tensor]:
-        """Return what a genotype's network holds besides weights: its level's, with corrected biases if asked for."""
+        """Return a genotype's state without the layers' weights; with bias correction, its biases are corrected."""
         if genotype.finetuned:
             return self.finetuned(genotype.finetuned).rest
         rest = self.level(genotype.level).rest
@@ -149,9 +149,9 @@ class CompressedNetworks:
 
     @torch.no_grad()
     def load(self, genotype: Genotype) -> nn.Module:
-        """Copy a genotype's weights into the one folded network, in place, and return it.
+        """Copy a genotype's weights into the shared folded network, in place, and return it.
 
-        Narrow activations are simulated unless every layer is uncompressed.
+        Layer inputs are rounded to narrow activations unless every layer is uncompressed.
         """
         folded = self.level(genotype.level)
         self.network.load_state_dict(self.rest(genotype), strict=False)
@@ -171,12 +171,12 @@ class CompressedNetworks:
 
     @torch.no_grad()
     def trainable(self, genotype: Genotype) -> tuple[nn.Module, dict[str, tuple[Tensor, QuantizedTensor]]]:
-        """Return a copy of a genotype's network to be fine-tuned, and where its quantized layers stand.
+        """Return a copy of a genotype's network for fine-tuning, and its masks and quantized layers.
 
         Returns:
-            The folded network, biases and norms trainable, and trainable weights of the compressed layers as they are
-            before rounding and before their BatchNorm is folded in; and layer name -> mask (true where the weight
-            remains) and the codes and steps that the genotype has.
+            The folded network with trainable biases, norms and compressed layers, whose weights are not rounded and
+            have no BatchNorm folded in; and layer name -> mask (true where the weight remains) and the genotype's
+            codes and steps.
         """
         folded = self.level(genotype.level)
         network = copy.deepcopy(self.load(genotype))
@@ -201,7 +201,7 @@ class CompressedNetworks:
 
     @torch.no_grad()
     def _corrected_bias(self, percent: int, layer: str, bits: int) -> Tensor:
-        """Return the bias, BatchNorm folded in, at which the layer's mean output is that of the weights before."""
+        """Return the folded bias that gives the layer the mean output of its unquantized weights."""
         if self.inputs is None:
             raise ValueError("expected inputs= for bias correction, found none")
         folded, inputs = self.level(percent), self.inputs.level(percent)[layer]

@@ -1,4 +1,4 @@
-"""What candidates cost: from genotypes to energy, size and cycles, a whole population at once."""
+"""Compute the energy, size and cycles of a population of genotypes."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ class CostModel:
     """Costs the networks of one library under one accelerator, dataflow, coding and accounting.
 
     ``paper`` accounting applies the paper's formulas to the densities of the library's masks. ``exact`` counts the
-    weights that are not zero after quantization, and the bytes of the packed file. What depends on (level, layer, bits)
-    alone is counted once, when it is first asked for.
+    weights that are not zero after quantization, and the bytes of the packed file. Counts that depend on (level, layer,
+    bits) alone are made once, when first needed.
     """
 
     def __init__(
@@ -48,17 +48,17 @@ class CostModel:
         coding: str,
         accounting: str = EXACT,
     ) -> None:
-        """Take the library's networks and the accelerator.
+        """Set the library's networks and the accelerator.
 
         Args:
-            networks: the candidates.
+            networks: the library's compressed networks.
             hardware: the accelerator.
             dataflow: see ``estimate_energy``.
             coding: ``normal``, ``csr``, ``coo``; with exact accounting also ``bitmap`` and ``best`` (per layer).
             accounting: ``exact`` or ``paper``.
 
         Raises:
-            UserError: the paper has no formula for the coding.
+            UserError: the accounting is ``paper``, which has no formula for the coding.
         """
         if accounting == PAPER and coding not in PAPER_CODINGS:
             raise UserError(f"expected a coding of {', '.join(PAPER_CODINGS)} with paper accounting, found {coding!r}")
@@ -69,7 +69,7 @@ class CostModel:
         self.accounting = accounting
         self.layers = manifest.layers
         self.networks = networks
-        # What evaluations round to is what the accelerator is charged for.
+        # The cost is that of the activation bits used in evaluations.
         self._activation_bits = networks.quantizer.activation_bits
         self._searched = np.array([layer.name not in manifest.excluded_layers for layer in self.layers])
         self._weights = np.array([layer.weights for layer in self.layers])
@@ -109,12 +109,12 @@ class CostModel:
         columns = self._costs(workload, np.zeros(len(self.layers), np.int64))
         costs = {name: float(column[0]) for name, column in columns.items()}
         if self.accounting == PAPER:
-            # Whatever the coding: indices to weights that are all there would flatter every ratio.
+            # Without indices in any coding: a dense network needs none, and they would make every ratio look better.
             costs["size_kib"] = float(self._weights.sum()) * UNCOMPRESSED_BITS / BITS_PER_KIB
         return costs
 
     def density(self, genotype: Genotype) -> dict[str, float]:
-        """Return the fraction of each layer's weights that the accounting takes for nonzero, 0..1."""
+        """Return the fraction of each layer's weights that the accounting counts as nonzero, 0..1."""
         density = self._workload([genotype]).density[0]
         return {layer.name: float(value) for layer, value in zip(self.layers, density, strict=True)}
 
@@ -123,11 +123,11 @@ class CostModel:
         return energy_breakdown(self._workload(genotypes), dataflow=self.dataflow, hardware=self.hardware)
 
     def bytes_by_layer(self, genotypes: Sequence[Genotype]) -> FloatArray:
-        """Return the bytes of each layer as it is stored, shape (n, layers)."""
+        """Return the stored bytes of each layer, shape (n, layers)."""
         return self._layer_bytes(self._workload(genotypes), self._scales)
 
     def report(self, genotype: Genotype) -> LayerReport:
-        """Return what each layer of one genotype costs."""
+        """Return the cost of each layer of one genotype."""
         workload = self._workload([genotype])
         stored_bits = 8 * self._layer_bytes(workload, self._scales)[0]
         return layer_report(workload, dataflow=self.dataflow, hardware=self.hardware, stored_bits=stored_bits)
@@ -151,7 +151,7 @@ class CostModel:
         return layer_bytes(workload.coded_bits.astype(np.int64), scales).astype(np.float64)
 
     def _workload(self, genotypes: Sequence[Genotype]) -> Workload:
-        """Return what the genotypes ask of the accelerator, as the accounting counts it."""
+        """Return the workload of the genotypes, with the densities and bits of the accounting."""
         bits = np.full((len(genotypes), len(self.layers)), UNCOMPRESSED_BITS)
         bits[:, self._searched] = [genotype.bits for genotype in genotypes]
         if self.accounting == PAPER:
@@ -181,7 +181,7 @@ class CostModel:
 
 
 def paper_density(library: Library, level: int) -> FloatArray:
-    """Return the fraction of each layer's weights that a level's masks leave, shape (layers,); 1 where excluded."""
+    """Return the fraction of each layer's weights that a level's masks keep, shape (layers,); 1 if excluded."""
     remaining = library.record(level).remaining
     return np.array([remaining.get(layer.name, layer.weights) / layer.weights for layer in library.manifest.layers])
 

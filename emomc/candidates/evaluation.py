@@ -1,4 +1,4 @@
-"""What a candidate did on a set of images."""
+"""The result of evaluating a candidate on a set of images."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from emomc.common.errors import is_whole, require
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-    """What a candidate did on a set of images."""
+    """The result of evaluating a candidate on a set of images."""
 
     correct: int
-    """Images classified rightly among those seen."""
+    """Images classified correctly among those seen."""
     seen: int
-    """Images seen."""
+    """Images evaluated so far."""
     images: int
     """Images in the set."""
 
@@ -22,7 +22,7 @@ class Evaluation:
         """Check the counts, which may come from a log.
 
         Raises:
-            UserError: they are no whole numbers with correct <= seen <= images.
+            UserError: they are not whole numbers with correct <= seen <= images.
         """
         counts = (self.correct, self.seen, self.images)
         whole = all(is_whole(count, 0) for count in counts)
@@ -35,10 +35,10 @@ class Evaluation:
 
     @property
     def most_correct(self) -> int:
-        """Images classified rightly if all that are left were."""
+        """Images classified correctly if all that are left are classified correctly."""
         return self.correct + self.images - self.seen
 
     @property
     def accuracy(self) -> float:
-        """Fraction classified rightly, 0..1, or the most it can become while images are left."""
+        """Fraction classified correctly, 0..1; an upper bound while images are left."""
         return self.most_correct / self.images

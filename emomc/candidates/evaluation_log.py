@@ -1,4 +1,4 @@
-"""The log of a search's evaluations: the one state from which a search can be taken up again."""
+"""The log of a search's evaluations, the only state that a search needs to resume."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ Conditions = Mapping[str, Any]
 
 
 class EvaluationLog:
-    """Evaluations in the order they were made, one JSON line each, on disk as they come.
+    """Evaluations in the order they were made, one JSON line each, written to disk at once.
 
-    The first line says under which conditions all others were made, and with which versions. A line names the level by
-    the digest of its weights, and bits by the layer's name. A torn last line, left by a killed process, is dropped.
+    The first line holds the conditions and software versions of all others. A line identifies the level by the digest
+    of its weights, and gives the bits by layer name. An incomplete last line, left by a killed process, is dropped.
     """
 
     def __init__(
@@ -36,25 +36,25 @@ class EvaluationLog:
         others: Iterable[Path] = (),
         write: bool = True,
     ) -> None:
-        """Open a log, or begin one.
+        """Open a log, or create one.
 
         Args:
             path: the file.
             library: the library whose networks are evaluated.
-            conditions: whatever an evaluation depends on besides level and bits, JSON-ready.
-            versions: of the software that makes the evaluations.
-            others: logs of other searches; what they measured under the same conditions and versions is known here too.
-            write: whether this process keeps the file; of several that search together, one does.
+            conditions: everything that an evaluation depends on besides level and bits, as JSON values.
+            versions: software name -> version.
+            others: logs of other searches; their evaluations under the same conditions and versions are reused.
+            write: whether this process writes the file; with several processes, exactly one does.
 
         Raises:
-            UserError: the log was begun under other conditions or versions; the first difference is named.
+            UserError: the log is damaged, or has other conditions or versions; the message names the first difference.
         """
         self._layers = tuple(layer.name for layer in library.manifest.compressed_layers)
         self._digests = {record.percent: record.sha256[:16] for record in library.manifest.levels}
         self._header = {"conditions": dict(conditions), "versions": dict(versions)}
         self._known: dict[Genotype, Evaluation] = {}
         for other in others:
-            # What another search could save this one is not worth an error here: that search will name it.
+            # A damaged log of another search is skipped: that search reports it.
             if other != path:
                 with contextlib.suppress(UserError):
                     self._learn(other, _whole_lines(other))
@@ -67,9 +67,9 @@ class EvaluationLog:
         if write:
             with writing(path):
                 path.parent.mkdir(parents=True, exist_ok=True)
-                # Unbuffered, so that nothing waits to be written where it could not be.
+                # Unbuffered, so that a write error occurs here and not later.
                 self._file = path.open("ab", buffering=0)
-                # What a killed process left of a line goes; a log without a whole line begins anew.
+                # Remove the incomplete last line of a killed process.
                 self._file.truncate(sum(len(line) + 1 for line in lines))
             if not lines:
                 self._write(self._header)
@@ -87,11 +87,11 @@ class EvaluationLog:
         return len(self._known)
 
     def get(self, genotype: Genotype) -> Evaluation | None:
-        """Return what is known of a genotype."""
+        """Return the evaluation of a genotype, or None."""
         return self._known.get(genotype)
 
     def append(self, genotype: Genotype, evaluation: Evaluation) -> None:
-        """Keep an evaluation; where this process keeps the file, it is on disk when this returns."""
+        """Add an evaluation; if this process writes the file, it is on disk when this returns."""
         self._known[genotype] = evaluation
         self._write(
             {
@@ -122,12 +122,12 @@ class EvaluationLog:
                 raise _damaged(path, number, error) from None
             if found is not None:
                 genotype, evaluation = found
-                # Of two searches, one may have stopped where the other went on.
+                # The same genotype may be in two logs: keep the evaluation that saw more images.
                 if genotype not in self._known or evaluation.seen >= self._known[genotype].seen:
                     self._known[genotype] = evaluation
 
     def _entry(self, entry: Mapping[str, Any]) -> tuple[Genotype, Evaluation] | None:
-        """Return what a line says; None if it is about other weights or other layers."""
+        """Return the genotype and evaluation of a line; None if it belongs to other weights or other layers."""
         level, bits = entry["level"], dict(entry["bits"])
         require(all(is_whole(value) for value in bits.values()), "bits by layer", bits)
         evaluation = Evaluation(entry["correct"], entry["seen"], entry["images"])
@@ -148,10 +148,10 @@ class EvaluationLog:
 
 
 def _parsed(path: Path, number: int, line: bytes) -> dict[str, Any]:
-    """Return the object in a line of a log, counted from 1."""
+    """Return the JSON object in a line of a log; ``number`` counts from 1."""
     try:
         value = json.loads(line)
-        require(isinstance(value, dict), "values by name", value)
+        require(isinstance(value, dict), "a JSON object", value)
     except (ValueError, RecursionError) as error:
         raise _damaged(path, number, error) from None
     found: dict[str, Any] = value

@@ -1,4 +1,4 @@
-"""From a candidate to its accuracy, through a validation-only Trainer."""
+"""Evaluate the accuracy of candidates with a validation-only Trainer."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from emomc.lightning_modules.candidate import CandidateClassifier
 from emomc.runtime.memory import memory_for
 from emomc.runtime.trainers import validation_trainer
 
-SMALLER_BATCHES = "give the library a lower one with emomc-pretrain --evaluation_batch_size, what is measured is kept"
-"""What to do where the batches of an evaluation do not fit into memory."""
+SMALLER_BATCHES = "lower it with emomc-pretrain --evaluation_batch_size; the library's levels are kept"
+"""What the user can do if the batches of an evaluation do not fit in memory."""
 
 
 class CandidateEvaluator:
-    """Validates candidates on one device over images held in its memory."""
+    """Evaluates candidates on one device, on images held in its memory."""
 
     def __init__(
         self,
@@ -33,7 +33,7 @@ class CandidateEvaluator:
         """Move the images to the device of the networks.
 
         Args:
-            networks: the candidates.
+            networks: the library's compressed networks.
             images: float, (n, channels, height, width), normalised.
             labels: int64, (n,).
             batch_size: images per forward pass; results are bit-identical for one batch size only.
@@ -53,12 +53,12 @@ class CandidateEvaluator:
         previous: Evaluation | None = None,
         required_correct: int = 0,
     ) -> Evaluation:
-        """Count the images that the candidate classifies rightly.
+        """Count the images that the candidate classifies correctly.
 
         Args:
             genotype: the candidate.
-            previous: an earlier evaluation that was stopped; only the images it has not seen are run.
-            required_correct: stop once fewer images than this can be classified rightly; 0 sees all images.
+            previous: an earlier evaluation that was stopped; only its remaining images are evaluated.
+            required_correct: stop once the candidate can no longer classify this many images correctly; 0: never.
 
         Returns:
             The evaluation, complete unless it was stopped.

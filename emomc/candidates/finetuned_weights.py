@@ -1,4 +1,4 @@
-"""The weights of fine-tuned points on disk."""
+"""Read and write the weights of fine-tuned candidates."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _CODES, _SCALE, _REST = "codes.", "scale.", "rest."
 
 @dataclasses.dataclass(frozen=True)
 class FinetunedNetwork:
-    """What fine-tuning changed of one candidate."""
+    """The weights of one fine-tuned candidate."""
 
     layers: dict[str, QuantizedTensor]
     """Layer name -> codes and steps, before any BatchNorm is folded in."""
@@ -28,17 +28,17 @@ class FinetunedNetwork:
 
     @property
     def nbytes(self) -> int:
-        """Memory that it takes."""
+        """Memory size, bytes."""
         layers = sum(layer.codes.nbytes + layer.scale.nbytes for layer in self.layers.values())
         return layers + sum(tensor.nbytes for tensor in self.rest.values())
 
 
 def write_finetuned(path: Path, finetuned: FinetunedNetwork) -> None:
-    """Write it as safetensors, whole or not at all."""
+    """Write a fine-tuned candidate as safetensors, completely or not at all."""
     tensors = {_REST + name: tensor for name, tensor in finetuned.rest.items()}
     for name, layer in finetuned.layers.items():
         tensors |= {_CODES + name: layer.codes, _SCALE + name: layer.scale}
-    # In one entry: safetensors writes several in another order each time.
+    # In one entry: safetensors writes several entries in a varying order.
     bits = {"bits": json.dumps({name: layer.bits for name, layer in finetuned.layers.items()}, sort_keys=True)}
     with atomic_write(path) as partial:
         partial.write_bytes(save({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, metadata=bits))

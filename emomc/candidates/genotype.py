@@ -1,4 +1,4 @@
-"""What the search varies: one pruning level and the bits of each layer."""
+"""The genotype of a candidate: one pruning level and the bits of each layer."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from emomc.compression.widths import MAX_BITS, MIN_BITS
 
 @dataclasses.dataclass(frozen=True, order=True)
 class Genotype:
-    """One candidate: a checkpoint of the library and the bits of each of its layers."""
+    """One candidate: a level of the library and the bits of each of its layers."""
 
     level: int
     """Weights remaining, percent."""
     bits: tuple[int, ...]
     """Bits of each layer's weights, in the order of the layer table."""
     finetuned: str = ""
-    """Name of the fine-tuned weights that it has instead of the checkpoint's; none if empty."""
+    """Name of the fine-tuned weights that replace those of the level; empty: none."""
 
 
 @dataclasses.dataclass(frozen=True)
 class SearchSpace:
-    """The genotypes a search may choose from, and their integer genes.
+    """The genotypes that a search may choose, and their integer genes.
 
-    Gene 0 is the index of the level, counted from the lowest; gene i is the bits of layer i.
+    Gene 0 is the index of the level in ``levels``; gene i is the bits of layer i, counted from 1.
 
     Raises:
-        UserError: no level, no layer, or bits out of range.
+        UserError: there is no level or no layer, levels do not ascend, or bits are out of range.
     """
 
     levels: tuple[int, ...]
@@ -52,7 +52,7 @@ class SearchSpace:
 
     @property
     def lower(self) -> NDArray[np.int64]:
-        """Least value of each gene, shape (1 + layers,)."""
+        """Smallest value of each gene, shape (1 + layers,)."""
         return np.array([0] + [self.min_bits] * len(self.layers))
 
     @property
@@ -66,7 +66,7 @@ class SearchSpace:
         return len(self.levels) * (self.max_bits - self.min_bits + 1) ** len(self.layers)
 
     def decode(self, genes: NDArray[np.generic]) -> Genotype:
-        """Return the genotype of one row of genes, shape (1 + layers,); reals are rounded, once and here."""
+        """Return the genotype of one row of genes, shape (1 + layers,); real genes are rounded here only."""
         whole = [int(gene) for gene in np.rint(genes)]
         return Genotype(self.levels[whole[0]], tuple(whole[1:]))
 

@@ -1,4 +1,4 @@
-"""The order in which candidates see the validation images: hardest first."""
+"""The order of the validation images in evaluations: hardest first."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ from emomc.runtime.memory import memory_for
 
 ORDER_FILE = "image_order.json"
 
-# The networks that vote on what is hard: this many levels, each at these bits in all layers.
+# Images are ranked by networks at this many levels, each with these bits in all layers.
 _LEVELS = 8
 _BITS = (3, 4, UNCOMPRESSED_BITS)
 
 
 def load_image_order(library: Library, network: nn.Module, images: Tensor, labels: Tensor, fabric: Fabric) -> Tensor:
-    """Return the library's order of the validation images, made once and kept beside its levels.
+    """Return the library's order of the validation images, computed once and stored beside its levels.
 
-    Images that many networks of the library misclassify come first, so that a poor candidate shows early. Among equals
-    the given order stays. The accuracy over all images does not depend on the order.
+    Images that many networks of the library misclassify come first, so that a poor candidate is rejected early. Ties
+    keep the given order. The accuracy over all images does not depend on the order.
 
     Args:
         library: the library.
-        network: its network.
+        network: the library's network.
         images: float, (n, channels, height, width), normalised.
         labels: int64, (n,).
-        fabric: the device, and the processes that need the same order.
+        fabric: the device, and the processes that share the order.
 
     Returns:
         int64, (n,): positions of the images.
@@ -69,20 +69,20 @@ def _read_order(path: Path, digest: str) -> list[int] | None:
         or not all(map(is_whole, found, repeat(0)))
         or sorted(found) != list(range(len(found)))
     ):
-        raise UserError(f"expected the order of the validation images in {path}, found another content: delete it")
+        raise UserError(f"expected the order of the validation images in {path}, found other content: delete it")
     return found if content.get("images") == digest else None
 
 
 @torch.inference_mode()
 def _count_misses(library: Library, network: nn.Module, images: Tensor, labels: Tensor, device: torch.device) -> Tensor:
-    """Return how many of the voting networks misclassify each image, (n,)."""
+    """Return how many of the ranking networks misclassify each image, (n,)."""
     networks = CompressedNetworks(library, network, Quantizer(), device=device)
     batch_size = library.manifest.evaluation_batch_size
     batches = ResidentBatches(images.to(device), labels.to(device), batch_size)
     misses = torch.zeros(len(labels), dtype=torch.int64)
     percents = library.percents
-    voters = sorted({percents[round(i)] for i in np.linspace(0, len(percents) - 1, min(_LEVELS, len(percents)))})
-    for percent in voters:
+    ranking = sorted({percents[round(i)] for i in np.linspace(0, len(percents) - 1, min(_LEVELS, len(percents)))})
+    for percent in ranking:
         for bits in _BITS:
             folded = networks.load(Genotype(percent, (bits,) * len(networks.layers)))
             with memory_for(f"evaluating batches of {batch_size} images", SMALLER_BATCHES):

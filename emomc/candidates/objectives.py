@@ -1,6 +1,6 @@
-"""The objectives that a search can trade, by name, and the entries of a front that hold them.
+"""The objectives of a search, by name, and the entries of a front that hold them.
 
-To add one, give it an entry in ``OBJECTIVES`` and a column in ``CostModel.costs``.
+To add one, add an entry to ``OBJECTIVES`` and a column to ``CostModel.costs``.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ class Entry:
     """One number of a point of a front."""
 
     key: str
-    """Its key in front.json; the column of ``CostModel.costs`` has the same name, but for relative energies."""
+    """Its key in front.json, and the column of ``CostModel.costs`` except for relative energies."""
     name: str
-    """What it is called in a sentence."""
+    """Its name in a sentence."""
     unit: str
-    """Its unit; of ``energy_mj``, what the hardware says instead where its energies are relative."""
+    """Its unit; hardware with relative energies has its own unit in place of that of ``energy_mj``."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Objective:
-    """What a search minimises or, of the accuracy, maximises."""
+    """A quantity that a search minimises, or maximises (the accuracy)."""
 
     name: str
-    """As on the command line."""
+    """Name on the command line."""
     entries: tuple[Entry, ...]
-    """What holds it: the first of these that a front has."""
+    """Its possible entries: a front uses the first one that it has."""
 
 
 OBJECTIVES: Mapping[str, Objective] = {

@@ -1,4 +1,4 @@
-"""From a candidate of a search to what a packed file holds."""
+"""Build the content of a packed file from a candidate."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from emomc.packed_file.size import fixed_bytes
 
 
 def describe(manifest: Manifest) -> NetworkDescription:
-    """Return what a packed file says of a library's network: of a user's file only its name, not its folder."""
+    """Return the description of a library's network; a user's source file is given by name, without its folder."""
     where, _, name = manifest.network.rpartition(":")
     return NetworkDescription(
         network=f"{Path(where).name}:{name}" if where else manifest.network,
@@ -32,10 +32,10 @@ def describe(manifest: Manifest) -> NetworkDescription:
 
 
 def pack_candidate(networks: CompressedNetworks, genotype: Genotype) -> PackedNetwork:
-    """Return a candidate's codes, scales and other tensors: what its evaluation ran with.
+    """Return a candidate's codes, scales and other tensors, exactly as its evaluation used them.
 
     Args:
-        networks: the library's networks in compressed form.
+        networks: the library's compressed networks.
         genotype: level and bits of each searched layer.
     """
     level = networks.level(genotype.level)

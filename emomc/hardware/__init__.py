@@ -1,1 +1,1 @@
-"""What a network costs on an accelerator: descriptions, dataflows, counts, energy, cycles, size."""
+"""The cost model: energy, cycles and size of a compressed network on a described accelerator."""

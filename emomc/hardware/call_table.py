@@ -1,4 +1,4 @@
-"""The layer calls of a network as columns, so that counts are made for all of them at once."""
+"""All layer calls of a network as a table of columns, for vectorised counting."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ Array = npt.NDArray[np.float64]
 
 @dataclasses.dataclass(frozen=True)
 class CallTable:
-    """One column per call of a layer in one forward pass of one image, the calls of a layer side by side.
+    """The layer calls in one forward pass of one image; the calls of one layer are adjacent.
 
-    All arrays have shape (calls,). Columns are named x, rows y: a (height, width) of (3, 5) has fy 3 and fx 5.
+    All arrays have shape (calls,). x is the width and y the height: a kernel of (height, width) (3, 5) has fy 3, fx 5.
     """
 
     layer: npt.NDArray[np.intp]
-    """Index of the layer that is called."""
+    """Index of the called layer."""
     linear: npt.NDArray[np.bool_]
-    """Whether it is a linear layer, described as a 1x1 convolution over its positions."""
+    """Whether the layer is linear; it is described as a 1x1 convolution over its positions."""
     c: Array
     """Input channels of one group."""
     k: Array
@@ -39,7 +39,7 @@ class CallTable:
     dilation_x: Array
     dilation_y: Array
     input_values: Array
-    """Values of the input map, all groups, padding left out."""
+    """Number of values in the input map, all groups, without padding."""
 
     @property
     def output_pixels(self) -> Array:
@@ -48,21 +48,21 @@ class CallTable:
 
     @property
     def output_values(self) -> Array:
-        """Values of the output map, all groups."""
+        """Number of values in the output map, all groups."""
         return self.k * self.groups * self.output_pixels
 
     @property
     def weights(self) -> Array:
-        """Weights of the called layer, all groups."""
+        """Number of weights of the called layer, all groups."""
         return self.c * self.k * self.groups * self.fx * self.fy
 
     @property
     def macs(self) -> Array:
-        """Multiply-accumulates of the call with nothing pruned."""
+        """Multiply-accumulates of the call without pruning."""
         return self.weights * self.output_pixels
 
     def per_layer(self, per_call: Array) -> Array:
-        """Add up the calls of each layer: (n, calls) -> (n, layers)."""
+        """Sum over the calls of each layer: (n, calls) -> (n, layers)."""
         if len(self.layer) == self.layer[-1] + 1:
             return per_call
         starts = np.flatnonzero(np.diff(self.layer, prepend=-1))
@@ -70,10 +70,10 @@ class CallTable:
 
 
 def check_layers(layers: Sequence[LayerShape]) -> None:
-    """Refuse layers that cannot be costed.
+    """Check that every layer can be costed.
 
     Raises:
-        UserError: there is no layer, a layer is never called, or it is of a kind that no cost formula covers.
+        UserError: there is no layer, a layer is never called, or no cost formula exists for its kind.
     """
     if not layers:
         raise UserError("expected at least one layer, found none")

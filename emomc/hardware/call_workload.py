@@ -1,4 +1,4 @@
-"""A workload spread over the calls of its layers, on one accelerator."""
+"""A workload on one accelerator, expanded from layers to layer calls."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _BLOCK_VALUES = 1 << 14
 
 @dataclasses.dataclass(frozen=True)
 class CallWorkload:
-    """What each call of a layer asks of an accelerator: one row a candidate, one column a call."""
+    """The workload of each layer call on one accelerator: one row per candidate, one column per call."""
 
     hardware: Hardware
     calls: CallTable
@@ -32,11 +32,11 @@ class CallWorkload:
     density: Array
     coded_bits: Array | None
     activation_bits: int
-    """Bits of an input."""
+    """Bits of an input activation."""
 
     @classmethod
     def of(cls, workload: Workload, hardware: Hardware) -> CallWorkload:
-        """Spread a workload over the calls of its layers."""
+        """Expand a workload from layers to layer calls."""
         calls = tabulate_calls(workload.layers)
         activation_bits = hardware.precision.I if workload.activation_bits is None else workload.activation_bits
         arrays = (workload.bits, workload.density, workload.coded_bits)
@@ -48,11 +48,11 @@ class CallWorkload:
 
     @functools.cached_property
     def access_probability(self) -> AccessProbability:
-        """Of accesses at the candidates' densities."""
+        """Probability of an access at the candidates' densities."""
         return AccessProbability(self.density)
 
     def blocks(self) -> Iterator[tuple[slice, CallWorkload]]:
-        """Cut the candidates into blocks whose intermediate arrays stay in the processor's cache."""
+        """Split the candidates into blocks whose intermediate arrays fit in the CPU cache."""
         rows = max(1, _BLOCK_VALUES // self.bits.shape[1])
         for start in range(0, len(self.bits), rows):
             block = slice(start, start + rows)
@@ -63,7 +63,7 @@ class CallWorkload:
             )
 
     def flows(self, dataflow: Dataflow) -> list[Flow]:
-        """Return what moves at each memory under a dataflow, as the hardware's ``counts`` say."""
+        """Return the traffic of each memory under a dataflow, counted as ``hardware.counts`` says."""
         if self.hardware.counts == "paper":
             return paper_flows(
                 self.calls,

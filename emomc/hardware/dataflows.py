@@ -1,7 +1,7 @@
-"""The dataflows: which two loops of a convolution the array of processing elements (PEs) runs at once.
+"""The dataflows: which two loops of a convolution the array of processing elements (PEs) runs in parallel.
 
-To add one, write its ``PaperCounts`` in ``paper_counts.py`` and give it an entry here; everything else takes its names,
-labels and counts from this registry.
+To add one, write its ``PaperCounts`` in ``paper_counts.py`` and add an entry to ``DATAFLOWS``; all other code reads
+names, labels and counts from there.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ class Dataflow:
     """One way to unroll a convolution."""
 
     name: str
-    """As on the command line."""
+    """Name on the command line."""
     label: str
-    """As people write it."""
+    """Usual notation, such as ``X|Y``."""
     unrolled: tuple[str, str]
     """Columns of the ``CallTable`` that hold the extents of the two unrolled loops."""
     paper_counts: Callable[[CallTable], PaperCounts]
@@ -42,10 +42,10 @@ DATAFLOWS: Mapping[str, Dataflow] = {
 kernel columns."""
 
 BEST = "best"
-"""Takes, for each network, the dataflow of least energy."""
+"""Chooses for each network the dataflow with the least energy."""
 
 DATAFLOW_CHOICES = (*DATAFLOWS, BEST)
-"""What can be asked for."""
+"""Accepted values of ``--dataflow``."""
 
 if TYPE_CHECKING:
     DataflowName = str
@@ -65,5 +65,5 @@ def dataflows_named(name: str) -> tuple[Dataflow, ...]:
 
 
 def dataflow_label(name: str) -> str:
-    """Return the name of a dataflow as people write it, such as ``IC|OC`` for ``icoc``; ``best`` stays as it is."""
+    """Return the usual notation of a dataflow, such as ``IC|OC`` for ``icoc``; ``best`` stays ``best``."""
     return name if name == BEST else DATAFLOWS[name].label

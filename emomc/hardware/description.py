@@ -32,7 +32,7 @@ COUNTS = ("paper", "reuse")
 
 @dataclasses.dataclass(frozen=True)
 class AffineMac:
-    """Energy of a multiply-accumulate that grows linearly with the weight's bits, whatever the activation's."""
+    """MAC energy that is linear in the weight bits and does not depend on the activation bits."""
 
     model: ClassVar[str] = "affine"
 
@@ -47,7 +47,7 @@ class AffineMac:
 
 @dataclasses.dataclass(frozen=True)
 class BilinearMac:
-    """Energy of an array multiplier, which grows with weight bits x activation bits, and of an adder of fixed width."""
+    """MAC energy of an array multiplier, linear in weight bits x activation bits, and a fixed-width adder."""
 
     model: ClassVar[str] = "bilinear"
 
@@ -62,10 +62,10 @@ class BilinearMac:
 
 @dataclasses.dataclass(frozen=True)
 class TableMac:
-    """Energy of multipliers of fixed widths.
+    """MAC energy of multipliers of fixed widths.
 
-    A weight uses the narrowest multiplier that holds it. A weight wider than all of them, or an activation wider than
-    ``activation_bits``, is worked through in slices, each of which costs one operation.
+    A weight uses the narrowest multiplier that is wide enough. A weight wider than all of them, or an activation wider
+    than ``activation_bits``, is split into slices; each slice costs one operation.
     """
 
     model: ClassVar[str] = "table"
@@ -110,7 +110,7 @@ class OperationalArray:
 
 @dataclasses.dataclass(frozen=True)
 class Memory:
-    """One level of the memory hierarchy. Energies are per access of one word; part of a word costs its share."""
+    """One level of the memory hierarchy. Energies are per access of one word; a part of a word costs its fraction."""
 
     name: str
     operands: tuple[str, ...]
@@ -122,13 +122,14 @@ class Memory:
     w_cost: float
     """Energy of writing one word, pJ or relative units."""
     per_pe: bool = False
-    """Whether each PE has its own (register, scratchpad); else all PEs share it."""
+    """Whether each PE has its own (register, scratchpad); otherwise all PEs share it."""
     extra_weight_bits: int = 0
-    """Bits that travel with each weight besides its own, such as a zero flag. A given coded stream replaces them."""
+    """Bits moved with each weight besides its own, such as a zero flag. Shared memories under ``reuse`` counts ignore
+    them where the bits of the coded weights are given."""
     size_bits: int | None = None
-    """Capacity (of one PE's, if ``per_pe``), bits; None: not known. Only compared with what a layer needs."""
+    """Capacity, bits (per PE if ``per_pe``); None: unknown. Only used to report how full the memory is."""
     bw_bits_per_cycle: float | None = None
-    """Bits that can be moved in one cycle (by one PE, if ``per_pe``); None: no bound."""
+    """Most bits moved per cycle (per PE if ``per_pe``); None: unlimited."""
 
     def __post_init__(self) -> None:
         check_text(self, "name")
@@ -163,12 +164,12 @@ class Precision:
 
 @dataclasses.dataclass(frozen=True)
 class Hardware:
-    """An accelerator as the cost model sees it."""
+    """Description of an accelerator for the cost model."""
 
     name: str
     technology: str
     energy_unit: str
-    """pJ, or mac16: relative to one 16-bit multiply-accumulate, in which case no joules are known."""
+    """pJ, or mac16: relative to one 16-bit multiply-accumulate, without absolute energies."""
     counts: str
     """How accesses are counted: ``paper`` (the published formulas) or ``reuse`` (finite arrays, halo, DRAM)."""
     precision: Precision
@@ -176,7 +177,7 @@ class Hardware:
     memories: tuple[Memory, ...]
     """Innermost first."""
     clock_mhz: float | None = None
-    """Clock, MHz; None: latency is known in cycles only."""
+    """Clock, MHz; None: latency is only given in cycles."""
     sources: Mapping[str, str] = dataclasses.field(default_factory=dict, hash=False)
     """Where the numbers come from."""
     version: int = FORMAT_VERSION
@@ -196,10 +197,10 @@ class Hardware:
 
     def _check_sources(self) -> None:
         if not isinstance(self.sources, Mapping):
-            raise FieldError("sources", f"expected texts under mac and memories, found {show(self.sources)}")
+            raise FieldError("sources", f"expected a text for mac and one for memories, found {show(self.sources)}")
         for key in ("mac", "memories"):
             if key not in self.sources:
-                raise FieldError(f"sources.{key}", "expected where the numbers come from, found nothing")
+                raise FieldError(f"sources.{key}", "expected the source of the numbers, found nothing")
         for key, text in self.sources.items():
             if not isinstance(text, str) or not text.strip():
                 raise FieldError(f"sources.{key}", f"expected a text, found {show(text)}")
@@ -210,14 +211,14 @@ class Hardware:
         names = [memory.name for memory in self.memories]
         for index, memory in enumerate(self.memories):
             if memory.name in names[:index]:
-                raise FieldError(f"memories[{index}].name", f"expected a name of its own, found {memory.name!r} again")
+                raise FieldError(f"memories[{index}].name", f"expected a unique name, found {memory.name!r} twice")
             if memory.per_pe and index and not self.memories[index - 1].per_pe:
                 raise FieldError(
-                    f"memories[{index}].per_pe", "expected the PEs' memories first, found a shared one before"
+                    f"memories[{index}].per_pe", "expected per-PE memories before shared ones, found a shared one first"
                 )
         for operand in OPERANDS:
             if sum(memory.per_pe and operand in memory.operands for memory in self.memories) > 1:
-                raise FieldError("memories", f"expected at most one memory per PE for {operand}, found several")
+                raise FieldError("memories", f"expected at most one per-PE memory for {operand}, found several")
             if not any(operand in memory.operands for memory in self.memories if not memory.per_pe):
                 raise FieldError("memories", f"expected a shared memory that holds {operand}, found none")
 
@@ -225,7 +226,7 @@ class Hardware:
         if self.operational_array.sizes is not None:
             raise FieldError(
                 "operational_array.sizes",
-                f"expected null (the paper's counts know no finite array), found {show(self.operational_array.sizes)}",
+                f"expected null (the paper's counts have no array sizes), found {show(self.operational_array.sizes)}",
             )
         if len(self.memories) != 1:
             raise FieldError("memories", f"expected one memory with counts: paper, found {len(self.memories)}")
@@ -251,12 +252,12 @@ class Hardware:
 
     @property
     def off_chip(self) -> Memory | None:
-        """The outermost memory, if a shared one for the same operand lies inside it; taken for the DRAM."""
+        """The outermost memory, treated as DRAM, if an inner shared memory holds one of its operands; else None."""
         *inner, last = [memory for memory in self.memories if not memory.per_pe]
         return last if any(set(memory.operands) & set(last.operands) for memory in inner) else None
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the description as it would stand in a file, under the key ``hardware``."""
+        """Return the content of a hardware file: the description under the key ``hardware``."""
         values = dataclasses.asdict(self)
         array = self.operational_array
         sizes = None if array.sizes is None else list(array.sizes)
@@ -269,10 +270,10 @@ class Hardware:
 
     @classmethod
     def from_dict(cls, document: Any) -> Hardware:
-        """Make the hardware that a file's content describes.
+        """Build the hardware from the content of a hardware file.
 
         Raises:
-            FieldError: the content is no valid description; the message starts with the path of the wrong value.
+            FieldError: the content is not a valid description; the message starts with the path of the wrong value.
         """
         values = require_mapping(_only(document, "hardware"))
         return build(
@@ -342,5 +343,5 @@ def _build_memories(values: Any) -> tuple[Memory, ...]:
 def _only(document: Any, key: str) -> Any:
     if not isinstance(document, Mapping) or list(document) != [key]:
         found = f"the keys {', '.join(map(str, document))}" if isinstance(document, Mapping) else show(document)
-        raise FieldError(key, f"expected this one key at the top of the file, found {found}")
+        raise FieldError(key, f"expected this key alone at the top level of the file, found {found}")
     return document[key]

@@ -1,7 +1,7 @@
-"""Energy of a whole population of compressed networks at once.
+"""Estimate the energy of a population of compressed networks.
 
-No function loops over candidates or layers; candidates are only cut into large blocks. Biases, normalisation,
-activation functions and pooling cost nothing. ``docs/cost_model.md`` explains the model with one worked layer.
+All functions are vectorised over candidates and layers. Biases, normalisation, activation functions and pooling cost no
+energy. ``docs/cost_model.md`` explains the model with one worked layer.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ ENERGY_PARTS = {
     "output": "outputs",
     "dram": "DRAM",
 }
-"""Fields of ``EnergyBreakdown``, in the order they are shown, and what each is called."""
+"""Field of ``EnergyBreakdown`` -> its name in reports, in display order."""
 _PART_OF_OPERAND = {"I": "input", "W": "weight", "O": "output"}
 
 
@@ -43,11 +43,11 @@ class EnergyBreakdown:
     output: Array
     """Writes of outputs, reads and writes of partial sums, on chip."""
     dram: Array
-    """Everything at the outermost memory, if there are several shared ones."""
+    """All accesses of ``Hardware.off_chip``; 0 if there is no such memory."""
     dataflows: tuple[str, ...]
     """Name of the dataflow of each candidate, n of them."""
     unit: str
-    """mJ, or 16-bit MACs for a hardware whose energies are relative."""
+    """mJ, or 16-bit MACs for hardware with relative energies."""
 
     @property
     def per_layer(self) -> Array:
@@ -65,19 +65,19 @@ def estimate_energy(workload: Workload, *, dataflow: str, hardware: Hardware) ->
 
     Args:
         workload: the candidates.
-        dataflow: a name of ``DATAFLOWS``, or ``best``: the one of least energy for each candidate.
+        dataflow: a name of ``DATAFLOWS``, or ``best``: for each candidate the one with the least energy.
         hardware: the accelerator; it also says how accesses are counted.
 
     Returns:
-        Shape (n,), in mJ, or in 16-bit MACs for a hardware with relative energies (``hardware.energy_label``).
+        Shape (n,), in mJ, or in 16-bit MACs for hardware with relative energies (``hardware.energy_label``).
 
     Raises:
         UserError: there is no such dataflow.
     """
     choices = dataflows_named(dataflow)
-    spread = CallWorkload.of(workload, hardware)
-    energy = np.empty(len(spread.bits))
-    for rows, block in spread.blocks():
+    expanded = CallWorkload.of(workload, hardware)
+    energy = np.empty(len(expanded.bits))
+    for rows, block in expanded.blocks():
         energy[rows] = np.min([energy_total(block, choice) for choice in choices], axis=0)
     return energy
 
@@ -85,8 +85,8 @@ def estimate_energy(workload: Workload, *, dataflow: str, hardware: Hardware) ->
 def energy_breakdown(workload: Workload, *, dataflow: str, hardware: Hardware) -> EnergyBreakdown:
     """Return the energy of each candidate by layer and by part; arguments as in ``estimate_energy``."""
     choices = dataflows_named(dataflow)
-    spread = CallWorkload.of(workload, hardware)
-    breakdowns = [_breakdown(spread, choice) for choice in choices]
+    expanded = CallWorkload.of(workload, hardware)
+    breakdowns = [_breakdown(expanded, choice) for choice in choices]
     if len(choices) == 1:
         return breakdowns[0]
     chosen = np.argmin([breakdown.total for breakdown in breakdowns], axis=0)
@@ -96,29 +96,29 @@ def energy_breakdown(workload: Workload, *, dataflow: str, hardware: Hardware) -
     return EnergyBreakdown(**parts, dataflows=names, unit=hardware.energy_label)
 
 
-def energy_total(spread: CallWorkload, dataflow: Dataflow) -> Array:
+def energy_total(expanded: CallWorkload, dataflow: Dataflow) -> Array:
     """Return the energy of each candidate under one dataflow, shape (n,)."""
-    energy = _mac_part(spread)
-    for flow in spread.flows(dataflow):
+    energy = _mac_part(expanded)
+    for flow in expanded.flows(dataflow):
         energy += flow.energy
-    return energy.sum(axis=1) * spread.hardware.energy_scale
+    return energy.sum(axis=1) * expanded.hardware.energy_scale
 
 
-def _mac_part(spread: CallWorkload) -> Array:
-    """MACs of remaining weights x the energy of one: M p e(q).
+def _mac_part(expanded: CallWorkload) -> Array:
+    """Return the MACs of nonzero weights x the energy of one MAC: M p e(q).
 
     Ignores idle PEs and zero activations. Source: the paper.
     """
-    per_mac = mac_energy(spread.hardware.operational_array.mac, spread.bits, spread.activation_bits)
-    return per_mac * spread.access_probability.of(np.ones_like(spread.calls.macs)) * spread.calls.macs
+    per_mac = mac_energy(expanded.hardware.operational_array.mac, expanded.bits, expanded.activation_bits)
+    return per_mac * expanded.access_probability.of(np.ones_like(expanded.calls.macs)) * expanded.calls.macs
 
 
-def _breakdown(spread: CallWorkload, dataflow: Dataflow) -> EnergyBreakdown:
-    hardware, shape = spread.hardware, spread.bits.shape
+def _breakdown(expanded: CallWorkload, dataflow: Dataflow) -> EnergyBreakdown:
+    hardware, shape = expanded.hardware, expanded.bits.shape
     parts: dict[str, Array] = {part: np.zeros(shape) for part in ENERGY_PARTS}
-    parts["mac"] += _mac_part(spread)
-    for flow in spread.flows(dataflow):
+    parts["mac"] += _mac_part(expanded)
+    for flow in expanded.flows(dataflow):
         part = "dram" if flow.memory is hardware.off_chip else _PART_OF_OPERAND[flow.operand]
         parts[part] += flow.energy
-    per_layer = {part: spread.calls.per_layer(energy) * hardware.energy_scale for part, energy in parts.items()}
+    per_layer = {part: expanded.calls.per_layer(energy) * hardware.energy_scale for part, energy in parts.items()}
     return EnergyBreakdown(**per_layer, dataflows=(dataflow.name,) * shape[0], unit=hardware.energy_label)

@@ -1,4 +1,4 @@
-"""What each layer of one compressed network costs, as rows, as a rich table and as CSV."""
+"""Report the cost of each layer of one compressed network as rows, as a rich table or as CSV."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from emomc.hardware.workload import Workload
 
 @dataclasses.dataclass(frozen=True)
 class LayerCost:
-    """One layer of one candidate. Energies are of one image, in the unit of the report that the row stands in."""
+    """Cost of one layer of one candidate. Energies are per image, in the unit of the report."""
 
     layer: str
     kind: str
     macs: int
-    """Multiply-accumulates of one image with nothing pruned, all calls together."""
+    """Multiply-accumulates per image without pruning, summed over all calls."""
     bits: int
     """Bits per weight."""
     density: float
@@ -37,13 +37,13 @@ class LayerCost:
     energy_output: float
     energy_dram: float
     stored_bytes: float
-    """Bytes of the layer as it is stored."""
+    """Bytes of the stored layer."""
     cycles: float
     buffer_fill: float | None
-    """What one call keeps in an innermost shared memory (maps, coded weights) over its capacity; the fullest counts.
+    """Bits that one call keeps in an innermost shared memory (maps, coded weights) / its capacity; the largest ratio.
 
-    Above 1 it does not fit, and one pass through the memories further out is a lower bound. None where no capacity of
-    an on-chip memory is known.
+    Above 1 they do not fit, and the traffic counted for the outer memories is a lower bound. None if no capacity of an
+    on-chip memory is known.
     """
 
     @property
@@ -58,11 +58,11 @@ class LayerReport:
 
     rows: tuple[LayerCost, ...]
     dataflow: str
-    """Canonical name; the cheapest one if ``best`` was asked for."""
+    """Name; for ``best``, the dataflow with the least energy."""
     hardware: str
     """Name of the hardware."""
     energy_unit: str
-    """mJ, or 16-bit MACs where the hardware's energies are relative."""
+    """mJ, or 16-bit MACs for hardware with relative energies."""
 
     @property
     def total_energy(self) -> float:
@@ -71,7 +71,7 @@ class LayerReport:
 
     @property
     def total_bytes(self) -> float:
-        """Bytes of all layers; biases and the file's own needs are not in them."""
+        """Bytes of all layers, without biases and file overhead."""
         return sum(row.stored_bytes for row in self.rows)
 
     @property
@@ -83,16 +83,16 @@ class LayerReport:
 def layer_report(
     workload: Workload, *, dataflow: str, hardware: Hardware, stored_bits: npt.ArrayLike | None = None
 ) -> LayerReport:
-    """Cost one candidate layer by layer.
+    """Return the cost of each layer of one candidate.
 
     Args:
-        workload: of one candidate.
+        workload: one candidate.
         dataflow: a name of ``DATAFLOWS``, or ``best``.
         hardware: the accelerator.
-        stored_bits: bits of each layer in the file, shape (layers,); None: as the weights travel.
+        stored_bits: bits of each layer in the file, shape (layers,); None: ``workload.travelling_bits``.
 
     Raises:
-        UserError: as ``estimate_energy``, or there are more candidates than one.
+        UserError: there is no such dataflow, not exactly one candidate, or ``stored_bits`` has another shape.
     """
     layers = workload.layers
     if len(workload.bits) != 1:
@@ -126,7 +126,7 @@ def layer_report(
 
 
 def report_csv(report: LayerReport) -> str:
-    """Return the report as CSV, one line per layer, full precision; an unknown value is left empty."""
+    """Return the report as CSV, one line per layer, full precision; unknown values are empty."""
     unit = "mj" if report.energy_unit == "mJ" else "mac16"
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -142,7 +142,7 @@ def report_csv(report: LayerReport) -> str:
 
 
 def report_table(report: LayerReport) -> Table:
-    """Return the report as a rich table with a line of totals."""
+    """Return the report as a rich table with a row of totals."""
     title = f"{report.hardware}, {dataflow_label(report.dataflow)}, energies in {report.energy_unit}"
     table = Table(title=title, show_footer=True)
     total = report.total_energy

@@ -1,4 +1,4 @@
-"""Energy of one multiply-accumulate (MAC) by the widths of its operands: one short function per model."""
+"""Energy of one multiply-accumulate (MAC) as a function of its operand widths, one function per model."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ def affine_mac(mac: AffineMac, bits: Array, activation_bits: int) -> Array:
 def bilinear_mac(mac: BilinearMac, bits: Array, activation_bits: int) -> Array:
     """per_bit2 q A + add, for A bits of activation: an array multiplier has q A cells.
 
-    Ignores that the adder's width follows the operands. Source: Horowitz, ISSCC 2014, whose 8-bit and 32-bit
-    multipliers it joins.
+    Ignores that wider operands need a wider adder. Source: Horowitz, ISSCC 2014, whose 8-bit and 32-bit multipliers it
+    approximates.
     """
     return mac.per_bit2 * activation_bits * bits + mac.add
 
 
 def table_mac(mac: TableMac, bits: Array, activation_bits: int) -> Array:
-    """One operation of the narrowest multiplier that holds the weight, times the slices of what is too wide.
+    """Energy of the narrowest multiplier that is wide enough, times the number of slices of operands that are too wide.
 
-    Ignores the additions that put slices together. Source: ours, for multipliers of fixed widths.
+    Ignores the additions that combine slices. Source: ours, for multipliers of fixed widths.
     """
     widths = np.array(sorted(mac.by_weight_bits))
     energies = np.array([mac.by_weight_bits[int(width)] for width in widths], dtype=np.float64)

@@ -1,9 +1,9 @@
-"""Memory accesses by the formulas of the EMOMC paper.
+"""Count memory accesses by the formulas of the EMOMC paper.
 
 Source: Wang et al., "Evolutionary Multi-Objective Model Compression for Deep Neural Networks", IEEE Computational
 Intelligence Magazine 16(3), 2021, and its published code. Each function counts the accesses of 16-bit words in one call
-of a layer on one image, with the two dimensions of the dataflow fully unrolled. Ignored throughout: halo, stride and
-dilation of the input map, reuse over time, DRAM, finite arrays, biases, normalisation and pooling.
+of a layer on one image, with the two dimensions of the dataflow fully unrolled. Not counted: halo, stride and dilation
+of the input map, reuse over time, DRAM, finite arrays, biases, normalisation and pooling.
 """
 
 from __future__ import annotations
@@ -21,12 +21,14 @@ Array = npt.NDArray[np.float64]
 
 _ALWAYS = np.inf
 _CERTAIN_GROUP = 24
-"""Under IC|OC, an access that serves more channels than this is always made."""
+"""Under IC|OC, an access that serves more channels than this is never skipped."""
 
 
 @dataclasses.dataclass(frozen=True)
 class PaperCounts:
-    """Accesses with nothing pruned, and of how many weights one must remain for an access to be made; (calls,) each."""
+    """Accesses without pruning, and their groups; (calls,) each.
+
+    A group is the number of weights that one access serves; the access is skipped if all of them are zero."""
 
     weight_reads: Array
     input_reads: Array
@@ -34,18 +36,18 @@ class PaperCounts:
     output_writes: Array
     partial_sum_reads: Array
     output_group: Array
-    """Of the output writes and of the partial-sum reads."""
+    """Group of the output writes and of the partial-sum reads."""
 
 
 def count_xy(calls: CallTable) -> PaperCounts:
-    """X|Y: each weight is broadcast once; an input is read per remaining weight; outputs stay until finished."""
+    """X|Y: each weight is broadcast once; an input is read per nonzero weight; outputs stay until complete."""
     once = np.ones_like(calls.macs)
     writes = calls.macs / (calls.fx * calls.fy * calls.c)
     return PaperCounts(calls.macs / calls.output_pixels, calls.macs, once, writes, 0.0 * once, _ALWAYS * once)
 
 
 def count_icoc(calls: CallTable) -> PaperCounts:
-    """IC|OC: a new weight per MAC; an input serves all output channels, an output gathers all input channels."""
+    """IC|OC: a weight is read per MAC; an input serves all output channels; an output sums over all input channels."""
     writes = calls.macs / calls.c
     return PaperCounts(
         weight_reads=calls.macs,
@@ -58,7 +60,7 @@ def count_icoc(calls: CallTable) -> PaperCounts:
 
 
 def count_fxfy(calls: CallTable) -> PaperCounts:
-    """Fx|Fy: each weight is read once; an input is read per remaining weight; an output gathers one kernel."""
+    """Fx|Fy: each weight is read once; an input is read per nonzero weight; an output sums over one kernel."""
     kernel = calls.fx * calls.fy
     writes = calls.macs / kernel
     once = np.ones_like(calls.macs)
@@ -66,16 +68,16 @@ def count_fxfy(calls: CallTable) -> PaperCounts:
 
 
 def count_xfx(calls: CallTable) -> PaperCounts:
-    """X|Fx: a weight is read per output row; inputs are read, and outputs gathered, per kernel row.
+    """X|Fx: a weight is read per output row; an input read serves, and an output sums over, one kernel row.
 
-    The paper takes the kernel's height for its width and the square root of the output pixels for a row.
+    The paper uses the kernel's height as its width, and the square root of the output pixels as the row length.
     """
     per_row = calls.macs / calls.fy
     return PaperCounts(calls.macs / np.sqrt(calls.output_pixels), per_row, calls.fy, per_row, per_row, calls.fy)
 
 
 def count_linear(calls: CallTable) -> PaperCounts:
-    """Linear layers under every dataflow: outputs stay until finished; each MAC reads its weight and its input."""
+    """Linear layers under every dataflow: outputs stay until complete; each MAC reads its weight and its input."""
     once = np.ones_like(calls.macs)
     return PaperCounts(calls.macs, calls.macs, once, calls.output_values, 0.0 * once, _ALWAYS * once)
 
@@ -88,14 +90,14 @@ def paper_flows(
     memory: Memory,
     precision: Precision,
 ) -> list[Flow]:
-    """Return what the inputs, weights and outputs move at the one memory that the paper knows.
+    """Return the traffic of inputs, weights and outputs at the single memory of the paper's model.
 
     Args:
         calls: the calls of all layers.
-        convolution: what they count as convolutions; linear layers have their own formula.
+        convolution: counts of all calls as convolutions; linear layers use their own formula instead.
         bits: bits per weight, shape (n, calls).
-        probability: of accesses at the candidates' densities, shape (n, calls).
-        memory: the buffer; its extra weight bits travel with each weight, pruned or not.
+        probability: probability of an access at the candidates' densities, shape (n, calls).
+        memory: the buffer; its extra weight bits are moved with each weight, zero or not.
         precision: bits of inputs and of outputs.
     """
     linear = count_linear(calls)

@@ -1,12 +1,12 @@
-"""Memory accesses counted from the reuse that an array of processing elements (PEs) offers.
+"""Count memory accesses from the data reuse in an array of processing elements (PEs).
 
-Known: arrays of any size, the halo, stride and dilation of the input map, reuse over time of one operand, memories of
-the PEs, memories further out such as DRAM, grouped and linear layers. Ignored: the fill of a memory from the next one
-out, maps that do not fit in a memory, transfers between PEs, the compression of feature maps, zero activations.
+Modelled: arrays of any size, the halo, stride and dilation of the input map, reuse over time of one operand, per-PE
+memories, outer memories such as DRAM, grouped and linear layers. Ignored: the fill of a memory from the next outer one,
+maps that do not fit in a memory, transfers between PEs, the compression of feature maps, zero activations.
 
 Source: ours, in the terms of Mei et al., "ZigZag: Enlarging Joint Architecture-Mapping Design Space Exploration for
 DNN Accelerators", IEEE Transactions on Computers 70(8), 2021, with which it is compared in ``docs/results``; the
-factors for pruned weights generalise those of the EMOMC paper.
+factors for zero weights generalise those of the EMOMC paper.
 """
 
 from __future__ import annotations
@@ -27,24 +27,24 @@ _DIMENSIONS = ("c", "k", "ox", "oy", "fx", "fy")
 
 @dataclasses.dataclass(frozen=True)
 class ArrayUse:
-    """How the array works through one call of a layer; all of shape (calls,), averages where a fold is not full."""
+    """How the array executes each layer call; all of shape (calls,), averages where a fold is not full."""
 
     used_pes: Array
-    """PEs at work in one step: the product of the unrolled extents."""
+    """PEs used in one step: the product of the unrolled extents."""
     steps: Array
-    """Steps of the array with nothing pruned: MACs / used PEs."""
+    """Steps of the array without pruning: MACs / used PEs."""
     inputs: Array
-    """Different inputs that one step touches."""
+    """Distinct inputs that one step reads."""
     weights: Array
-    """Different weights that one step touches."""
+    """Distinct weights that one step reads."""
     outputs: Array
-    """Different outputs that one step touches."""
+    """Distinct outputs that one step updates."""
     input_reuse: Array
-    """Steps in which an input can stay while the others change: the output channels left to loop over."""
+    """Steps for which an input can stay in place: the iterations over output channels."""
     weight_reuse: Array
-    """The same for a weight: the output pixels left to loop over."""
+    """The same for a weight: the iterations over output pixels."""
     output_reuse: Array
-    """The same for an output: the input channels and kernel positions left to loop over."""
+    """The same for an output: the iterations over input channels and kernel positions."""
 
 
 def array_use(calls: CallTable, unrolled: tuple[str, str], sizes: tuple[int, int] | None) -> ArrayUse:
@@ -78,7 +78,7 @@ def array_use(calls: CallTable, unrolled: tuple[str, str], sizes: tuple[int, int
 
 
 def _touched_inputs(outputs: Array, kernel: Array, stride: Array, dilation: Array) -> Array:
-    """Return how many input columns (or rows) some output columns and kernel columns touch together."""
+    """Return the number of distinct input columns (rows) that some output and kernel columns (rows) use."""
     return np.minimum(outputs * kernel, stride * (outputs - 1) + dilation * (kernel - 1) + 1)
 
 
@@ -91,17 +91,17 @@ def reuse_flows(
     hardware: Hardware,
     activation_bits: int,
 ) -> list[Flow]:
-    """Return what the inputs, weights and outputs move at each memory.
+    """Return the traffic of inputs, weights and outputs at each memory.
 
     Args:
         calls: the calls of all layers.
         unrolled: names of the two unrolled dimensions, columns of the table.
         bits: bits per weight, shape (n, calls).
-        coded_bits: bits of the layer's coded weights, shape (n, calls); None: each weight with the extra bits of the
-            memory that it is read from.
-        probability: of accesses at the candidates' densities, shape (n, calls).
+        coded_bits: bits of the layer's coded weights, shape (n, calls); None: each weight is moved with ``bits`` and
+            the extra bits of the memory that it is read from.
+        probability: probability of an access at the candidates' densities, shape (n, calls).
         hardware: the accelerator.
-        activation_bits: bits of an input, and of an output once it is finished.
+        activation_bits: bits of an input, and of a complete output.
     """
     use = array_use(calls, unrolled, hardware.operational_array.sizes)
     streams = {memory.name: _stream_bits(calls, bits, coded_bits, memory) for memory in hardware.memories}
@@ -129,7 +129,7 @@ def _per_pe_flow(
     hardware: Hardware,
     activation_bits: int,
 ) -> Flow:
-    """Each MAC that is done reads its operand; its partial sum is read and written back."""
+    """Each MAC of a nonzero weight reads its input and weight, and reads and writes its partial sum."""
     done = probability.of(np.ones_like(calls.macs)) * calls.macs
     if operand == "I":
         return Flow(memory, "I", done * activation_bits)
@@ -140,7 +140,7 @@ def _per_pe_flow(
 
 
 def _one_pass_flow(calls: CallTable, memory: Memory, operand: str, stream_bits: Array, activation_bits: int) -> Flow:
-    """Each value passes a memory further out once: the input map and the coded weights in, the output map out."""
+    """An outer memory moves each value once: it reads the input map and the weights, and writes the output map."""
     if operand == "I":
         return Flow(memory, "I", calls.input_values * activation_bits)
     if operand == "W":
@@ -156,7 +156,7 @@ def _first_shared_flows(
     hardware: Hardware,
     activation_bits: int,
 ) -> list[Flow]:
-    """Accesses of the innermost shared memories, with the one operand held in place that saves the most energy."""
+    """Return the traffic of the innermost shared memories; the operand that saves the most energy is held in place."""
     shared = {operand: hardware.first_shared(operand) for operand in OPERANDS}
     stream_bits = streams[shared["W"].name]
     once = np.ones_like(calls.macs)
@@ -188,25 +188,26 @@ def _first_shared_flows(
 def _input_flow(
     memory: Memory, use: ArrayUse, reuse: Array, probability: AccessProbability, activation_bits: int
 ) -> Flow:
-    """Reads of inputs: one feeds used_pes / inputs MACs of a step and stays for ``reuse`` steps.
+    """Return the reads of inputs: one read serves used_pes / inputs MACs per step for ``reuse`` steps.
 
-    It is not read when the weights of all these MACs are pruned.
+    It is skipped if the weights of all these MACs are zero.
     """
     chance = probability.of(use.used_pes / use.inputs * reuse)
     return Flow(memory, "I", chance * (use.steps * use.inputs / reuse * activation_bits))
 
 
 def _weight_flow(memory: Memory, use: ArrayUse, reuse: Array, calls: CallTable, stream_bits: Array) -> Flow:
-    """Weights travel in their coding, as often as each would travel uncoded."""
+    """Return the reads of weights: coded weights are read as often as uncoded ones would be."""
     return Flow(memory, "W", stream_bits * (use.steps * use.weights / reuse / calls.weights))
 
 
 def _output_flow(
     memory: Memory, use: ArrayUse, reuse: Array, calls: CallTable, probability: AccessProbability, output_bits: int
 ) -> Flow:
-    """Visits of outputs: one gathers used_pes / outputs MACs of a step and stays for ``reuse`` steps.
+    """Return the accesses of outputs: one access sums used_pes / outputs MACs per step over ``reuse`` steps.
 
-    A visit writes, and all but an output's first read the partial sum; none is made when all weights are pruned.
+    Each access writes; all but the first of an output also read the partial sum. It is skipped if all its weights are
+    zero.
     """
     chance = probability.of(use.used_pes / use.outputs * reuse)
     writes = use.steps * use.outputs / reuse

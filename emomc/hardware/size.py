@@ -1,4 +1,4 @@
-"""Size of the weights of a whole population of compressed networks at once, by the paper's formulas.
+"""Estimate the size of the weights of a population of compressed networks by the paper's formulas.
 
 The exact size of a file is counted in ``emomc.packed_file.size``.
 """

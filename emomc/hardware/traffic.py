@@ -1,4 +1,4 @@
-"""What moves between memories and processing elements, for a whole population."""
+"""Traffic between memories and processing elements, for a population of candidates."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Array = npt.NDArray[np.float64]
 
 @dataclasses.dataclass(frozen=True)
 class Flow:
-    """Bits that one operand moves at one memory, in one forward pass of one image."""
+    """Bits of one operand that one memory reads and writes in one forward pass of one image."""
 
     memory: Memory
     operand: str
@@ -26,7 +26,7 @@ class Flow:
 
     @property
     def energy(self) -> Array | float:
-        """Energy in the hardware's unit, same shape; part of a word costs its share."""
+        """Energy in the hardware's unit, same shape; a part of a word costs its fraction."""
         per_read_bit = self.memory.r_cost / self.memory.word_bits
         if isinstance(self.written_bits, float) and self.written_bits == 0.0:
             return self.read_bits * per_read_bit
@@ -34,15 +34,15 @@ class Flow:
 
 
 class AccessProbability:
-    """Chance that an access is needed when each weight is zero at random, independent of the others.
+    """Probability that an access is needed if weights are zero at random and independently.
 
-    An access that serves ``group`` weights is left out when all of them are zero: the chance of an access is
-    1 - (1 - p)^group at density p.
+    An access that serves ``group`` weights is skipped if all of them are zero: its probability is 1 - (1 - p)^group at
+    density p.
 
     Args:
         density: fraction of weights that are not zero, in [0, 1], shape (n, calls).
 
-    Source: the pruning factors of the EMOMC paper's energy formulas, for any group.
+    Source: the pruning factors of the EMOMC paper's energy formulas, for any group size.
     """
 
     def __init__(self, density: Array) -> None:
@@ -51,7 +51,7 @@ class AccessProbability:
             self._log_zero = np.log1p(-density)
 
     def of(self, group: Array) -> Array:
-        """Return the chance for groups of shape (calls,); infinite groups are always accessed.
+        """Return the probability for groups of shape (calls,); it is 1 for infinite groups.
 
         Returns:
             array of shape (n, calls), or one that broadcasts to it.
@@ -61,7 +61,7 @@ class AccessProbability:
         if np.all(np.isinf(group)):
             return np.ones_like(group)
         always = np.isinf(group)
-        # expm1 keeps the digits of small chances, which 1 - (1 - p)^group loses.
+        # expm1 keeps the digits of small probabilities, which 1 - (1 - p)^group loses.
         with np.errstate(invalid="ignore"):
             chance = self._log_zero * np.where(always, 0.0, group)
             np.expm1(chance, out=chance)

@@ -1,4 +1,4 @@
-"""What a population of compressed networks asks of an accelerator: the one argument of every cost function."""
+"""The workload of a population of compressed networks, the input of every cost function."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ Array = npt.NDArray[np.float64]
 
 @dataclasses.dataclass(frozen=True, eq=False, init=False)
 class Workload:
-    """One forward pass of one image, for n candidates of one network: one row a candidate, one column a layer.
+    """One forward pass of one image, for n candidates: one row per candidate, one column per layer.
 
-    Whatever array-like is given is checked and becomes an array of floats.
+    Array-likes are checked and converted to float arrays.
 
     Raises:
-        UserError: an array has another shape or a value out of its range, there is no layer, or a layer is of a kind
-            that no formula covers.
+        UserError: an array has the wrong shape or a value out of range, there is no layer, a layer is never called, or
+            no cost formula exists for its kind.
     """
 
     layers: Sequence[LayerShape]
-    """The layers of the network; a layer that is called several times costs each call, and has its weights once."""
+    """The layers of the network; every call of a layer is costed, but its weights are stored once."""
     bits: Array
     """Bits per weight, integers 1..32, shape (n, layers); 32 for an uncompressed layer."""
     density: Array
     """Fraction of weights that are not zero, 0..1, shape (n, layers)."""
     coded_bits: Array | None = None
-    """Bits of each layer's coded weights, 0 or more, shape (n, layers). None: all weights travel, pruned or not, with
-    ``bits`` and the memory's extra bits each. The paper's counts know no coding and do not use it."""
+    """Bits of each layer's coded weights, 0 or more, shape (n, layers). None: every weight is moved, zero or
+    not, with ``bits`` and the memory's extra bits. The paper's counts do not use it."""
     activation_bits: int | None = None
-    """Bits of an input, and of a finished output in the memories further out, in place of the hardware's 1..32; partial
-    sums keep the hardware's."""
+    """Bits of an input, and of a complete output in the outer memories, 1..32; None: the hardware's ``precision.I``.
+    Partial sums always have ``precision.O``."""
 
     def __init__(
         self,
@@ -48,7 +48,7 @@ class Workload:
         coded_bits: npt.ArrayLike | None = None,
         activation_bits: int | None = None,
     ) -> None:
-        """Check the arguments; the fields say what each is."""
+        """Check and convert the arguments; they are described at the fields."""
         check_layers(layers)
         checked = {
             "bits": _checked("bits", bits, len(layers), 1.0, float(UNCOMPRESSED_BITS)),
@@ -76,7 +76,7 @@ class Workload:
 
     @property
     def travelling_bits(self) -> Array:
-        """Bits of each layer's weights as they travel, coded or not, shape (n, layers)."""
+        """Bits of each layer's weights when they are moved: ``coded_bits`` if given; shape (n, layers)."""
         return self.weights * self.bits if self.coded_bits is None else self.coded_bits
 
 

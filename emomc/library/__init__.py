@@ -1,1 +1,1 @@
-"""The library of pruned networks on disk, and what it is made of: its network and its data."""
+"""The library of pruned networks on disk, and the network and data it was made from."""

@@ -1,4 +1,4 @@
-"""The library at a glance: accuracy over density."""
+"""Plot a library: validation accuracy over density."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the layers of each level see of some images, on disk."""
+"""Store the measured layer inputs of each level on disk."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from emomc.compression.layer_inputs import LayerInputs
 
 
 class LayerInputStore:
-    """The inputs of the layers of each level, one file a level, measured with one set of images.
+    """The layer inputs of each level, one file per level, measured on one set of images.
 
-    Files are named by the level and carry the digest of its weights: a level that was made anew is measured anew.
+    Each file is named by its level and holds the digest of the level's weights: a level made again is measured again.
     """
 
     def __init__(self, folder: Path, digests: Mapping[int, str]) -> None:
-        """Look at a folder; nothing is read yet.
+        """Set the folder; nothing is read yet.
 
         Args:
-            folder: of the files; its name stands for the images and the device.
+            folder: folder of the files, named by a digest of the images and the device.
             digests: level, percent -> digest of its weights.
         """
         self.folder = folder
@@ -33,7 +33,7 @@ class LayerInputStore:
 
     @property
     def digest(self) -> str:
-        """What was measured with: images and device."""
+        """Digest of the images and the device that were used."""
         return self.folder.name
 
     def has(self, percent: int) -> bool:
@@ -44,18 +44,18 @@ class LayerInputStore:
         """Return the inputs of each layer of a level.
 
         Raises:
-            UserError: the level was not measured, or with other weights.
+            UserError: the level was not measured, or was measured with other weights.
         """
         found = self._read(percent)
         if found is None:
             raise UserError(
-                f"expected what the layers of level {percent} % see at {self._file(percent)}, found none of its "
-                f"weights: search the library again"
+                f"expected the layer inputs of level {percent} % at {self._file(percent)}, found none of its weights: "
+                f"search the library again"
             )
         return found
 
     def write(self, percent: int, layers: Mapping[str, LayerInputs]) -> None:
-        """Keep what was measured of a level."""
+        """Write the layer inputs of a level."""
         tensors = {}
         for name, inputs in layers.items():
             tensors[f"{name}.mean_patch"] = inputs.mean_patch.cpu().contiguous()
@@ -82,7 +82,5 @@ class LayerInputStore:
                     for name in names
                 }
             except (safetensors.SafetensorError, KeyError, TypeError) as error:
-                raise UserError(
-                    f"expected what layers see in {file}, found a file that cannot be read: {error}"
-                ) from None
+                raise UserError(f"expected layer inputs in {file}, found a file that cannot be read: {error}") from None
         return self._levels[percent]

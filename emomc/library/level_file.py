@@ -1,4 +1,4 @@
-"""The weights of one level as tensors of a safetensors file: pruned ones as their values and a bit per weight."""
+"""Convert a level to the tensors of its file and back: pruned layers as their remaining weights and a bit mask."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _VALUES, _MASK, _SHAPE = ".remaining", ".mask", ".shape"
 
 
 def pack_level(state: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return what a level's file holds.
+    """Return the tensors of a level's file.
 
     Args:
-        state: the state dict of the network, removed weights zero.
+        state: the state dict of the network, with removed weights set to zero.
         masks: layer name -> boolean tensor, true where the weight remains.
     """
     packed = {}
@@ -38,7 +38,7 @@ def unpack_level(packed: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return the state dict that ``pack_level`` packed.
 
     Raises:
-        UserError: a mask does not fit its values or its shape.
+        UserError: a mask does not match its values or its shape.
     """
     state = {}
     for key, value in packed.items():
@@ -54,13 +54,13 @@ def unpack_level(packed: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def unpack_mask(bits: Tensor, shape: torch.Size) -> Tensor:
-    """Return a mask of some shape from its packed bits.
+    """Return the mask of the given shape from its packed bits.
 
     Raises:
-        UserError: there are more or fewer bits than the shape needs.
+        UserError: the number of bytes does not match the shape.
     """
-    # Whoever wrote the file says how large the tensor is: it takes no more memory than its bits on disk call for.
-    require(len(bits) == (shape.numel() + 7) // 8, f"a mask of {shape.numel()} bits, in bytes", len(bits))
+    # The file declares the shape: compare it with the bits on disk before memory is allocated.
+    require(len(bits) == (shape.numel() + 7) // 8, f"the bytes of a mask of {shape.numel()} bits", len(bits))
     flat = np.unpackbits(bits.numpy(), count=shape.numel())
     return torch.from_numpy(flat).bool().reshape(shape)
 

@@ -51,7 +51,7 @@ class Library:
         return cls(path, read_manifest(path))
 
     def reread(self) -> None:
-        """Read the manifest again, in which another process may have entered a level."""
+        """Read the manifest again; another process may have added a level."""
         self.manifest = read_manifest(self.path)
 
     @property
@@ -88,7 +88,7 @@ class Library:
 
         Args:
             percent: weights remaining, percent; a level of that percentage is replaced.
-            state: the state dict of the network, removed weights zero.
+            state: the state dict of the network, with removed weights set to zero.
             masks: layer name -> boolean tensor, true where the weight remains.
             validation_accuracy: 0..1.
             epochs: epochs of training spent on this level.
@@ -112,9 +112,9 @@ class Library:
         return record
 
     def change_evaluation_batch_size(self, batch_size: int) -> None:
-        """Let later evaluations take so many images at once; those made before keep what they were made with."""
+        """Set the images per batch of later evaluations; the levels do not change."""
         warnings.warn(
-            f"evaluations of {self.path} take batches of {batch_size} images from now on, not of "
+            f"evaluations of {self.path} use batches of {batch_size} images from now on, not of "
             f"{self.manifest.evaluation_batch_size}",
             UserNote,
             stacklevel=2,
@@ -123,10 +123,10 @@ class Library:
         write_manifest(self.path, self.manifest)
 
     def check_file(self, percent: int) -> Path:
-        """Return the file of a level if it is the one that the manifest names.
+        """Return the file of a level after checking its checksum.
 
         Raises:
-            UserError: the level is not in the library, or its file is missing or another one.
+            UserError: the level is not in the library, or its file is missing or has another checksum.
         """
         record = self.record(percent)
         file = self.path / record.file
@@ -144,7 +144,7 @@ class Library:
         """Read a level's state dict, on the CPU.
 
         Raises:
-            UserError: the level is not in the library, or its file is missing or not the one the manifest names.
+            UserError: the level is not in the library, or its file is missing, damaged or has another checksum.
         """
         file = self.check_file(percent)
         try:

@@ -1,4 +1,4 @@
-"""The manifest of a library: what a search needs to know of it besides its weights."""
+"""The manifest of a library: all that a search needs besides the weights."""
 
 from __future__ import annotations
 
@@ -23,25 +23,25 @@ class LevelRecord:
     percent: int
     """Weights remaining, percent."""
     file: str
-    """Name of the file of weights, in the library's folder."""
+    """Name of the weights file in the library's folder."""
     sha256: str
-    """Digest of that file."""
+    """SHA-256 of that file."""
     remaining: dict[str, int]
     """Layer name -> number of weights that remain."""
     validation_accuracy: float
-    """Fraction of the validation images classified rightly, 0..1."""
+    """Fraction of the validation images classified correctly, 0..1."""
     epochs: int
     """Epochs of training spent on this level."""
 
     def __post_init__(self) -> None:
-        """Check the values, which a stranger may have written.
+        """Check the values, which may come from an untrusted file.
 
         Raises:
-            UserError: a value is of another kind or out of its range, or the file's name leads out of the folder.
+            UserError: a value has the wrong type or is out of range, or the file name contains a folder.
         """
         require(is_whole(self.percent) and self.percent <= 100, "a level of 1..100 %", self.percent)
         plain = isinstance(self.file, str) and Path(self.file).name == self.file
-        require(plain, f"a plain file name for level {self.percent} %", self.file)
+        require(plain, f"a file name without folders for level {self.percent} %", self.file)
         require(isinstance(self.sha256, str), f"the sha256 of level {self.percent} % as a text", self.sha256)
         counts = isinstance(self.remaining, dict) and all(is_whole(count, 0) for count in self.remaining.values())
         require(counts, f"remaining weights by layer in level {self.percent} %", self.remaining)
@@ -53,20 +53,20 @@ class LevelRecord:
 
 @dataclasses.dataclass(frozen=True)
 class Manifest:
-    """What a search needs to know of a library besides its weights."""
+    """All that a search needs of a library besides the weights."""
 
     network: str
-    """Registered name, or ``file.py:Class`` / ``module:Class`` as it was named when the library was made."""
+    """Name in the zoo, or ``file.py:Class`` / ``module:Class`` as given when the library was made."""
     network_args: dict[str, Any]
     network_source_sha256: str | None
-    """Digest of the user's source file; None for the project's own networks."""
+    """SHA-256 of the user's source file; None for the project's own networks."""
     data: dict[str, Any]
-    """The fields of the ``DataConfig`` the library was trained on."""
+    """The fields of the ``DataConfig`` that the library was trained with."""
     input_shape: tuple[int, int, int]
     """Channels, height, width."""
     class_names: tuple[str, ...]
     mean: tuple[float, ...] | None
-    """Per channel, of pixels scaled to 0..1; None where a user's data does not say how it normalises."""
+    """Per channel, of pixels scaled to 0..1; None if a user's data module does not give it."""
     std: tuple[float, ...] | None
     layers: tuple[LayerShape, ...]
     """Every convolution and linear layer, in forward order."""
@@ -77,25 +77,25 @@ class Manifest:
     settings: dict[str, Any]
     """The training settings that made the library."""
     data_source_sha256: str | None = None
-    """Digest of the source file of a user's data module; None for the project's own."""
+    """SHA-256 of the source file of a user's data module; None for the project's own datasets."""
     levels: tuple[LevelRecord, ...] = ()
     """Descending, the dense network (100 %) first."""
 
     def __post_init__(self) -> None:
-        """Check the values, which a stranger may have written.
+        """Check the values, which may come from an untrusted file.
 
         Raises:
-            UserError: a value is of another kind or out of its range.
+            UserError: a value has the wrong type or is out of range.
         """
         require(isinstance(self.network, str), "a network's name as network", self.network)
         for key in ("network_args", "data", "settings"):
-            require(isinstance(getattr(self, key), dict), f"values by name as {key}", getattr(self, key))
+            require(isinstance(getattr(self, key), dict), f"a mapping as {key}", getattr(self, key))
         for key in ("network_source_sha256", "data_source_sha256"):
-            require(isinstance(getattr(self, key), str | None), f"a text or nothing as {key}", getattr(self, key))
+            require(isinstance(getattr(self, key), str | None), f"a text or null as {key}", getattr(self, key))
         require(isinstance(self.data.get("dataset"), str), "a dataset's name in data", self.data.get("dataset"))
         require(min(self.input_shape) >= 1, "an input_shape of at least 1 pixel and channel", self.input_shape)
         named = len(self.class_names) >= 2 and all(isinstance(name, str) for name in self.class_names)
-        require(named, "at least 2 names of classes as class_names", self.class_names)
+        require(named, "at least 2 class names as class_names", self.class_names)
         for key in ("mean", "std"):
             values = getattr(self, key)
             channels = values is None or len(values) == self.input_shape[0]
@@ -104,7 +104,7 @@ class Manifest:
         batch_size = self.evaluation_batch_size
         require(is_whole(batch_size), "an evaluation_batch_size of at least 1", batch_size)
         percents = [record.percent for record in self.levels]
-        require(percents == sorted({*percents}, reverse=True), "levels that descend", percents)
+        require(percents == sorted({*percents}, reverse=True), "levels in descending order, each once", percents)
 
     @property
     def num_classes(self) -> int:
@@ -136,7 +136,7 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
-    """Write the manifest into the library's folder, whole or not at all."""
+    """Write the manifest into the library's folder, completely or not at all."""
     write_json(folder / MANIFEST, {"format_version": FORMAT_VERSION, **dataclasses.asdict(manifest)})
 
 

@@ -1,6 +1,6 @@
-"""What a library is made of: its network and its data, built from settings or from a library's manifest.
+"""Build the network and the data of a library, from settings or from its manifest.
 
-A user's own code runs because a command line or a call names it, never because a file does.
+User code runs only if the command line or the caller names it, never because a file names it.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from emomc.networks.build import build_network, network_source_sha256
 
 
 def library_network(library: Library, named: str | None = None) -> nn.Module:
-    """Return the network of a library, values of any kind.
+    """Return the network of a library, with arbitrary weights.
 
     Args:
-        library: made from the network.
-        named: how the user names it, ``path/to/file.py:Class`` or ``package.module:Class``; one of the project's own
-            needs no name.
+        library: the library.
+        named: the user's network, ``path/to/file.py:Class`` or ``package.module:Class``; not needed for the project's
+            own networks.
 
     Raises:
-        UserError: the library's network is a user's and none is named, or its source is another one by now.
+        UserError: the library's network is a user's and none is named, or its source has changed.
     """
     manifest = library.manifest
     if named is None:
@@ -37,7 +37,7 @@ def library_network(library: Library, named: str | None = None) -> nn.Module:
     elif network_source_sha256(named) != manifest.network_source_sha256:
         raise UserError(
             f"expected the network {manifest.network} with the source that made {library.path}, "
-            f"found {named} with another one"
+            f"found {named} with another source"
         )
     return build_network(
         named or manifest.network,
@@ -51,20 +51,20 @@ def library_data(library: Library, dataset: str | None = None, data_dir: str | N
     """Return the data of a library; nothing is read yet.
 
     Args:
-        library: trained on the data.
-        dataset: how the user names it; one of the project's own needs no name.
+        library: the library.
+        dataset: name of the user's data module; not needed for the project's own datasets.
         data_dir: folder of the data, if it moved.
 
     Raises:
-        UserError: the data module is a user's and none is named, or its source is another one by now.
+        UserError: the data module is a user's and none is named, or its source has changed.
     """
     config = DataConfig.from_dict(library.manifest.data)
     if dataset is None and names_users_data(config.dataset):
-        raise UserError(f"expected --dataset {config.dataset}, whose code gives the images, found no --dataset")
+        raise UserError(f"expected --dataset {config.dataset}, whose code loads the images, found no --dataset")
     if dataset is not None and data_source_sha256(dataset) != library.manifest.data_source_sha256:
         raise UserError(
             f"expected the data {config.dataset} with the source that made {library.path}, "
-            f"found {dataset} with another one"
+            f"found {dataset} with another source"
         )
     found = dataclasses.replace(config, dataset=dataset or config.dataset, data_dir=data_dir or config.data_dir)
     return build_data(found)
@@ -77,7 +77,7 @@ def build_data(config: DataConfig) -> LightningDataModule:
     its constructor names.
 
     Raises:
-        UserError: a user's class cannot be found or made, or is no LightningDataModule.
+        UserError: a user's class cannot be found or constructed, or is not a LightningDataModule.
     """
     spec = config.dataset
     if not names_users_data(spec):
@@ -92,12 +92,12 @@ def build_data(config: DataConfig) -> LightningDataModule:
 
 
 def names_users_data(dataset: str) -> bool:
-    """Say whether a dataset's name is that of a user's data module, whose code would run."""
+    """Return whether a dataset's name is that of a user's data module, whose code would run."""
     return not dataset.startswith(FOLDER_PREFIX) and names_user_code(dataset)
 
 
 def data_source_sha256(dataset: str) -> str | None:
-    """Return the SHA-256 (64 hex digits) of the source file of a user's data module, None for our own datasets.
+    """Return the SHA-256 (64 hex digits) of the source file of a user's data module; None for the project's datasets.
 
     Raises:
         UserError: there is no such file or module.

@@ -1,4 +1,4 @@
-"""The layout of a packed file: numbers shared by its writer and its reader. ``docs/format.md`` describes every byte."""
+"""The layout of a packed file, shared by its writer and its reader; ``docs/format.md`` describes every byte."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ VERSION = 1
 ALIGNMENT = 4
 MAX_METADATA_BYTES = 1 << 20
 MAX_RECORDS = 1 << 16
-"""Layers, tensors and classes, at most that many of each."""
+"""Largest number of layers, of tensors and of classes."""
 MAX_SIDE = 1 << 16
 """Largest number of channels, height and width of an image."""
 MAX_NAME_BYTES = (1 << 16) - 1
@@ -32,9 +32,9 @@ TENSOR = struct.Struct("<IHBB6IQ")
 CHECKSUM = struct.Struct("<I")
 
 CODING_NAMES = tuple(CODINGS)
-"""A layer's coding is stored as its position here."""
+"""A layer's coding is stored as its index in this tuple."""
 TYPES = tuple(np.dtype(name) for name in ("<f4", "<f8", "<f2", "<i8", "<i4", "<i2", "i1", "u1", "?"))
-"""A tensor's type is stored as its position here."""
+"""A tensor's type is stored as its index in this tuple."""
 
 
 def aligned(size: Any) -> Any:
@@ -43,7 +43,7 @@ def aligned(size: Any) -> Any:
 
 
 def padded(data: bytes) -> bytes:
-    """Return ``data`` filled up with zeros to the alignment."""
+    """Return ``data`` padded with zeros to the alignment."""
     return data + bytes(-len(data) % ALIGNMENT)
 
 
@@ -51,6 +51,6 @@ def metadata_bytes(values: dict[str, Any]) -> bytes:
     """Return the metadata as JSON, the same bytes for the same values.
 
     Raises:
-        ValueError: a value has no place in JSON.
+        ValueError: a value cannot be written as JSON.
     """
     return json.dumps(values, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()

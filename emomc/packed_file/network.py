@@ -1,4 +1,4 @@
-"""What a packed file holds: a compressed network and its description."""
+"""The content of a packed file: a compressed network and its description."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ from emomc.packed_file.layout import (
 
 @dataclasses.dataclass(frozen=True)
 class NetworkDescription:
-    """What a packed file says of its network besides the weights."""
+    """Description of the network in a packed file."""
 
     network: str
-    """A name of ``emomc.networks.zoo.NETWORKS``, or how the user named a network of their own."""
+    """A name of ``emomc.networks.zoo.NETWORKS``, or ``file.py:Class`` or ``module:Class`` of a user."""
     network_args: dict[str, Any]
     """Arguments of its constructor, JSON values."""
     network_source_sha256: str | None
-    """Digest of the source file of a user's network, 64 hex digits."""
+    """SHA-256 of the source file of a user's network, 64 hex digits; None for the project's own networks."""
     input_shape: tuple[int, int, int]
     """Channels, height, width."""
     class_names: tuple[str, ...]
     mean: tuple[float, ...] = ()
-    """Per channel, of pixels scaled to 0..1, kept in float32; empty where the normalisation is not known."""
+    """Per channel, of pixels scaled to 0..1, stored as float32; empty if the normalisation is not known."""
     std: tuple[float, ...] = ()
     """As ``mean``; positive."""
 
@@ -53,9 +53,9 @@ class PackedLayer:
     bits: int
     """2..16, or 32 for weights left in float32."""
     codes: NDArray[Any]
-    """Integer codes in the weight's shape (float32 weights at 32 bits), output channels first."""
+    """Integer codes in the shape of the weight (float32 weights at 32 bits), output channels first."""
     scale: NDArray[np.float32]
-    """Shape (1,) or (output channels,), a folded BatchNorm included; (0,) at 32 bits."""
+    """Shape (1,) or (output channels,), with BatchNorm folded in; (0,) at 32 bits."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -69,7 +69,7 @@ class PackedNetwork:
 
 
 def check_packed(packed: PackedNetwork) -> None:
-    """Make sure that a network is one that a packed file can hold; integer codes are checked where they are coded.
+    """Check that a packed file can hold the network; integer codes are checked when they are encoded.
 
     Raises:
         UserError: a name, shape, type or count is out of the format's range, or a number is not finite.
@@ -83,7 +83,7 @@ def check_packed(packed: PackedNetwork) -> None:
         raise UserError(f"expected at most {MAX_WEIGHTS} weights in a network, found {weights}")
     for name, tensor in packed.tensors.items():
         if tensor.dtype.newbyteorder("<") not in TYPES:
-            raise UserError(f"expected numbers of a plain type in {name}, found {tensor.dtype}")
+            raise UserError(f"expected a supported number type in {name}, found {tensor.dtype}")
         if tensor.ndim > MAX_TENSOR_DIMENSIONS or not 1 <= tensor.size < 1 << 32:
             raise UserError(
                 f"expected numbers in at most {MAX_TENSOR_DIMENSIONS} dimensions in {name}, found {tensor.shape}"
@@ -92,16 +92,16 @@ def check_packed(packed: PackedNetwork) -> None:
 
 
 def check_description(description: NetworkDescription) -> None:
-    """Make sure that a description is one that a packed file can hold.
+    """Check that a packed file can hold the description.
 
     Raises:
-        UserError: an entry has no place in the format.
+        UserError: an entry does not fit the format.
     """
     names, digest = description.class_names, description.network_source_sha256
     if not isinstance(description.network, str) or not description.network.isprintable() or not description.network:
         raise UserError(f"expected the name of a network, found {description.network!r}")
     if not isinstance(description.network_args, dict):
-        raise UserError(f"expected the arguments of a network by name, found {type(description.network_args).__name__}")
+        raise UserError(f"expected network_args as a mapping, found {type(description.network_args).__name__}")
     if digest is not None and not (isinstance(digest, str) and re.fullmatch("[0-9a-f]{64}", digest)):
         raise UserError(f"expected the SHA-256 of a network's source as 64 hex digits, found {digest!r}")
     if not all(isinstance(name, str) for name in names) or not 1 <= len(names) <= MAX_RECORDS:
@@ -110,9 +110,13 @@ def check_description(description: NetworkDescription) -> None:
         raise UserError(f"expected channels, height and width in 1..{MAX_SIDE}, found {description.input_shape}")
     mean, std = (np.array(values, np.float32) for values in (description.mean, description.std))
     if not len(mean) == len(std) or len(mean) not in (0, description.input_shape[0]):
-        raise UserError(f"expected a mean and a deviation per channel or none, found {len(mean)} and {len(std)}")
+        raise UserError(
+            f"expected a mean and a standard deviation per channel or none, found {len(mean)} and {len(std)}"
+        )
     if not (np.isfinite(mean).all() and np.isfinite(std).all() and (std > 0).all()):
-        raise UserError(f"expected finite means and positive deviations, found {mean.tolist()} and {std.tolist()}")
+        raise UserError(
+            f"expected finite means and positive standard deviations, found {mean.tolist()} and {std.tolist()}"
+        )
     metadata_of(description)
 
 
@@ -121,7 +125,7 @@ def _check_names(layers: Sequence[str], tensors: Sequence[str]) -> None:
         raise UserError(f"expected 1 to {MAX_RECORDS} layers and tensors, found {len(layers)} and {len(tensors)}")
     entries = [f"{name}.weight" for name in layers] + [*tensors]
     if len(set(entries)) != len(entries):
-        raise UserError("expected every layer and tensor under a name of its own, found one twice")
+        raise UserError("expected unique names of layers and tensors, found one twice")
     for name in (*layers, *tensors):
         if not 1 <= len(name.encode()) <= MAX_NAME_BYTES:
             raise UserError(f"expected names of 1 to {MAX_NAME_BYTES} bytes, found one of {len(name.encode())}")
@@ -134,7 +138,7 @@ def _check_layer(layer: PackedLayer) -> None:
     if len(shape) not in LAYER_DIMENSIONS or not 1 <= layer.codes.size <= MAX_WEIGHTS:
         raise UserError(f"expected the weights of a convolution or linear layer in {name}, found the shape {shape}")
     if layer.scale.dtype != np.float32 or layer.scale.ndim != 1:
-        raise UserError(f"expected a row of float32 scales for {name}, found {layer.scale.dtype} {layer.scale.shape}")
+        raise UserError(f"expected 1-D float32 scales for {name}, found {layer.scale.dtype} {layer.scale.shape}")
     if layer.bits == UNCOMPRESSED_BITS:
         if layer.codes.dtype != np.float32 or len(layer.scale):
             raise UserError(f"expected float32 weights without a scale in {name}, found {layer.codes.dtype}")
@@ -158,7 +162,7 @@ def metadata_of(description: NetworkDescription) -> bytes:
     """Return the metadata of a packed file as JSON.
 
     Raises:
-        UserError: an argument has no place in JSON, or there is too much of it.
+        UserError: an argument cannot be written as JSON, or the metadata is too long.
     """
     values = dataclasses.asdict(description)
     try:
@@ -166,7 +170,7 @@ def metadata_of(description: NetworkDescription) -> bytes:
             {key: values[key] for key in ("network", "network_args", "network_source_sha256", "class_names")}
         )
     except (TypeError, ValueError, RecursionError) as error:
-        raise UserError(f"expected arguments of a network that fit into JSON, found: {error}") from None
+        raise UserError(f"expected network_args that can be written as JSON, found: {error}") from None
     if len(metadata) > MAX_METADATA_BYTES:
         raise UserError(f"expected at most {MAX_METADATA_BYTES} bytes of metadata, found {len(metadata)}")
     return metadata

@@ -1,4 +1,4 @@
-"""Reading a packed file from anyone: nothing is executed, nothing is made before its size has been checked."""
+"""Read packed files from untrusted sources: nothing is executed, every size is checked before memory is allocated."""
 
 from __future__ import annotations
 
@@ -42,10 +42,10 @@ def read_packed(path: Path | str, *, max_weights: int = MAX_WEIGHTS) -> PackedNe
 
     Args:
         path: the file.
-        max_weights: most weights that the network may have; lower it where a stranger's file must not take 2^28 bytes.
+        max_weights: largest number of weights allowed; lower it to bound the memory that an untrusted file can take.
 
     Raises:
-        UserError: the file is missing, truncated, altered, of another version, or not what any writer makes.
+        UserError: the file is missing, truncated, altered, of another version or malformed.
     """
     path = Path(path)
     if not path.is_file():
@@ -65,7 +65,7 @@ def parse_packed(data: bytes, *, max_weights: int = MAX_WEIGHTS) -> PackedNetwor
     _check_size(data, len(data))
     end = len(data) - CHECKSUM.size
     if zlib.crc32(memoryview(data)[:end]) != CHECKSUM.unpack_from(data, end)[0]:
-        raise UserError("expected the checksum of the packed file to fit, found another: the file is damaged")
+        raise UserError("expected the checksum of the packed file to match, found another: the file is damaged")
     return _Reader(data, max_weights).network()
 
 
@@ -80,7 +80,7 @@ def _check_size(header: bytes, file_bytes: int) -> None:
 
 
 class _Reader:
-    """Walks through the content in the one order that a writer makes, so that nothing overlaps or is left over."""
+    """Reads the content in the order of the writer: parts cannot overlap, and no byte can be left over."""
 
     def __init__(self, data: bytes, max_weights: int) -> None:
         self._data = data
@@ -116,7 +116,7 @@ class _Reader:
             raise UserError(f"expected nothing after the last tensor, found {self._end - self._position} bytes")
         packed = PackedNetwork(description, layers, dict(tensors))
         if len(packed.tensors) != len(tensors):
-            raise UserError("expected every tensor under a name of its own, found one twice")
+            raise UserError("expected unique names of tensors, found one twice")
         check_packed(packed)
         return packed
 
@@ -130,16 +130,17 @@ class _Reader:
         count = math.prod(shape)
         self._weights_left -= count
         if not count or self._weights_left < 0:
-            raise UserError(f"expected fewer weights than {name} and the layers before it have, found {shape}")
+            limit = self._weights_left + count
+            raise UserError(f"expected a number of weights from 1 to {limit} in {name}, found the shape {shape}")
         if scales not in ((0,) if bits == UNCOMPRESSED_BITS else (1, shape[0])):
-            raise UserError(f"expected a scale for {name} or one per channel, found {scales}")
+            raise UserError(f"expected a scale for {name} or one per output channel, found {scales}")
         self._check_offset(name, offset)
         scale = np.frombuffer(self._take(4 * scales), "<f4").astype(np.float32)
         stream = Stream(self._take(stream_bytes), CODING_NAMES[coding], entries, index_bits)
         self._skip_padding()
         if bits == UNCOMPRESSED_BITS:
             if (coding, index_bits, entries, stream_bytes) != (0, 0, count, 4 * count):
-                raise UserError(f"expected {count} plain weights in {name}, found {entries} in {stream_bytes} bytes")
+                raise UserError(f"expected {count} float32 weights in {name}, found {entries} in {stream_bytes} bytes")
             weights = np.frombuffer(stream.data, "<f4").astype(np.float32).reshape(shape)
             return PackedLayer(name, bits, weights, scale)
         try:
@@ -154,7 +155,7 @@ class _Reader:
             raise UserError(f"expected a known type of tensor in {name}, found type {kind}, {dimensions} dimensions")
         shape = _shape(name, record[4:10], dimensions)
         self._check_offset(name, offset)
-        # The product is a Python number: it cannot overflow, and more than the file holds is refused.
+        # A Python integer cannot overflow, and _take refuses more bytes than the file has left.
         count = math.prod(shape)
         if not count:
             raise UserError(f"expected numbers in {name}, found the shape {shape}")
@@ -172,7 +173,7 @@ class _Reader:
             name = self._names[offset : offset + length].decode()
         except UnicodeDecodeError:
             raise UserError("expected names in UTF-8, found other bytes") from None
-        # Errors show names, and a terminal would obey what is no text.
+        # Errors show names, and a terminal would execute control characters.
         if not name.isprintable():
             raise UserError(f"expected names that can be printed, found {name!r}")
         return name
@@ -205,7 +206,7 @@ def _metadata(text: bytes, classes: int) -> dict[str, Any]:
         raise UserError(f"expected metadata in JSON, found: {type(error).__name__}") from None
     expected = {"network", "network_args", "network_source_sha256", "class_names"}
     if not isinstance(values, dict) or set(values) != expected:
-        raise UserError(f"expected the metadata {', '.join(sorted(expected))}, found others")
+        raise UserError(f"expected the metadata {', '.join(sorted(expected))}, found other entries")
     names = values["class_names"]
     if not isinstance(names, list) or len(names) != classes:
         raise UserError(f"expected the names of {classes} classes, found others")
@@ -213,4 +214,4 @@ def _metadata(text: bytes, classes: int) -> dict[str, Any]:
 
 
 def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is no JSON")
+    raise ValueError(f"{name} is not JSON")

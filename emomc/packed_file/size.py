@@ -1,7 +1,7 @@
-"""The size of a packed file, without writing it.
+"""Compute the size of a packed file without writing it.
 
-Only the scales and streams of the layers depend, in length, on what a search chose; the rest is the same for all
-candidates of a library.
+Only the lengths of the layers' scales and streams depend on the candidate; the rest is the same for all candidates of a
+library.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def fixed_bytes(description: NetworkDescription, layer_names: Iterable[str], ten
     """Return the bytes of a packed file that are the same for every candidate of a library.
 
     Args:
-        description: as it will be written.
+        description: the description that will be written.
         layer_names: names of all convolution and linear layers, uncompressed ones included.
         tensors: the folded network's other entries, arrays or torch tensors; only names, shapes and types matter.
     """
@@ -40,13 +40,13 @@ def packed_size_bytes(fixed: int, stream_bits: NDArray[np.integer[Any]], scale_c
         scale_counts: (layers,) or (candidates, layers): 1 or the output channels; 0 where uncompressed.
 
     Returns:
-        Bytes, shape (candidates,): to the byte what ``write_packed`` writes.
+        Bytes, shape (candidates,): exactly the size of the file that ``write_packed`` writes.
     """
     return fixed + layer_bytes(stream_bits, scale_counts).sum(axis=-1)
 
 
 def layer_bytes(stream_bits: NDArray[np.integer[Any]], scale_counts: ArrayLike) -> NDArray[np.int64]:
-    """Return what each layer adds to the file: scales, stream and alignment, bytes.
+    """Return the bytes that each layer adds to the file: scales, stream and padding.
 
     Args:
         stream_bits: (..., layers), bits.

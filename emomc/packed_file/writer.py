@@ -1,4 +1,4 @@
-"""Writing a packed file, as small as the exact accounting says."""
+"""Write packed files, whose size is that of the exact accounting."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def write_packed(path: Path, packed: PackedNetwork, coding: str) -> int:
     Args:
         path: the file to make or replace.
         packed: the network.
-        coding: normal, csr, coo, bitmap, or best per layer.
+        coding: normal, csr, coo, bitmap, or best (the shortest for each layer).
 
     Returns:
         Its size, bytes.
@@ -52,10 +52,10 @@ def pack_bytes(packed: PackedNetwork, coding: str) -> bytes:
 
     Args:
         packed: the network.
-        coding: normal, csr, coo, bitmap, or best per layer.
+        coding: normal, csr, coo, bitmap, or best (the shortest for each layer).
 
     Raises:
-        UserError: something has no place in the format: see ``check_packed``.
+        UserError: the network does not fit the format: see ``check_packed``.
     """
     check_packed(packed)
     description, layers, tensors = packed.description, packed.layers, packed.tensors

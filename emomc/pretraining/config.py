@@ -12,7 +12,7 @@ from emomc.runtime.recipe import OptimizerName, Recipe, ScheduleName
 
 @dataclasses.dataclass(frozen=True)
 class PretrainingConfig:
-    """How a network is trained and its library of pruned levels made.
+    """How a network is trained and how its library of pruned levels is made.
 
     Raises:
         UserError: a number is out of its range.
@@ -53,13 +53,13 @@ class PretrainingConfig:
     ratios, one step an epoch, as the paper's reference does."""
     criterion: CriterionName = "layerwise"
     """Which weights remain: the largest of each layer, or of all layers by magnitude, LAMP score or energy. layerwise
-    gives the best fronts; lamp keeps the most accuracy in very few weights. docs/results/pre_pruning.md."""
+    gives the best fronts; lamp keeps the most accuracy when very few weights remain. docs/results/pre_pruning.md."""
     evaluation_batch_size: int = 250
     """Images per batch of every later evaluation; results are bit-identical for one batch size only."""
     keep_front: bool = False
     """Keep Lightning's checkpoints of those epochs, over all levels, that are on the front of accuracy and density."""
     channels_last: bool = True
-    """Keep weights and images channels last while training."""
+    """Train in channels-last memory format."""
     seed: int = 0
     """Seed of all randomness, 0 or more."""
 
@@ -98,7 +98,7 @@ class PretrainingConfig:
 
     @property
     def fine_tuning_recipe(self) -> Recipe:
-        """How a level is fine-tuned: with a learning rate that is alive, and a short rise.
+        """How a level is fine-tuned: with a large learning rate and a short warm-up.
 
         Source: learning-rate rewinding, arXiv 2003.02389; one cycle per level, arXiv 2111.00843.
         """

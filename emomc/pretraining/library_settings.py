@@ -1,4 +1,4 @@
-"""What a library is made with: its manifest, and whether a library on disk was made with the same."""
+"""Build the manifest of a library, and check that a library on disk was made with the same settings."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from emomc.networks.layers import LayerShape
 from emomc.networks.tracing import NetworkTrace
 from emomc.pretraining.config import PretrainingConfig
 
-# Fields of a DataConfig that do not change which images there are.
-_WHERE_DATA_LIES = ("data_dir", "cache", "num_workers")
+# Fields of a DataConfig that do not change the images.
+_DATA_ACCESS = ("data_dir", "cache", "num_workers")
 
 
 def manifest_of(config: PretrainingConfig, data: DataConfig, facts: DataFacts, trace: NetworkTrace) -> Manifest:
-    """Return the manifest of the library that some settings ask for, without levels.
+    """Return the manifest, without levels, of a library with the given settings.
 
     Raises:
-        UserError: the network gives no scores for the classes, or ``exclude_layers`` matches no layer or all.
+        UserError: the network does not give one score per class, or ``exclude_layers`` matches no layer or all layers.
     """
     if trace.output_shape != (facts.num_classes,):
         raise UserError(
@@ -37,9 +37,9 @@ def manifest_of(config: PretrainingConfig, data: DataConfig, facts: DataFacts, t
             f"{trace.output_shape}"
         )
     settings = dataclasses.asdict(config)
-    # The levels say for themselves which bounds they were made with, so levels can be added to a library.
+    # Without the bounds of the levels, so that levels can be added to a library.
     bounds = ("pre_prune_upper_bound", "pre_prune_lower_bound", "pre_prune_step")
-    # How many images an evaluation takes at once can be changed later; the manifest has it for itself.
+    # The batch size of evaluations can be changed later; it is a field of the manifest.
     for name in (*bounds, "network", "network_args", "keep_front", "evaluation_batch_size"):
         del settings[name]
     if config.weights is not None:
@@ -68,15 +68,15 @@ def _excluded(layers: Sequence[LayerShape], patterns: Sequence[str]) -> tuple[st
             raise UserError(f"expected exclude_layers to match a layer of {', '.join(names)}, found {pattern!r}")
     excluded = tuple(name for name in names if any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns))
     if len(excluded) == len(names):
-        raise UserError(f"expected a layer left to compress, found all {len(names)} excluded")
+        raise UserError(f"expected at least one layer to compress, found all {len(names)} excluded")
     return excluded
 
 
 def open_or_create(run: RunFolder, manifest: Manifest) -> Library:
-    """Open a run's library if it was made with the same settings; make it if there is none, or nothing in it.
+    """Open a run's library if it was made with the same settings; create it if there is none or it is empty.
 
     Raises:
-        UserError: it was made with other settings; the first difference is named.
+        UserError: it was made with other settings; the message names the first difference.
     """
     path = run.library
     if not (path / MANIFEST).exists():
@@ -87,9 +87,9 @@ def open_or_create(run: RunFolder, manifest: Manifest) -> Library:
     for field in dataclasses.fields(Manifest):
         found, asked = getattr(library.manifest, field.name), getattr(manifest, field.name)
         if field.name == "data":
-            # A library that was made before a setting came up has its default.
+            # A library made before a setting existed has the default.
             found, asked = ({**dataclasses.asdict(DataConfig()), **part} for part in (found, asked))
-            found, asked = ({key: part[key] for key in part if key not in _WHERE_DATA_LIES} for part in (found, asked))
+            found, asked = ({key: part[key] for key in part if key not in _DATA_ACCESS} for part in (found, asked))
         if field.name == "settings":
             found = {key: value for key, value in found.items() if key != "evaluation_batch_size"}
         if field.name not in ("levels", "evaluation_batch_size") and found != asked:

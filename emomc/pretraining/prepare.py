@@ -46,28 +46,28 @@ def prepare_library(
     callbacks: Callable[[str], Sequence[pl.Callback]] = lambda stage: (),
     overwrite: bool = False,
 ) -> Library:
-    """Make the library ``folder/library``, or what is missing of it.
+    """Make the library ``folder/library``, or its missing levels.
 
-    A level that stands in the library is never trained again; a level that was begun goes on from its last epoch.
+    A level in the library is never trained again; an unfinished level resumes from its last epoch.
 
     Args:
         config: how to train and prune.
         data_config: the data; its seed decides the split.
-        folder: of the run; Lightning's checkpoints and TensorBoard logs lie beside the library.
-        devices: where to train; what Lightning chooses, if None.
-        network: the network, instead of the one that ``config.network`` names; it is then found again by that name.
-        callbacks: makes further callbacks for the Trainer of a stage, "dense" or "level 075".
-        overwrite: begin anew where another library was.
+        folder: run folder; Lightning's checkpoints and TensorBoard logs are written beside the library.
+        devices: where to train; None: Lightning chooses.
+        network: used instead of the network that ``config.network`` names; the library still records that name.
+        callbacks: returns further callbacks for the Trainer of a stage, such as "dense" or "level 075".
+        overwrite: first delete the library, checkpoints and logs in the folder.
 
     Returns:
         The library, with the dense network and all of ``config.levels``.
 
     Raises:
-        UserError: a setting, the data or the network does not fit, or the library there was made otherwise.
+        UserError: a setting, the data or the network is not valid, or the library there has other settings.
     """
     run = RunFolder(Path(folder))
     devices = devices or Devices()
-    # Before anything is written, so that a setting that Lightning refuses leaves nothing behind.
+    # Before anything is written: Lightning raises here if it does not accept a setting.
     training_trainer(devices, enable_progress_bar=False, max_epochs=1, logger=False)
     data = build_data(data_config)
     facts = describe_data(data)
@@ -85,7 +85,7 @@ def prepare_library(
         try_out(network, data)
     for note in trace.notes():
         warnings.warn(note, NetworkWarning, stacklevel=2)
-    # Of several processes that train together the first keeps the folder; Lightning starts the others.
+    # Only the first process locks and cleans the folder; Lightning starts the others.
     first = getattr(rank_zero_only, "rank", 0) == 0
     with quiet_lightning(), folder_lock(run.path) if first else contextlib.nullcontext(), interrupts_of_trainers():
         if first:
@@ -105,7 +105,7 @@ def prepare_library(
 
 
 def _log_library(library: Library, run: RunFolder) -> None:
-    """Show the levels in TensorBoard: accuracy by level, and as a figure over density."""
+    """Log the levels to TensorBoard: accuracy by level, and a figure of accuracy over density."""
     with SummaryWriter(str(run.logs / "library")) as writer:
         for record in library.manifest.levels:
             writer.add_scalar("library/validation_accuracy", record.validation_accuracy, record.percent)

@@ -1,4 +1,4 @@
-"""The stages of a library's training: the dense network, then one level after another."""
+"""The training stages of a library: the dense network, then one level after another."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def stage_of(percent: int) -> str:
 
 
 class StageTraining:
-    """Trains what is missing of a library, one stage at a time."""
+    """Trains the missing levels of a library, one stage at a time."""
 
     def __init__(
         self,
@@ -50,16 +50,16 @@ class StageTraining:
         devices: Devices,
         callbacks: Callable[[str], Sequence[pl.Callback]],
     ) -> None:
-        """Take what is trained, and how.
+        """Set the network, the data, the library and the settings.
 
         Args:
             config: the settings.
-            data: to train on.
-            network: whose weights every stage changes.
-            library: that the stages go into.
-            run: where checkpoints and logs lie.
+            data: training and validation images.
+            network: trained in place by every stage.
+            library: receives the trained levels.
+            run: folder of checkpoints and logs.
             devices: where to train.
-            callbacks: makes further callbacks for the Trainer of a stage.
+            callbacks: returns further callbacks for the Trainer of a stage.
         """
         self.config = config
         self.data = data
@@ -71,7 +71,7 @@ class StageTraining:
         self.front = _front_of_checkpoints(run) if config.keep_front else None
 
     def make_dense(self) -> None:
-        """Train the network, or take the user's weights, and put it into the library."""
+        """Train the dense network, or load the user's weights, and add it to the library."""
         if DENSE in self.library.percents:
             self._drop_checkpoint(DENSE)
             return
@@ -90,7 +90,7 @@ class StageTraining:
         self._keep(DENSE, trainer, module, masks, epochs)
 
     def make_level(self, percent: int) -> None:
-        """Prune and fine-tune one level from the one it starts from, and put it into the library."""
+        """Prune and fine-tune one level, and add it to the library."""
         if percent in self.library.percents:
             self._drop_checkpoint(percent)
             return
@@ -114,7 +114,7 @@ class StageTraining:
             schedule.prune(module, percent)
         self._fit(trainer, module, stage)
         reestimate_norms(trainer, module, self.data, derive_seed(config.seed, stage, "norms"))
-        # Each of several processes averaged over its own share of the images: the first one's statistics hold.
+        # Each process averaged over its own part of the images: all take the statistics of the first.
         module.load_state_dict(trainer.strategy.broadcast(module.state_dict()))
         self._keep(percent, trainer, module, module.masks, epochs)
 
@@ -156,11 +156,11 @@ class StageTraining:
     def _keep(
         self, percent: int, trainer: pl.Trainer, module: pl.LightningModule, masks: Mapping[str, Tensor], epochs: int
     ) -> None:
-        """Validate what was trained, write it into the library, and drop its checkpoint."""
+        """Validate the trained network, add it to the library and delete its checkpoint."""
         with self._memory():
             accuracy = trainer.validate(module, datamodule=self.data, verbose=False)[0]["val/accuracy"]
         if trainer.is_global_zero:
-            # First what a level that stands in the library is not asked for again.
+            # Before the level is added: a level in the library is not made again.
             if self.front is not None:
                 write_json(self.run.state_of_front_of_checkpoints, self.front.state_dict())
             state = self.network.state_dict()
@@ -170,7 +170,7 @@ class StageTraining:
         self.library.reread()
 
     def _drop_checkpoint(self, percent: int) -> None:
-        """Remove the checkpoint of a level that stands in the library."""
+        """Delete the checkpoint of a level that is in the library."""
         shutil.rmtree(self.run.checkpoint(stage_of(percent)).parent, ignore_errors=True)
 
     def _memory(self) -> contextlib.AbstractContextManager[None]:
@@ -182,7 +182,7 @@ class StageTraining:
 
 
 def _front_of_checkpoints(run: RunFolder) -> ParetoCheckpoint:
-    """Return the callback that keeps checkpoints on the front, with what it kept at the levels before."""
+    """Return the callback that keeps checkpoints on the front, with those kept at earlier levels."""
     front = ParetoCheckpoint(
         {"val/accuracy": "max", "density": "min"},
         dirpath=run.front_of_checkpoints,

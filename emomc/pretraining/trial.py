@@ -1,4 +1,4 @@
-"""Trying a network and its data out before anything is written."""
+"""Try out a network and its data before anything is written."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _IMAGES = 64
 
 
 def try_out(network: nn.Module, data: pl.LightningDataModule) -> None:
-    """Load some images of each split and run one through the network.
+    """Load some images of each split and run one of them through the network.
 
     Raises:
-        UserError: images cannot be loaded, or the network fails on one or gives scores that are no finite numbers.
+        UserError: images cannot be loaded, or the network fails on one or gives scores that are not finite floats.
     """
     if isinstance(data, ImageDataModule):
         data.load_resident()

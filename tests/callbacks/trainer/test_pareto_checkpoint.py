@@ -26,7 +26,7 @@ SCRIPT = [(0.80, 0.9), (0.90, 0.8), (0.85, 0.5), (0.84, 0.6), (0.85, 0.5), (0.95
 
 
 class Scripted(pl.LightningModule):
-    """Logs given metrics, one pair an epoch; its one weight counts the epochs."""
+    """Logs given metrics, one pair per epoch; its only weight counts the epochs."""
 
     def __init__(self, script, late_density=False):
         super().__init__()
@@ -198,7 +198,7 @@ class TestState:
         first = fit(tmp_path, SCRIPT[:4])
         start = first.best("density")
         second = ParetoCheckpoint(MONITOR, tmp_path / "kept")
-        # Epoch 3 repeats the densest front point, so a callback that had forgotten it would save it anew.
+        # Epoch 3 repeats the densest front point, so a callback without the restored front would save it again.
         script = [*SCRIPT[:3], (0.90, 0.8), (0.99, 0.7)]
         trainer(tmp_path, second, epochs=5).fit(Scripted(script), ckpt_path=start.path, weights_only=True)
         assert [entry.epoch for entry in second.kept] == [4, 2]
@@ -260,7 +260,7 @@ class TestRefusals:
 
 
 def test_two_ranks_agree_even_if_their_metrics_differ(tmp_path):
-    """Rank 1 logs the opposite course and only rank 0's counts; a rank that went its own way would hang or differ."""
+    """Rank 1 logs opposite metrics, but rank 0 decides; a rank that decided for itself would hang or differ."""
     code = f"""
         import json, sys
         from pathlib import Path
@@ -286,7 +286,7 @@ def test_two_ranks_agree_even_if_their_metrics_differ(tmp_path):
     script = tmp_path / "run.py"
     script.write_text(textwrap.dedent(code))
     done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=240, cwd=tmp_path)
-    # Not the exit status: gloo's threads may abort a process that has done all its work.
+    # The exit status is not checked: gloo's threads may abort a process that has finished.
     assert (tmp_path / "rank1.json").exists(), done.stderr[-2000:]
     assert [json.loads((tmp_path / f"rank{rank}.json").read_text()) for rank in (0, 1)] == [[1, 2], [1, 2]]
     assert len(list((tmp_path / "kept").glob("*.ckpt"))) == 2

@@ -100,7 +100,7 @@ class TestEpochSeed:
         seeds = {derive_seed(seed, stage, epoch) for seed in range(3) for stage in "ab" for epoch in range(3)}
         assert len(seeds) == 18
         assert all(0 <= seed < 2**63 for seed in seeds)
-        # Pinned: a library made today must be made again tomorrow. hash() would differ with each process.
+        # Fixed values, so that a library stays reproducible; hash() differs in each process.
         assert derive_seed(0, "start") == int.from_bytes(hashlib.sha256(b"(0, 'start')").digest()[:8], "big") >> 1
 
 
@@ -127,7 +127,7 @@ class TestEarlyRejection:
         tiny_trainer(callbacks=[EarlyRejection(blocks, misses)]).validate(module, blocks, verbose=False)
         return module.seen, module.correct
 
-    # Class 0 is always answered: the first ten images are missed, all others right.
+    # The answer is always class 0: the first ten images are misclassified, all others classified correctly.
     @pytest.mark.parametrize(("misses", "seen"), [(0, 5), (4, 5), (5, 15), (9, 15), (10, 40), (40, 40)])
     def test_stops_after_the_block_with_one_miss_too_many(self, tiny_trainer, misses, seen):
         assert self.validate(tiny_trainer, misses) == (seen, seen - min(seen, 10))

@@ -1,4 +1,4 @@
-"""Any genotype of a library as a network that runs."""
+"""The compressed network of any genotype of a library."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What candidates cost: the formulas under paper accounting, real zeros and real bytes under exact accounting."""
+"""Costs of candidates: the formulas under paper accounting, real zeros and bytes under exact accounting."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_exact_density_counts_zeros_after_quantization(networks):
         for layer in networks.library.manifest.layers:
             weight = network.get_parameter(f"{layer.name}.weight")
             assert costs.density(genotype)[layer.name] == int(weight.count_nonzero()) / layer.weights
-    # At 2 bits most of what the masks leave rounds to zero, if the largest weight decides the step.
+    # At 2 bits most remaining weights round to zero if the largest weight sets the step.
     masks = dict(zip(networks.layers, paper_density(networks.library, 20), strict=True))
     coarse = costs.density(GENOTYPES[0])
     assert all(coarse[name] <= masks[name] for name in masks)
@@ -132,7 +132,7 @@ def test_uncompressed_is_the_dense_network_at_32_bits(networks):
             Workload(layers, np.full(shape, 32), np.ones(shape)), dataflow="xy", hardware=costs.hardware
         )
         assert uncompressed["energy_mj"] == pytest.approx(float(energy[0]))
-        # Indices to weights that are all there would flatter every ratio: the baseline stores them as they are.
+        # The dense baseline is stored without indices, which would make every ratio look better.
         weights = sum(layer.weights for layer in layers)
         assert weights * 4 / 1024 <= uncompressed["size_kib"] <= weights * 4 / 1024 * 1.05
         compressed = costs.costs(GENOTYPES)

@@ -1,4 +1,4 @@
-"""From a candidate to its accuracy: the counts of a plain loop, and early ends that lose nothing."""
+"""Evaluation of candidates: the same counts as a plain loop, and early stops without a change of the result."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class TestEarlyEnd:
                 assert found == whole
             else:
                 assert found.most_correct < required_correct
-                # One block earlier it still mattered; blocks have two batches, the first has one.
+                # One block earlier it could still reach it; blocks have two batches, the first has one.
                 ends = [0, 64, 192]
                 before = ends[ends.index(found.seen) - 1]
                 part = plain_loop(evaluator.networks, GENOTYPES[0], *(tensor[:before] for tensor in split))

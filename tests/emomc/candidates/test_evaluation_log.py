@@ -54,7 +54,7 @@ class TestFile:
                 assert path.read_bytes().endswith(b"\n")
                 assert json.loads(path.read_bytes().splitlines()[-1])["seen"] == evaluation.seen
             assert len(log) == 3
-        # The last word on a genotype counts.
+        # The last line of a genotype counts.
         with opened(path) as again:
             assert known(again) == dict(ENTRIES)
 
@@ -111,14 +111,14 @@ class TestOthers:
         fill(opened(tmp_path / "a" / LOG_FILE))
         with opened(tmp_path / "b" / LOG_FILE, others=[tmp_path / "a" / LOG_FILE, tmp_path / "b" / LOG_FILE]) as log:
             assert known(log) == dict(ENTRIES)
-        # What others know is not copied.
+        # Evaluations of other logs are not copied.
         assert len((tmp_path / "b" / LOG_FILE).read_bytes().splitlines()) == 1
 
     def test_a_log_among_the_others_is_not_its_own_other(self, opened, tmp_path):
         path = tmp_path / "a" / LOG_FILE
         fill(opened(path))
         path.write_bytes(path.read_bytes().replace(b'"seen"', b'"saw"'))
-        # A damaged log of another search would be passed over.
+        # A damaged log of another search is skipped.
         with pytest.raises(UserError, match="line 2 is damaged"):
             opened(path, others=[path])
 

@@ -50,7 +50,7 @@ def test_every_row_within_the_bounds_decodes(space, seed):
 
 def test_reals_are_rounded_once():
     space = SearchSpace((20, 50, 80), ("a", "b"))
-    # 2.49 bits are 2 bits, for the cost and for the weights alike.
+    # 2.49 bits are 2 bits, both for the cost and for the weights.
     assert space.decode(np.array([1.4, 2.49, 11.6])) == Genotype(50, (2, 12))
     assert all(type(bits) is int for bits in space.decode(np.array([1.4, 2.49, 11.6])).bits)
 

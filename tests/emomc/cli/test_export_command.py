@@ -176,4 +176,4 @@ def test_a_users_network_runs_only_when_it_is_named(tmp_path, export):
     file.write_text(NETWORK_FILE + "\n# edited\n")
     status, _, error = export(folder, "--network", spec)
     assert status == 2
-    assert "with another one" in error
+    assert "with another source" in error

@@ -79,7 +79,7 @@ def test_other_code_than_that_which_made_the_library_is_refused(run, library, ev
     rewrite(library, network=f"{where}:Net", network_source_sha256="0" * 64)
     ran = run("search", "--library", library.path, "--network", f"{where}:Net")
     assert ran.status == 2
-    assert "with another one" in ran.err
+    assert "with another source" in ran.err
 
 
 def test_both_commands_work_without_a_network(run, tmp_path, offline):

@@ -254,7 +254,7 @@ SEARCHED: dict[str, tuple[Damage, str]] = {
     "a log with bits in words": (logged(bits={"conv1": "four"}), f"evaluations in .*{LOG_FILE}.*line 2"),
     "an order of noise": (written("library/image_order.json", PNG), "order of images"),
     "an order that is a list": (written("library/image_order.json", b"[]"), "order of .*images"),
-    "a calibration of noise": (written(CALIBRATION, PNG), "what layers see in .*cannot be read"),
+    "a calibration of noise": (written(CALIBRATION, PNG), "layer inputs in .*cannot be read"),
 }
 
 

@@ -94,7 +94,7 @@ def test_from_disk_as_it_was_measured_and_only_for_the_same_weights(tmp_path):
     assert (again.level(80)["0"].low, again.level(80)["0"].high) == (layers["0"].low, layers["0"].high)
     other = LayerInputStore(tmp_path / "made", {80: "b"})
     assert not other.has(80)
-    with pytest.raises(UserError, match="expected what the layers of level 80 % see"):
+    with pytest.raises(UserError, match="expected the layer inputs of level 80 %"):
         other.level(80)
 
 

@@ -140,8 +140,8 @@ def test_a_file_is_read_with_its_defaults(tmp_path: Path) -> None:
         ("memories.1.operands", ["I", "I"], "memories[1].operands: expected one or more of I, W, O"),
         ("memories.1.operands", ["I", ["W"]], "memories[1].operands: expected one or more of I, W, O"),
         ("memories.1.operands", ["I", "W"], "memories: expected a shared memory that holds O, found none"),
-        ("memories.1.name", "register", "memories[1].name: expected a name of its own"),
-        ("memories.1.per_pe", True, "memories: expected at most one memory per PE for I, found several"),
+        ("memories.1.name", "register", "memories[1].name: expected a unique name, found 'register' twice"),
+        ("memories.1.per_pe", True, "memories: expected at most one per-PE memory for I, found several"),
         ("memories.1.per_pe", "yes", "memories[1].per_pe: expected true or false, found the text 'yes'"),
         ("memories.1.extra_weight_bits", -1, "memories[1].extra_weight_bits: expected an integer >= 0"),
         ("memories.1.size_bits", 0, "memories[1].size_bits: expected an integer >= 1, found 0"),
@@ -162,10 +162,10 @@ def test_a_file_is_read_with_its_defaults(tmp_path: Path) -> None:
         ("operational_array.mac.base", 1, "operational_array.mac.base: expected one of per_bit2, add"),
         ("operational_array.mac.add", None, "operational_array.mac.add: expected a finite number >= 0"),
         ("clock_mhz", 0, "clock_mhz: expected a finite number > 0, found 0"),
-        ("sources.mac", ..., "sources.mac: expected where the numbers come from, found nothing"),
+        ("sources.mac", ..., "sources.mac: expected the source of the numbers, found nothing"),
         ("sources.memories", "", "sources.memories: expected a text"),
         ("sources", ..., "sources: expected a value, found nothing"),
-        ("sources", "a book", "sources: expected texts under mac and memories, found the text 'a book'"),
+        ("sources", "a book", "sources: expected a text for mac and one for memories, found the text 'a book'"),
         ("name", 7, "name: expected a text, found 7"),
         ("colour", "red", "colour: expected one of name, technology"),
     ],
@@ -181,7 +181,7 @@ def test_a_wrong_value_is_refused_with_its_path(path: str, value: Any, message: 
 def test_shared_memory_before_a_register_is_refused(tmp_path: Path) -> None:
     document = copy.deepcopy(VALID)
     document["hardware"]["memories"].reverse()
-    with pytest.raises(UserError, match=r"memories\[1\].per_pe: expected the PEs' memories first"):
+    with pytest.raises(UserError, match=r"memories\[1\].per_pe: expected per-PE memories before shared ones"):
         load_hardware(write(tmp_path, document))
 
 
@@ -190,8 +190,8 @@ def test_shared_memory_before_a_register_is_refused(tmp_path: Path) -> None:
     [
         ("hardware: {name: a, name: b}", "found: the key 'name' twice"),
         ("hardware: [", "expected a hardware file in YAML"),
-        ("", "hardware: expected this one key at the top of the file, found nothing"),
-        ("accelerator: {}", "hardware: expected this one key at the top of the file, found the keys accelerator"),
+        ("", "hardware: expected this key alone at the top level of the file, found nothing"),
+        ("accelerator: {}", "hardware: expected this key alone at the top level of the file, found the keys acc"),
         ("hardware: 3", "hardware: expected keys with values, found 3"),
         ("hardware: {? [1] : 2}", "found: while constructing a mapping"),
     ],

@@ -1,6 +1,6 @@
 """The reuse counts, worked by hand.
 
-The comments spell out the counts; nothing but the layer's extents and the rules of ``docs/cost_model.md`` is used.
+The comments give the counts, made only from the layer's extents and the rules of ``docs/cost_model.md``.
 """
 
 from __future__ import annotations
@@ -164,8 +164,8 @@ def test_energy_of_the_strided_convolution_under_xy() -> None:
 
 
 def test_energy_of_a_pruned_strided_convolution_under_xy() -> None:
-    # 8 bits, a quarter remains. An input feeds one MAC of a step and moves on: read with chance 1/4. An output
-    # gathers 36 MACs. The registers see the MACs that are done. All coded weights travel once.
+    # 8 bits, density 1/4. An input serves one MAC of one step: it is read with probability 1/4. An output sums
+    # 36 MACs. The registers are accessed by the MACs that are made. All coded weights are read once.
     p, coded = 0.25, 1000.0
     parts = energy_breakdown(
         Workload([STRIDED], [[8]], [[p]], coded_bits=[[coded]]),
@@ -181,9 +181,9 @@ def test_energy_of_a_pruned_strided_convolution_under_xy() -> None:
 
 def test_energy_of_a_pruned_pointwise_convolution_under_icoc() -> None:
     # On 4x4 PEs: 216 steps touch 4 inputs, 40/3 weights and 10/3 outputs.
-    # Held weights: 2,880 / 24 = 120 reads, saving 2,760 x 2. Held outputs: of 720 visits 240 stay, all of them
-    # writes, saving 480 x (3 + 2). Held inputs: of 864 reads 288 stay. So weights are held.
-    # An input feeds 10/3 MACs of a step; an output gathers 4.
+    # Held weights: 2,880 / 24 = 120 reads, saving 2,760 x 2. Held outputs: of 720 accesses 240 remain, all of them
+    # writes, saving 480 x (3 + 2). Held inputs: of 864 reads 288 remain. So weights are held.
+    # An input serves 10/3 MACs of a step; an output sums 4.
     p = 0.5
     target = hardware(BUFFER, sizes=(4, 4))
     parts = energy_breakdown(Workload([POINTWISE], [[16]], [[p]]), dataflow="icoc", hardware=target)
@@ -201,7 +201,7 @@ def test_energy_of_the_linear_layer_holds_what_saves_most() -> None:
     assert parts.input[0, 0] == pytest.approx(1000 * 2)
     assert parts.weight[0, 0] == pytest.approx(1000 * 2)
     assert parts.output[0, 0] == pytest.approx(10 * 3)
-    # With free outputs it is the inputs that are held.
+    # If outputs cost nothing, inputs are held.
     free = (Memory("psum", ("O",), 16, 0.0, 0.0), Memory("buffer", ("I", "W"), 16, 2.0, 3.0))
     parts = energy_breakdown(
         Workload([linear(100, 10)], [[16]], [[1.0]]), dataflow="xy", hardware=hardware(*free, sizes=(4, 4))
@@ -215,7 +215,7 @@ def test_weights_that_bypass_the_buffer_are_read_from_dram_as_often_as_needed() 
     target = hardware(Memory("buffer", ("I", "O"), 16, 2.0, 3.0), DRAM)
     parts = energy_breakdown(Workload([STRIDED], [[16]], [[1.0]]), dataflow="fxfy", hardware=target)
     # 512 steps x 9 weights = 4,608; 16 pixels use each, so held weights are read 288 times, at 10.
-    # Outputs: 512 visits, of which 384 read. Once through DRAM: 324 inputs x 10, 128 outputs x 20.
+    # Outputs: 512 accesses, of which 384 read. DRAM, once each: 324 inputs x 10, 128 outputs x 20.
     assert parts.weight[0, 0] == 0
     assert parts.output[0, 0] == pytest.approx(512 * 3 + 384 * 2)
     assert parts.dram[0, 0] == pytest.approx(288 * 10 + 324 * 10 + 128 * 20)
@@ -266,7 +266,7 @@ def test_bandwidth_bounds_the_cycles() -> None:
     wide = dataclasses.replace(BUFFER, bw_bits_per_cycle=1e6)
     assert cycles(narrow) == pytest.approx(5024)
     assert cycles(wide) == pytest.approx(288)
-    # Each of 16 PEs does 288 MACs, and moves 1 input, 1 weight, 1 partial sum there and back at each.
+    # Each of 16 PEs makes 288 MACs; each MAC reads 1 input and 1 weight, and reads and writes 1 partial sum.
     register = dataclasses.replace(REGISTER, bw_bits_per_cycle=8.0)
     assert cycles(register, BUFFER) == pytest.approx(288 * 4 * 16 / 8)
 
@@ -303,7 +303,7 @@ def test_reuse_never_loses_or_invents_work(layer: LayerShape, dataflow: str, siz
     (call,) = layer.calls
     approximately = 1 + 1e-9
     assert use["used_pes"] * use["steps"] == pytest.approx(layer.macs)
-    # Held in place, every weight is read once; an output is visited at least once.
+    # Held in place, every weight is read once; an output is accessed at least once.
     assert use["steps"] * use["weights"] / use["weight_reuse"] == pytest.approx(layer.weights)
     outputs = layer.out_channels * call.output_pixels
     assert use["steps"] * use["outputs"] / use["output_reuse"] == pytest.approx(outputs)

@@ -1,4 +1,4 @@
-"""The library on disk: bit-exact both ways, and every way it can be wrong in one line."""
+"""The library on disk: bit-exact writing and reading, and a one-line error for every damage."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class TestRoundTrip:
         library = Library.create(tmp_path_factory.mktemp("library"), manifest())
         layout = torch.channels_last if last else torch.contiguous_format
         state, masks = random_state(seed, density, layout)
-        # A weight that remains may be zero, of either sign; its mask must survive that.
+        # A remaining weight may be 0.0 or -0.0; its mask must be kept.
         masks["fc"][0, 0] = True
         state["fc.weight"][0, 0] = -0.0
         add(library, 40, state, masks)
@@ -77,7 +77,7 @@ class TestRoundTrip:
         kept = masks["fc"]
         assert found["fc.weight"][kept].numpy().tobytes() == state["fc.weight"][kept].numpy().tobytes()
         assert found["norm.num_batches_tracked"].item() == 12345678901
-        # Negative zeros of removed weights are not kept: 0.0 * mask has either sign.
+        # The sign of a removed weight's zero is not kept: 0.0 * mask may be -0.0.
         assert all(torch.equal(found[key], state[key]) for key in state)
         restored = library.load_masks(40, found)
         assert all(torch.equal(restored[name], mask) for name, mask in masks.items())
@@ -185,7 +185,7 @@ class TestWrong:
     @pytest.mark.parametrize("name", ["../outside", "/etc/passwd", "a/b"])
     def test_a_level_outside_the_folder(self, path, name):
         self.edit(path, lambda values: values["levels"][0].update(file=name))
-        self.refused(path, "a plain file name")
+        self.refused(path, "a file name without folders")
 
     def test_a_level_that_is_not_there(self, path):
         self.refused(path, "expected a level of 80, 40 % in .*, found 50", percent=50)

@@ -189,8 +189,8 @@ def _metadata(text):
         (_record(0, "coding", 4), "known kind of layer"),
         (_record(0, "reserved", 1), "known kind of layer"),
         (_record(0, "index_bits", 255), "index bits"),
-        (_record(0, "s0", 0), "fewer weights"),
-        (_record(0, "s1", 2**32 - 1), "fewer weights"),
+        (_record(0, "s0", 0), "a number of weights from 1 to"),
+        (_record(0, "s1", 2**32 - 1), "a number of weights from 1 to"),
         (_record(2, "s2", 1), "2 sizes"),
         (_record(0, "scales", 2**32 - 1), "expected a scale"),
         (_record(0, "entries", 2**32 - 1), "entries of 150 weights"),
@@ -206,7 +206,7 @@ def _metadata(text):
             _metadata(
                 b'{"class_names":["a","b","c"],"network":"n","network_args":{"a":1e999},"network_source_sha256":null}'
             ),
-            "fit into JSON",
+            "written as JSON",
         ),
         (
             _metadata(
@@ -239,10 +239,10 @@ def test_names_that_a_terminal_would_obey_are_not_shown():
 def test_an_all_zero_layer_may_not_claim_more_weights_than_allowed():
     network = random_network(0, (4, 4, 4), 0.0)
     data = pack_bytes(network, "csr")
-    with pytest.raises(UserError, match="fewer weights"):
+    with pytest.raises(UserError, match="a number of weights from 1 to"):
         parse_packed(data, max_weights=365)
     assert_same(parse_packed(data, max_weights=366), network)
-    with pytest.raises(UserError, match="fewer weights"):
+    with pytest.raises(UserError, match="a number of weights from 1 to"):
         parse_packed(checked(_record(0, "s1", 2**28)(data[:-4])))
 
 
@@ -263,11 +263,11 @@ def test_numbers_that_are_not_finite_are_neither_written_nor_read(number):
     ("changes", "message"),
     [
         ({"mean": (0.1, 0.2)}, "per channel"),
-        ({"std": (0.0,)}, "positive deviations"),
+        ({"std": (0.0,)}, "positive standard deviations"),
         ({"class_names": ()}, "1 to 65536 classes"),
         ({"network": "lenet5\n"}, "name of a network"),
         ({"input_shape": (1, 0, 32)}, "in 1..65536"),
-        ({"network_args": {"layer": object()}}, "fit into JSON"),
+        ({"network_args": {"layer": object()}}, "written as JSON"),
         ({"class_names": ("a" * 2**20,)}, "bytes of metadata"),
     ],
 )
@@ -289,13 +289,13 @@ def test_layers_and_tensors_that_do_not_fit_are_refused():
     refused("2 to 16 or 32 bits", bits=24)
     refused("float32 weights without a scale", bits=32)
     refused("1 or 6 scales", scale=np.ones(2, np.float32))
-    refused("row of float32 scales", scale=np.ones(1))
-    refused("name of its own", name="depthwise")
+    refused("1-D float32 scales", scale=np.ones(1))
+    refused("unique names of layers and tensors", name="depthwise")
     refused("1 to 65535 bytes", name="")
     refused(r"can be printed, found 'conv\\x1b\[2J'", name="conv\x1b[2J")
     refused("convolution or linear", codes=np.zeros(3, np.int8))
-    refused("name of its own", {**TENSORS, "conv.weight": np.ones(1, np.float32)})
-    refused("plain type", {"odd": np.array(["text"])})
+    refused("unique names of layers and tensors", {**TENSORS, "conv.weight": np.ones(1, np.float32)})
+    refused("supported number type", {"odd": np.array(["text"])})
     refused("at most 6 dimensions", {"odd": np.ones((1,) * 7, np.float32)})
 
 

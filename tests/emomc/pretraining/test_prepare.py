@@ -1,4 +1,4 @@
-"""Stage I: the levels are what they say, and an interruption leaves no trace."""
+"""Stage I: the levels have their declared density, and an interrupted run gives the same library."""
 
 from __future__ import annotations
 
@@ -119,13 +119,13 @@ class TestLevels:
     def test_keep_front_keeps_checkpoints_of_accuracy_and_density_over_all_levels(self, prepare, tmp_path):
         settings = {"keep_front": True, "pre_train_epochs": 1, "pre_prune_step": 30}
         prepare(tmp_path, pre_prune_lower_bound=50, **settings)
-        # A later run knows what the earlier one kept.
+        # A later run restores the front of the earlier one.
         prepare(tmp_path, pre_prune_lower_bound=20, **settings)
         kept = json.loads((tmp_path / "checkpoints" / "front.json").read_text())["kept"]
         assert sorted(Path(one["path"]) for one in kept) == sorted((tmp_path / "checkpoints" / "front").iterdir())
         points = [(-one["metrics"]["val/accuracy"], one["metrics"]["density"]) for one in kept]
         assert non_dominated(points).all()
-        # The lowest level is always on the front: nothing is as sparse.
+        # The lowest level is always on the front: no other is as sparse.
         assert min(density for _, density in points) == pytest.approx(0.2, abs=1e-3)
 
     @pytest.mark.parametrize("criterion", ["global", "lamp", "macs"])
@@ -156,7 +156,7 @@ class TestLevels:
         total = sum(layer.weights for layer in library.manifest.layers)
         for percent in (50, 20):
             for step, density in enumerate(densities[f"level {percent:03d}"], 1):
-                # Each layer rounds for itself: at most half a weight each.
+                # Each layer rounds separately, by at most half a weight.
                 assert density == pytest.approx((percent / 100) ** (step / 3), abs=len(library.manifest.layers) / total)
         for name, count in library.record(20).remaining.items():
             weights = next(layer.weights for layer in library.manifest.layers if layer.name == name)
@@ -290,7 +290,7 @@ class TestStart:
         assert library.dense_accuracy == shared_library.dense_accuracy
         own, dense = library.load_state(DENSE), shared_library.load_state(DENSE)
         assert all(torch.equal(own[key], dense[key]) for key in dense)
-        # The same weights elsewhere are the same weights; others are not.
+        # The same weights in another file are accepted; other weights are not.
         moved = tmp_path / "moved.safetensors"
         shutil.move(file, moved)
         prepare(tmp_path / "run", weights=str(moved), pre_prune_lower_bound=80)
@@ -322,7 +322,7 @@ class TestStart:
         for percent in (80, 20):
             state = library.load_state(percent)
             outputs = nn.functional.conv2d(images, state["conv.weight"], stride=4)
-            # Over the training images as training sees them; an average over batches, of which the last is smaller.
+            # Over the augmented training images; an average over batches, of which the last is smaller.
             mean, deviation = outputs.mean((0, 2, 3)), outputs.std((0, 2, 3))
             assert float(((state["norm.running_mean"] - mean) / deviation).abs().max()) < 0.02
             assert float((state["norm.running_var"].sqrt() / deviation - 1).abs().max()) < 0.02
@@ -337,7 +337,7 @@ class TestStart:
         ("settings", "words"),
         [
             ({"exclude_layers": ["nothing*"]}, "to match a layer of conv1, .*, found 'nothing"),
-            ({"exclude_layers": ["*"]}, "a layer left to compress, found all 5 excluded"),
+            ({"exclude_layers": ["*"]}, "at least one layer to compress, found all 5 excluded"),
             ({"network": "lenet"}, "lenet5.*found 'lenet'"),
             ({"weights": "/nowhere/w.safetensors"}, "expected trained weights at /nowhere"),
             ({"dataset": "digts"}, "digits.*found 'digts'"),

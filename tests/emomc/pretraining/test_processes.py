@@ -1,4 +1,4 @@
-"""Stage I on two processes: both hold the same network at all times, and one library comes of it."""
+"""Stage I on two processes: both always have the same network, and they write one library."""
 
 from __future__ import annotations
 
