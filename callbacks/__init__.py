@@ -1,1 +1,1 @@
-"""Lightning callbacks, on two floors: ``trainer`` for any Trainer, ``search`` for those that observe a search."""
+"""Callbacks of a Trainer (``trainer``) and observers of a search (``search``)."""

@@ -1,1 +1,1 @@
-"""Observers of a search, one class a file."""
+"""Observers of a search, one class per file."""

@@ -1,4 +1,4 @@
-"""A line on whether the constraints can be met."""
+"""An observer that prints whether the constraints can be met."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from emomc.search.state import Search
 
 
 class ConstraintNote(SearchCallback):
-    """Says before the search whether the cheapest network of the space meets the constraints, if there are any."""
+    """Prints before the search whether the network with the fewest bits at the lowest level meets the constraints."""
 
     def on_search_start(self, search: Search) -> None:
-        """Print the line."""
+        """Print the line, if there are constraints."""
         if not search.bounds:
             return
         bounds = ", ".join(f"{name} <= {bound:.6g}" for name, bound in search.bounds.items())

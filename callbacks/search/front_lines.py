@@ -1,4 +1,4 @@
-"""The search as plain lines."""
+"""An observer that prints the progress of a search as plain lines."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from emomc.search.state import Search
 
 
 class FrontLines(SearchCallback):
-    """Prints one plain line per generation and phase, for where there is no terminal."""
+    """Prints one line per generation and phase, for output that is not a terminal."""
 
     def __init__(self) -> None:
-        """Start the clock, so that a line can be printed of a search that was begun before."""
+        """Start the clock, so that the observer can also be used on a search that has already started."""
         self._pace = Pace()
 
     def on_search_start(self, search: Search) -> None:
-        """Start the clock again."""
+        """Restart the clock."""
         self._pace = Pace()
 
     def on_generation_end(self, search: Search) -> None:
-        """Print the line of a generation."""
+        """Print the line of the generation."""
         self._pace.end_generation()
         last, generations = search.history[-1], search.config.number_generations
         left = self._pace.seconds_left(search) if last.generation < generations else None
@@ -33,5 +33,5 @@ class FrontLines(SearchCallback):
         )
 
     def on_phase_start(self, search: Search) -> None:
-        """Print what the search does now."""
+        """Print the phase."""
         print(f"{search.phase.value}: {len(search.front)} points", flush=True)

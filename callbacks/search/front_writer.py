@@ -1,4 +1,4 @@
-"""The files of a search that people and programs read."""
+"""An observer that writes the result files of a search."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from emomc.search.state import Candidate, Search
 class FrontWriter(SearchCallback):
     """Writes front.csv, front.json, front.png, report.html and candidates.csv when the search ends.
 
-    Only what was asked for and measured goes into them, no time of day and no duration: equal searches write equal
-    bytes. Columns carry their unit; docs/fronts.md describes them.
+    The files hold settings and results, but no times, so equal searches write equal bytes. docs/fronts.md describes
+    them.
     """
 
     def on_search_end(self, search: Search) -> None:

@@ -1,4 +1,4 @@
-"""How fast a search goes, and how long it will still take."""
+"""The pace of a search and its remaining time."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import time
 
 from emomc.search.state import Search
 
-# Generations over which the pace is averaged.
+# Number of generations over which the pace is averaged.
 _AVERAGED_OVER = 10
 
 
 class Pace:
-    """A clock that an observer keeps; it starts when it is made."""
+    """The clock of an observer; it starts when it is created."""
 
     def __init__(self) -> None:
         """Start the clock."""
@@ -20,29 +20,29 @@ class Pace:
         self._measured: tuple[int, float] | None = None
 
     def end_candidate(self, search: Search) -> None:
-        """Note that a candidate ended."""
+        """Record the end of a candidate's evaluation."""
         if search.tally.measured:
             self._measured = search.tally.measured, self.seconds
 
     def end_generation(self) -> None:
-        """Note that a generation ended."""
+        """Record the end of a generation."""
         self._generation_ends.append(time.monotonic())
 
     @property
     def seconds(self) -> float:
-        """Time since the start."""
+        """Seconds since the start."""
         return time.monotonic() - self._started
 
     @property
     def seconds_per_candidate(self) -> float | None:
-        """Mean time for a candidate that was run over images; None before the first."""
+        """Mean time per candidate evaluated on images; None before the first one."""
         if self._measured is None:
             return None
         candidates, seconds = self._measured
         return seconds / candidates
 
     def seconds_left(self, search: Search) -> float | None:
-        """Return the time that the generations left will take at the pace of the latest ones; None before the first."""
+        """Return the remaining time at the pace of the last ten generations; None before the first generation ends."""
         if not self._generation_ends:
             return None
         recent = [self._started, *self._generation_ends][-_AVERAGED_OVER - 1 :]
@@ -52,7 +52,7 @@ class Pace:
 
 
 def hypervolume_text(search: Search) -> str:
-    """Return the hypervolume at the end of the last generation, and what that generation added to it."""
+    """Return the hypervolume after the last generation, and how much that generation added."""
     if not search.history:
         return "hypervolume not known yet"
     *earlier, last = [entry.hypervolume for entry in search.history]

@@ -1,4 +1,4 @@
-"""The search as a live table in a terminal."""
+"""An observer that shows a search as a live table in a terminal."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from emomc.fronts.report.terminal import FrontTable
 from emomc.search.observer import SearchCallback
 from emomc.search.state import Candidate, Phase, Search
 
-# Lines of the view besides the points: progress, two of counts, title, header, the uncompressed network, the cursor's.
+# Lines of the view besides the points: progress, two lines of counts, title, header, uncompressed network, cursor.
 _OTHER_LINES = 7
 _SECONDS_BETWEEN_FRONTS = 1.0
 
 
 class RichFrontTable(SearchCallback):
-    """Shows progress with the time left, counts and the current front; no taller than the terminal.
+    """Shows progress, remaining time, counts and the current front, within the height of the terminal.
 
-    Counts and time move four times a second, the front at most once a second.
+    Counts and time are refreshed four times a second, the front at most once a second.
     """
 
     def __init__(self, console: Console | None = None) -> None:
-        """Take the console; rich's own choice if None."""
+        """Store the console; rich's default console if None."""
         self.console = console or Console()
         self._pace = Pace()
         self._live: Live | None = None
@@ -45,7 +45,7 @@ class RichFrontTable(SearchCallback):
         self._live.start()
 
     def on_candidate_end(self, search: Search, candidate: Candidate) -> None:
-        """Redraw the front if it was drawn a while ago."""
+        """Redraw the front if the last drawing is at least a second old."""
         self._pace.end_candidate(search)
         if time.monotonic() - self._drawn >= _SECONDS_BETWEEN_FRONTS:
             self._draw(search)
@@ -56,7 +56,7 @@ class RichFrontTable(SearchCallback):
         self._draw(search)
 
     def on_search_teardown(self, search: Search) -> None:
-        """Leave the terminal as it was."""
+        """Remove the table from the terminal."""
         if self._live is not None:
             self._live.stop()
             self._live = None
@@ -66,7 +66,7 @@ class RichFrontTable(SearchCallback):
         return Group(self._progress(search), *_lines(self._counts(search)), self._front or Text(""))
 
     def _draw(self, search: Search) -> None:
-        # The table is made here and not when the display refreshes: that happens on a thread of its own.
+        # Build the table here, because the display refreshes on another thread.
         self._front = FrontTable(search, max(1, self.console.size.height - _OTHER_LINES))
         self._drawn = time.monotonic()
 

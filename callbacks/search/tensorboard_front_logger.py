@@ -1,4 +1,4 @@
-"""The search in TensorBoard."""
+"""An observer that logs a search to TensorBoard."""
 
 from __future__ import annotations
 
@@ -18,21 +18,20 @@ from emomc.search.state import Search
 
 
 class TensorBoardFrontLogger(SearchCallback):
-    """Logs scalars each generation, and the front as a figure and histograms every few, under the search's folder.
+    """Logs scalars every generation, and the front as a figure and histograms every ``figure_every`` generations.
 
-    Scalars: ``front/hypervolume``, ``front/size``, ``front/best_accuracy``, ``search/evaluations_per_second``. At the
-    end, the settings as hyperparameters with the final metrics, so that searches can be compared. ``docs/fronts.md``
-    lists them.
+    At the end it logs the settings as hyperparameters, with metrics of the final front, so that searches can be
+    compared. ``docs/fronts.md`` lists all tags.
     """
 
     def __init__(self, figure_every: int = 20) -> None:
-        """Take how many generations lie between two figures."""
+        """Store the number of generations between two figures."""
         self.figure_every = figure_every
         self._pace = Pace()
         self._writer: SummaryWriter | None = None
 
     def on_search_start(self, search: Search) -> None:
-        """Open the log; that of an interrupted run is replaced, since the search runs again from its start."""
+        """Open the log; replace the log of an interrupted run, because the search runs again from its start."""
         self._pace = Pace()
         folder = search.files.tensorboard
         for file in folder.glob("events.out.tfevents.*"):
@@ -40,7 +39,7 @@ class TensorBoardFrontLogger(SearchCallback):
         self._writer = SummaryWriter(str(folder))
 
     def on_generation_end(self, search: Search) -> None:
-        """Log one generation."""
+        """Log the generation."""
         statistics = search.history[-1]
         writer, step = self._open_writer, statistics.generation
         writer.add_scalar("front/hypervolume", statistics.hypervolume, step)
@@ -67,7 +66,7 @@ class TensorBoardFrontLogger(SearchCallback):
     @property
     def _open_writer(self) -> SummaryWriter:
         if self._writer is None:
-            raise RuntimeError("expected on_search_start before anything is logged, found no open log")
+            raise RuntimeError("expected on_search_start before other events, found no open log")
         return self._writer
 
     def _log_front(self, search: Search, step: int) -> None:
@@ -79,14 +78,14 @@ class TensorBoardFrontLogger(SearchCallback):
         plt.close(figure)
         levels = np.array([candidate.genotype.level for candidate in front])
         bits = np.array([candidate.genotype.bits for candidate in front]).ravel()
-        # One bin for each level of the library and each number of bits.
+        # One bin for each level of the space and for each number of bits.
         self._open_writer.add_histogram("front/levels_percent", levels, step, bins=_edges(search.space.levels))
         every = range(search.config.min_bits, search.config.max_bits + 1)
         self._open_writer.add_histogram("front/bits", bits, step, bins=_edges(every))
 
 
 def _edges(values: Sequence[int]) -> NDArray[np.float64]:
-    """Return bin edges halfway between whole numbers, ascending."""
+    """Return ascending bin edges, so that each value has its own bin."""
     whole = np.array(sorted(values), dtype=np.float64)
     middle = (whole[1:] + whole[:-1]) / 2
     return np.concatenate([[whole[0] - 0.5], middle, [whole[-1] + 0.5]])
@@ -109,8 +108,8 @@ def _plain(value: object) -> bool | str | float | int:
 
 
 def _final_metrics(search: Search) -> dict[str, float]:
-    """Return what tells searches apart at their end; what a front has no answer to is not among it."""
-    # The front as it ends, with its fine-tuned points; the last generation's is in front/....
+    """Return the metrics of the final front, fine-tuned points included, without those that it does not define."""
+    # The front of the last generation, before fine-tuning, is logged as front/...
     front, final = search.front, search.statistics
     metrics = {
         "result/hypervolume": final.hypervolume,

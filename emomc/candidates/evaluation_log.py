@@ -20,7 +20,7 @@ Conditions = Mapping[str, Any]
 
 
 class EvaluationLog:
-    """Evaluations in the order they were made, one JSON line each, written to disk at once.
+    """Evaluations in the order they were made, one JSON line each, written to disk immediately.
 
     The first line holds the conditions and software versions of all others. A line identifies the level by the digest
     of its weights, and gives the bits by layer name. An incomplete last line, left by a killed process, is dropped.

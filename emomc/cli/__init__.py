@@ -1,1 +1,1 @@
-"""The commands: parse, wire, run."""
+"""The commands ``emomc-pretrain``, ``emomc-search`` and ``emomc-export``."""

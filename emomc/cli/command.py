@@ -1,4 +1,4 @@
-"""What the commands share: one parser, one way to fail."""
+"""What all commands share: common options, configuration files and error handling."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ SECTIONS = ("pretrain", "search", "export")
 
 
 def make_parser(command: str, description: str) -> ArgumentParser:
-    """Return a parser with the options that every command has.
+    """Return a parser with the options that all commands share.
 
     Args:
         command: name of the console script.
-        description: of what it does, a sentence.
+        description: one sentence that says what the command does.
     """
-    # The documentation of a setting is the string under its field.
+    # Help texts are the docstrings below the fields of the dataclasses.
     set_parsing_settings(docstring_parse_attribute_docstrings=True)
     parser = ArgumentParser(prog=command, description=description, exit_on_error=False, default_env=False)
     parser.add_argument("--version", action="version", version=f"%(prog)s {version('emomc')}")
     parser.add_argument(
         "--config",
         action=ActionConfigFile,
-        help="YAML file of settings, or the name of a shipped one; flags override it.",
+        help="YAML file of settings, or name of a shipped configuration; flags override it.",
     )
     return parser
 
@@ -49,10 +49,10 @@ def run_command(
         parser: from ``make_parser``.
         section: the command's section in a configuration file.
         argv: arguments; those of the process if None.
-        run: does the work.
+        run: called with the parsed arguments.
 
     Returns:
-        The exit status: 0, 2 after a wrong input (said in one line on standard error), 130 after Ctrl-C.
+        The exit status: 0, 2 after wrong input (with one line on standard error), 130 after Ctrl-C.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
@@ -75,7 +75,7 @@ def run_command(
 
 
 def _warn_in_one_line(command: str, otherwise: Callable[..., None]) -> Callable[..., None]:
-    """Return a way to show warnings: those meant for the user in one line, others as before."""
+    """Return a replacement for ``warnings.showwarning`` that prints a ``UserNote`` in one line."""
 
     def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
         if issubclass(category, UserNote):
@@ -87,19 +87,19 @@ def _warn_in_one_line(command: str, otherwise: Callable[..., None]) -> Callable[
 
 
 def shipped_configs() -> dict[str, str]:
-    """Return the name and text of each shipped configuration."""
+    """Return name -> text of each shipped configuration."""
     folder = files("emomc.configs")
     shipped = (entry for entry in folder.iterdir() if entry.name.endswith(".yaml"))
     return {entry.name.removesuffix(".yaml"): entry.read_text(encoding="utf-8") for entry in shipped}
 
 
 def fields_of(namespace: Namespace, kind: type) -> dict[str, Any]:
-    """Return the values in a parsed namespace that belong to the fields of a dataclass."""
+    """Return the values of a parsed namespace that are fields of a dataclass."""
     return {name: namespace[name] for name in kind.__dataclass_fields__ if name in namespace}  # type: ignore[attr-defined]
 
 
 def _resolve_configs(arguments: list[str], section: str) -> list[str]:
-    """Replace each --config by the text of the command's section in it."""
+    """Replace the value of each --config by the text of the command's section."""
     resolved = []
     position = 0
     while position < len(arguments):
@@ -125,8 +125,8 @@ def _section_text(name: str, section: str) -> str:
     else:
         raise UserError(f"expected --config to be a file or one of {', '.join(sorted(shipped))}, found {name!r}")
     if not isinstance(settings, dict):
-        raise UserError(f"expected settings by name in {name}, found {type(settings).__name__}")
-    # A file for several commands has a section for each; one made by --print_config has none.
+        raise UserError(f"expected a mapping of settings in {name}, found {type(settings).__name__}")
+    # A file for several commands has one section per command; a file from --print_config has no sections.
     if settings.keys() & set(SECTIONS):
         unknown = settings.keys() - set(SECTIONS)
         if unknown:
@@ -136,12 +136,12 @@ def _section_text(name: str, section: str) -> str:
 
 
 def _one_line(text: str) -> str:
-    # A worker process of a loader hands its error on behind a traceback.
+    # An error in a DataLoader worker process comes with a traceback before it.
     if "in DataLoader worker process" in text:
         text = text.rsplit("UserError: ", 1)[-1]
     return " ".join(text.split())
 
 
 def stdout_is_terminal() -> bool:
-    """Whether a person reads along: output to a terminal that can move its cursor."""
+    """Whether standard output is a terminal that can move its cursor."""
     return sys.stdout.isatty() and os.environ.get("TERM", "") != "dumb"

@@ -1,4 +1,4 @@
-"""``emomc-export``: write one network of a front, to ship it. The options; torch is not imported."""
+"""``emomc-export``: its options, parsed without importing torch."""
 
 from __future__ import annotations
 
@@ -25,15 +25,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def build_parser() -> ArgumentParser:
     """Return the parser of the command."""
-    parser = make_parser(
-        "emomc-export", "Write one network of a front: packed as small as the search said, or as ONNX."
-    )
+    parser = make_parser("emomc-export", "Write one network of a front as a packed file, ONNX or a state dict.")
     parser.add_argument(
         "--run", type=str | None, default=None, help="Folder of a run, or of one of its searches (it holds front.json)."
     )
-    parser.add_argument(
-        "--search", type=str | None, default=None, help="Name of the search, where the run has several."
-    )
+    parser.add_argument("--search", type=str | None, default=None, help="Name of the search, if the run has several.")
     parser.add_argument(
         "--pick",
         type=str,
@@ -51,12 +47,12 @@ def build_parser() -> ArgumentParser:
         "--coding",
         type=CodingName | None,
         default=None,
-        help="How an emomc file stores the weights; as the search counted them if not given.",
+        help="How an emomc file stores the weights; default: the coding of the search.",
     )
     parser.add_argument(
         "--verify",
         action="store_true",
-        help="Read the file back, run it over the test set, and compare with the front's figure.",
+        help="Read the file, evaluate it on the test images and compare with the front.",
     )
     add_user_code_options(parser)
     return parser
@@ -64,14 +60,16 @@ def build_parser() -> ArgumentParser:
 
 def _run(arguments: Namespace) -> None:
     if arguments.run is None or arguments.output is None:
-        raise UserError("expected --run with the folder of a run and --output with a file to write, found no such flag")
+        raise UserError(
+            "expected --run with the folder of a run and --output with a file to write, found one or both missing"
+        )
     output = Path(arguments.output)
     if output.is_dir():
         raise UserError(f"expected --output with a file to write, found the folder {output}")
     rule = parse_pick(arguments.pick)
     search = find_finished_search(Path(arguments.run), arguments.search)
     front = read_front(search.front)
-    from emomc.cli.export_run import export  # torch takes seconds to import: only once the settings are right
+    from emomc.cli.export_run import export  # after the options are checked: torch takes seconds to import
 
     export(arguments, search, front, rule, output)
 

@@ -1,4 +1,4 @@
-"""What ``emomc-export`` does with its options."""
+"""The work of ``emomc-export``."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ from emomc.runtime.notices import quiet_lightning
 
 
 def export(arguments: Namespace, search: SearchFolder, front: Mapping[str, Any], rule: Pick, output: Path) -> None:
-    """Write one point of a front, say what was written, and verify it if asked to.
+    """Write one point of a front, print the result and verify the file if requested.
 
     Args:
         arguments: the parsed command line.
         search: that found the front.
         front: the content of its front.json.
-        rule: picks the point.
+        rule: chooses the point.
         output: the file to write.
     """
     with quiet_lightning():
@@ -43,17 +43,17 @@ def export(arguments: Namespace, search: SearchFolder, front: Mapping[str, Any],
         point = front["points"][picked.position]
         library = Library.open(search.run.library)
         network = library_network(library, arguments.network)
-        # The project's own networks are made anew from the file alone, as their users do it.
-        users = network if arguments.network else None
+        # A network of the zoo is built from the file alone, as users of the file do.
+        users_network = network if arguments.network else None
         packed = pack_point(library, network, front, point, search)
         coding = arguments.coding or front["coding"]
-        written = export_network(output, packed, arguments.format, coding=coding, network=users)
+        written = export_network(output, packed, arguments.format, coding=coding, network=users_network)
         print(picked.reason)
         print(f"{output}: {written:,} bytes{_promise(front, point, arguments.format, coding, written)}")
         if arguments.verify:
             images, labels = load_split(library_data(library, arguments.dataset, arguments.data_dir), "test")
             conditions = _conditions(library, front, point)
-            correct = verify_export(output, arguments.format, packed, images, labels, conditions, users)
+            correct = verify_export(output, arguments.format, packed, images, labels, conditions, users_network)
             if arguments.format == "onnx" and point.get("input_ranges"):
                 print(
                     f"Read back: test accuracy {100 * correct / len(labels):.2f} % with activations in float32; "
@@ -79,14 +79,14 @@ def pack_point(
     point: Mapping[str, Any],
     search: SearchFolder | None = None,
 ) -> PackedNetwork:
-    """Return the network of a point of a front.
+    """Return the packed network of a point of a front.
 
     Args:
-        library: that the front was found in.
-        network: a user's network, None for one of the project's own.
+        library: of the front.
+        network: a user's network; None for a network of the zoo.
         front: the content of front.json.
         point: one of its points.
-        search: its folder, which holds the weights of points that were fine-tuned.
+        search: folder of the search, which holds the weights of fine-tuned points.
 
     Raises:
         UserError: the front names layers or settings that the library does not have.
@@ -108,23 +108,23 @@ def pack_point(
 
 
 def _promise(front: Mapping[str, Any], point: Mapping[str, Any], format: str, coding: str, written: int) -> str:
-    """Compare a packed file with the size that the search counted, where it counted this file."""
+    """Check that a packed file has the size that the search counted, if the search counted this format and coding."""
     promised = point.get("size_bytes")
     if format != "emomc" or front["accounting"] != "exact" or coding != front["coding"] or promised is None:
         return ""
     if written != promised:
         raise UserError(
             f"expected a file of the {promised:,} bytes that the search counted, found {written:,}: "
-            f"the library or this program is not the one that searched"
+            f"the library or this program differs from that of the search"
         )
     return ", as the search counted"
 
 
 def _verdict(correct: int, images: int, point: Mapping[str, Any], *, exact: bool) -> str:
-    """Compare the file's accuracy on the test images with the front's figure.
+    """Compare the file's test accuracy with that of the front.
 
     Raises:
-        UserError: they differ; for ONNX by more than one image and 0.1 % of the images.
+        UserError: they differ; if not ``exact``, by more than one image and more than 0.1 % of the images.
     """
     text = f"test accuracy {100 * correct / images:.2f} % ({correct:,} of {images:,} images)"
     promised = point.get("test_correct")
@@ -133,7 +133,7 @@ def _verdict(correct: int, images: int, point: Mapping[str, Any], *, exact: bool
     allowed = 0.0 if exact else max(1.0, images / 1000)
     if point.get("test_images") != images or abs(correct - promised) > allowed:
         raise UserError(
-            f"expected {promised:,} of {point.get('test_images'):,} test images right, as the front says, "
-            f"found {text}; bit-identical results need the machine, threads and images of the search"
+            f"expected {promised:,} of {point.get('test_images'):,} test images classified correctly, as in the "
+            f"front, found {text}; equal results need the machine, number of threads and images of the search"
         )
     return f"Read back: {text}, as the front says" + ("" if correct == promised else f" ({promised:,}) within 0.1 %")

@@ -1,4 +1,4 @@
-"""``emomc-pretrain``: train a network and make its library of pruned levels. The options; torch is not imported."""
+"""``emomc-pretrain``: its options, parsed without importing torch."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def build_parser() -> ArgumentParser:
     """Return the parser of the command."""
     parser = make_parser(
-        "emomc-pretrain", "Train a network, then prune and fine-tune it level by level into a library."
+        "emomc-pretrain", "Train a network and make a library of it: prune and fine-tune it level by level."
     )
     parser.add_class_arguments(PretrainingConfig, skip={"network_args"})
     parser.add_argument(
@@ -32,10 +32,15 @@ def build_parser() -> ArgumentParser:
     parser.add_class_arguments(DataConfig, skip={"seed"})
     parser.add_class_arguments(Devices)
     parser.add_argument(
-        "--output", type=str | None, default=None, help="Folder of the run; runs/NETWORK-DATASET if not given."
+        "--output", type=str | None, default=None, help="Folder of the run; default: runs/NETWORK-DATASET."
     )
     parser.add_argument(
-        "--overwrite", type=bool, nargs="?", const=True, default=False, help="Begin anew where another library was."
+        "--overwrite",
+        type=bool,
+        nargs="?",
+        const=True,
+        default=False,
+        help="Replace an earlier library in this folder.",
     )
     return parser
 
@@ -45,13 +50,13 @@ def _run(arguments: Namespace) -> None:
     data = DataConfig(**fields_of(arguments, DataConfig))
     devices = Devices(**fields_of(arguments, Devices))
     folder = Path(arguments.output or default_folder(config.network, data.dataset))
-    from emomc.cli.pretrain_run import pretrain  # torch takes seconds to import: only once the settings are right
+    from emomc.cli.pretrain_run import pretrain  # after the options are checked: torch takes seconds to import
 
     pretrain(config, data, folder, devices, overwrite=arguments.overwrite)
 
 
 def default_folder(network: str, dataset: str) -> Path:
-    """Return ``runs/NETWORK-DATASET``, with the last part of names that are paths."""
+    """Return ``runs/NETWORK-DATASET``; of a path, only the last part is used."""
     return Path("runs") / f"{_short(network)}-{_short(dataset)}"
 
 

@@ -1,4 +1,4 @@
-"""What ``emomc-pretrain`` does with its options."""
+"""The work of ``emomc-pretrain``."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from emomc.runtime.process_group import process_group_left
 
 
 def pretrain(config: PretrainingConfig, data: DataConfig, folder: Path, devices: Devices, *, overwrite: bool) -> None:
-    """Make the library of a run, show its progress, and print what came of it.
+    """Make the library of a run, show the progress and print the levels.
 
     Args:
         config: how to train and prune.
-        data: what to train on.
+        data: the data to train on.
         folder: of the run.
-        devices: where to train.
-        overwrite: begin anew where another library was.
+        devices: the devices to train on.
+        overwrite: replace an earlier library.
     """
     with quiet_lightning(), process_group_left():
         print(f"Library: {folder / 'library'}")
@@ -41,7 +41,7 @@ def pretrain(config: PretrainingConfig, data: DataConfig, folder: Path, devices:
 
 
 def _progress(config: PretrainingConfig) -> Callable[[str], list[pl.Callback]]:
-    """Return what makes the progress of each stage, which knows how many epochs follow it."""
+    """Return a function from the name of a stage to its progress display, which knows how many epochs follow."""
     stages = [stage_of(DENSE), *map(stage_of, config.levels)]
 
     def make(stage: str) -> list[pl.Callback]:

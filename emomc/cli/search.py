@@ -1,7 +1,4 @@
-"""``emomc-search``: find the networks of a library that trade accuracy against cost best.
-
-The options; torch is not imported.
-"""
+"""``emomc-search``: its options, parsed without importing torch."""
 
 from __future__ import annotations
 
@@ -26,7 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _listed_objectives(argv: Sequence[str]) -> list[str]:
-    """Let ``--objectives accuracy energy`` stand for ``--objectives [accuracy,energy]``."""
+    """Replace ``--objectives accuracy energy`` by ``--objectives [accuracy,energy]``."""
     arguments = list(argv)
     if "--objectives" not in arguments:
         return arguments
@@ -39,23 +36,29 @@ def _listed_objectives(argv: Sequence[str]) -> list[str]:
 def build_parser() -> ArgumentParser:
     """Return the parser of the command."""
     parser = make_parser(
-        "emomc-search", "Search a library of pruned networks for those that trade accuracy against cost best."
+        "emomc-search", "Search a library of pruned networks for the Pareto front of accuracy and costs."
     )
     parser.add_argument(
         "--library", type=str | None, default=None, help="Folder of the library that emomc-pretrain made."
     )
     parser.add_argument(
-        "--name", type=str | None, default=None, help="Name of the search's folder; made of the settings if not given."
+        "--name",
+        type=str | None,
+        default=None,
+        help="Name of the search and its folder; default: made from objectives, hardware, dataflow and coding.",
     )
     parser.add_class_arguments(SearchConfig)
     add_user_code_options(parser)
     parser.add_argument("--accelerator", type=str, default="auto", help="auto, cpu, gpu, ...")
     parser.add_argument(
-        "--devices", type=str, default="1", help="Devices that share the candidates: a count or a list such as 0,1."
+        "--devices", type=str, default="1", help="Devices that share the evaluations: a number or a list such as 0,1."
     )
-    parser.add_argument("--num_nodes", type=int, default=1, help="Machines that share the candidates.")
+    parser.add_argument("--num_nodes", type=int, default=1, help="Machines that share the evaluations.")
     parser.add_argument(
-        "--early_rejection", type=bool, default=True, help="Stop candidates that can no longer matter; same front."
+        "--early_rejection",
+        type=bool,
+        default=True,
+        help="Stop the evaluation of candidates that can no longer survive; the front is the same.",
     )
     parser.add_argument(
         "--deterministic",
@@ -63,13 +66,13 @@ def build_parser() -> ArgumentParser:
         nargs="?",
         const=True,
         default=False,
-        help="Same bits each time on a GPU too, where that is slower; see docs/determinism.md.",
+        help="Bit-identical results on a GPU too, but slower; see docs/determinism.md.",
     )
     parser.add_argument(
         "--max_time",
         type=float | None,
         default=None,
-        help="Minutes after which the search stops with the front so far.",
+        help="Minutes after which the search stops and keeps the front so far.",
     )
     parser.add_argument(
         "--pick", type=str, default="knee", help="The point to recommend at the end; see docs/fronts.md."
@@ -78,24 +81,24 @@ def build_parser() -> ArgumentParser:
         "--finetune_epochs",
         type=int,
         default=0,
-        help="Passes over the training images that tune each point of the final front, masks and bits fixed; 0: none.",
+        help="Epochs of fine-tuning of each point of the final front, with masks and bits fixed; 0: none.",
     )
     parser.add_argument(
         "--finetune_learning_rate",
         type=float,
         default=1e-3,
-        help="Largest learning rate of AdamW, above 0 and below 1; falls to zero while a point is tuned.",
+        help="Initial learning rate of AdamW in fine-tuning, above 0 and below 1; it decays to zero.",
     )
     parser.add_argument(
         "--layers",
         type=str | None,
         default=None,
-        help="Show what each layer costs, and write it as layers_INDEX.csv: of the candidate with this index (0 or "
+        help="Show the costs of each layer and write them to layers_INDEX.csv: of the candidate with this index (0 or "
         "more), or of the recommended point (pick).",
     )
     parser.add_argument("--quiet", type=bool, nargs="?", const=True, default=False, help="Print nothing but errors.")
     parser.add_argument(
-        "--overwrite", type=bool, nargs="?", const=True, default=False, help="Begin anew where another search was."
+        "--overwrite", type=bool, nargs="?", const=True, default=False, help="Replace an earlier search of this name."
     )
     return parser
 
@@ -117,13 +120,13 @@ def _run(arguments: Namespace) -> None:
         overwrite=arguments.overwrite,
     )
     pick = parse_pick(arguments.pick)
-    from emomc.cli.search_run import search  # torch takes seconds to import: only once the settings are right
+    from emomc.cli.search_run import search  # after the options are checked: torch takes seconds to import
 
     search(arguments, config, options, pick)
 
 
 def default_name(config: SearchConfig) -> str:
-    """Return a name for a search that says what is traded under which cost model."""
+    """Return the default name of a search: objectives, hardware, dataflow, coding, and paper for paper accounting."""
     parts = [
         *config.objectives,
         config.hardware.rsplit("/", 1)[-1].removesuffix(".yaml"),

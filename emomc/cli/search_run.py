@@ -1,4 +1,4 @@
-"""What ``emomc-search`` does with its options."""
+"""The work of ``emomc-search``."""
 
 from __future__ import annotations
 
@@ -35,16 +35,16 @@ from emomc.search.state import Search
 
 
 def search(arguments: Namespace, config: SearchConfig, options: RunOptions, pick: Pick) -> None:
-    """Search a library, show and write what is found.
+    """Search a library; show and write the results.
 
     Args:
         arguments: the parsed command line.
-        config: what is searched.
-        options: how it is run, without network, data and devices.
+        config: the settings that decide the front.
+        options: how the search runs, without network, data and devices.
         pick: chooses the point to recommend.
 
     Raises:
-        KeyboardInterrupt: Ctrl-C ended the search; its front so far is written.
+        KeyboardInterrupt: Ctrl-C stopped the search; its front so far is written.
     """
     with quiet_lightning(), process_group_left():
         library = Library.open(arguments.library)
@@ -98,7 +98,7 @@ def _show_result(search: Search, pick: Pick) -> None:
 
 
 def _report_layers(search: Search, which: str, pick: Pick, *, quiet: bool) -> None:
-    """Show and write what each layer of one candidate costs."""
+    """Show and write the costs of each layer of one candidate."""
     index = pick_point(pick, front_document(search)).index if which == "pick" else int(which)
     candidate = next((candidate for candidate in search.candidates if candidate.index == index), None)
     if candidate is None:
@@ -113,7 +113,7 @@ def _report_layers(search: Search, which: str, pick: Pick, *, quiet: bool) -> No
 
 
 def _finetuning_result(search: Search) -> str:
-    """Say what fine-tuning did: what came before and after is in front.json."""
+    """Summarise the fine-tuning; front.json has the points before and after."""
     kept = [point for point in search.finetuned if point.kept]
     gains = sorted(100 * (point.after.accuracy - point.before.accuracy) for point in search.finetuned)
     return (

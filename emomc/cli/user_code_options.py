@@ -1,4 +1,4 @@
-"""The options by which a user names their own network and data, whose code then runs."""
+"""The options that name a user's own network and data."""
 
 from __future__ import annotations
 
@@ -6,19 +6,22 @@ from jsonargparse import ArgumentParser
 
 
 def add_user_code_options(parser: ArgumentParser) -> None:
-    """Add the options by which the user names a network and data that are not the project's own."""
+    """Add the options that name a user's own network and data."""
     parser.add_argument(
-        "--network", type=str | None, default=None, help="Your own network, as emomc-pretrain had it; its code is run."
+        "--network",
+        type=str | None,
+        default=None,
+        help="Your own network, as given to emomc-pretrain; its code is run.",
     )
     parser.add_argument(
         "--dataset",
         type=str | None,
         default=None,
-        help="Your own data module, as emomc-pretrain had it; its code is run.",
+        help="Your own data module, as given to emomc-pretrain; its code is run.",
     )
     parser.add_argument(
         "--data_dir",
         type=str | None,
         default=None,
-        help="Folder of the data, if it is not where emomc-pretrain had it.",
+        help="Folder of the data, if not the same as for emomc-pretrain.",
     )

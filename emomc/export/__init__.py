@@ -1,1 +1,1 @@
-"""Shipping one network: packed file, ONNX or state dict, and the proof that it runs as the search said."""
+"""Export of one network as a packed file, ONNX or a state dict, and verification of the exported file."""

@@ -1,7 +1,7 @@
-"""The formats that a compressed network is written in, by name.
+"""The export formats, by name.
 
-To add one, write its writer and what verifies it, and give it an entry in ``FORMATS``. Both are imported when they are
-used: the command line reads the names without torch.
+To add one, write its writer and its verifier, and add an entry to ``FORMATS``. Both are imported when first used, so
+that the command line can read the names without importing torch.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ class ExportFormat:
     """One format."""
 
     name: str
-    """As on the command line."""
+    """Name on the command line."""
     summary: str
-    """What it is, for help texts."""
+    """Description for help texts."""
     write: Callable[[Path, PackedNetwork, str, nn.Module | None], int]
-    """Path, network, coding, and a user's network before folding -> bytes written."""
+    """Path, packed network, coding, and a user's network before folding -> bytes written."""
     count_correct: Callable[..., int] | None
-    """Arguments of ``verify_export`` -> test images that the file classifies correctly; None: it cannot be run."""
+    """Arguments of ``verify_export`` except the format -> images classified correctly; None: it cannot be run."""
     exact: bool = True
-    """Whether that number is the search's to the image, on the same machine."""
+    """Whether that number equals the search's exactly, on the same machine."""
 
 
 def _write_packed(path: Path, packed: PackedNetwork, coding: str, network: nn.Module | None) -> int:
@@ -81,9 +81,9 @@ def _count_correct_onnx(*arguments: object) -> int:
 FORMATS: Mapping[str, ExportFormat] = {
     format.name: format
     for format in (
-        ExportFormat("emomc", "the packed file, as small as the search said", _write_packed, _count_correct_packed),
+        ExportFormat("emomc", "packed file of the size that the search counted", _write_packed, _count_correct_packed),
         ExportFormat("onnx", "integer weights, for onnxruntime", _write_onnx, _count_correct_onnx, exact=False),
-        ExportFormat("onnx-zigzag", "for ZigZag alone", _write_onnx_for_zigzag, None),
+        ExportFormat("onnx-zigzag", "for the accelerator model ZigZag only", _write_onnx_for_zigzag, None),
         ExportFormat("torch", "dense float32 state dict as safetensors", _write_dense, _count_correct_dense),
     )
 }
@@ -101,17 +101,17 @@ def export_network(
     """Write a compressed network.
 
     Args:
-        path: the file to make or replace; whole or not at all.
+        path: the file to create or replace; it is written completely or not at all.
         packed: the network.
         format: a name of ``FORMATS``.
-        coding: of ``emomc``: a name of ``CODINGS``, or ``best`` per layer.
-        network: of the ONNX formats: a user's network before folding, where it is not one of the project's own.
+        coding: for ``emomc``: a name of ``CODINGS``, or ``best`` for the shortest per layer.
+        network: for the ONNX formats: a user's network before folding; None for a network of the zoo.
 
     Returns:
         Bytes written.
 
     Raises:
-        UserError: there is no such format, or see ``write_packed`` and ``write_onnx``.
+        UserError: the format is unknown, or as ``write_packed`` and ``write_onnx``.
     """
     return _format(format).write(path, packed, coding, network)
 
@@ -125,15 +125,15 @@ def verify_export(
     conditions: EvaluationConditions,
     network: nn.Module | None = None,
 ) -> int:
-    """Read an exported file back and count the images that it classifies correctly.
+    """Read an exported file and count the images that it classifies correctly.
 
     Args:
         path: the file.
-        format: what it is.
-        packed: what was exported.
+        format: its format, a name of ``FORMATS``.
+        packed: the network that was exported.
         images: float, (n, channels, height, width), normalised.
         labels: int64, (n,).
-        conditions: of the evaluation in the search.
+        conditions: how the search evaluated it.
         network: a user's network before folding.
 
     Raises:
@@ -141,7 +141,7 @@ def verify_export(
     """
     count_correct = _format(format).count_correct
     if count_correct is None:
-        raise UserError(f"expected a format that can be run to verify, found {format}")
+        raise UserError(f"expected a format that can be verified, found {format}")
     return count_correct(path, packed, images, labels, conditions, network)
 
 

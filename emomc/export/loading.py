@@ -1,4 +1,4 @@
-"""From a packed file back to a network that runs."""
+"""Loading a packed file as a network that can be run."""
 
 from __future__ import annotations
 
@@ -19,46 +19,46 @@ from emomc.packed_file.reader import read_packed
 
 
 def load_compressed(path: Path | str, network: nn.Module | None = None) -> nn.Module:
-    """Return the network of a packed file, in eval mode, its BatchNorm folded.
+    """Return the network of a packed file, in eval mode, with BatchNorm folded.
 
-    Its weights are exactly those that were evaluated: logits are bit-identical on the same machine, with the same
-    batch size, memory format (a search evaluates in channels-last), precision and threads.
+    Its weights are exactly those that the search evaluated. Logits are bit-identical on the same machine with the same
+    batch size, memory format (a search uses channels-last), precision and number of threads.
 
     Args:
-        path: a file that ``emomc-export --format emomc`` wrote; it may come from a stranger.
-        network: the network before folding, values of any kind, where it is not one of the project's own. It is not
-            changed. Its class is never imported because a file names it.
+        path: a file written by ``emomc-export --format emomc``; it need not be trusted.
+        network: a user's network before folding, with any weights; it is not changed. None for a network of the zoo. A
+            class that is only named in the file is never imported.
 
     Raises:
-        UserError: the file is damaged or hostile, the network is a user's and was not given, or it does not fit.
+        UserError: the file is damaged or hostile, or ``network`` is missing or does not fit.
     """
     return unpack_network(read_packed(path), network)
 
 
 def unpack_network(packed: PackedNetwork, network: nn.Module | None = None) -> nn.Module:
-    """Return the network that was packed; see ``load_compressed``."""
+    """Return a packed network as a network that can be run; see ``load_compressed``."""
     description = packed.description
     own = network is None
     if network is None:
         network = _own_network(description)
     folded = fold_structure(network, trace_network(network, description.input_shape))
     state = dense_state(packed)
-    # Correcting a layer's bias gives it one.
+    # Bias correction adds a bias to layers without one.
     add_biases(folded, [layer.name for layer in packed.layers if f"{layer.name}.bias" in state])
     _check_fit(state, folded, own=own)
-    # What was built on no device has no memory of its own to copy into.
+    # A network of the zoo was built on the meta device, without memory to copy into: assign the tensors.
     folded.load_state_dict(state, assign=own)
     return folded.requires_grad_(False)
 
 
 def dense_state(packed: PackedNetwork) -> dict[str, Tensor]:
-    """Return the state dict of the folded network, weights in float32."""
+    """Return the state dict of the folded network, with weights in float32."""
     weights = {f"{layer.name}.weight": layer_weight(layer) for layer in packed.layers}
     return weights | {name: torch.from_numpy(tensor.copy()) for name, tensor in packed.tensors.items()}
 
 
 def layer_weight(layer: PackedLayer) -> Tensor:
-    """Return a layer's weights in float32, one multiplication each."""
+    """Return a layer's weights in float32: code times scale."""
     codes = torch.from_numpy(layer.codes)
     return dequantize(codes, torch.from_numpy(layer.scale)) if len(layer.scale) else codes.clone()
 
@@ -66,10 +66,10 @@ def layer_weight(layer: PackedLayer) -> Tensor:
 def _own_network(description: NetworkDescription) -> nn.Module:
     if description.network not in NETWORKS:
         raise UserError(
-            f"expected network=, an instance of {description.network}, whose weights the file holds, found none: "
-            f"the file alone does not make code run"
+            f"expected network=, an instance of {description.network} for the weights in the file, found none: "
+            f"a file never makes code run"
         )
-    # On no device: arguments that a stranger chose take no memory before the weights are found to fit.
+    # The meta device takes no memory: arguments from the file are not trusted before the shapes are checked.
     with torch.device("meta"):
         return build_network(
             description.network,
@@ -82,10 +82,10 @@ def _own_network(description: NetworkDescription) -> nn.Module:
 def _check_fit(state: dict[str, Tensor], network: nn.Module, *, own: bool) -> None:
     expected = network.state_dict()
     if state.keys() != expected.keys():
-        odd = sorted(state.keys() ^ expected.keys())[0]
-        where = "the file" if odd in state else "the network"
+        name = sorted(state.keys() ^ expected.keys())[0]
+        where = "the file" if name in state else "the network"
         raise UserError(
-            f"expected the file to hold the tensors of {type(network).__name__}, found {odd} only in {where}"
+            f"expected the file to hold the tensors of {type(network).__name__}, found {name} only in {where}"
         )
     for name, tensor in state.items():
         shape, kind = expected[name].shape, expected[name].dtype

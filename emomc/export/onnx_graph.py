@@ -1,4 +1,4 @@
-"""A packed network as an ONNX graph, its weights as integers."""
+"""Export of a packed network as an ONNX graph with integer weights."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from emomc.export.loading import layer_weight, unpack_network
 from emomc.packed_file.network import PackedLayer, PackedNetwork
 
 OPSET = 21
-"""The first ONNX version whose DequantizeLinear takes 4 and 16 bits."""
+"""The first ONNX opset whose DequantizeLinear takes 4-bit and 16-bit integers."""
 ACTIVATION_BITS = 16
 
 _BATCH, _INPUT, _OUTPUT = "batch", "images", "logits"
@@ -30,8 +30,9 @@ _DEQUANTIZED = "{}/dequantized"
 def write_onnx(path: Path, packed: PackedNetwork, network: nn.Module | None = None) -> int:
     """Write the network as ONNX: input ``images`` (batch, channels, height, width), normalised; output ``logits``.
 
-    Weights are DequantizeLinear nodes over integers: 4 bits wide up to 4 bits, 8 up to 8, 16 above; the products are
-    those of the packed file. The mean, deviation and class names are metadata properties of the model.
+    Weights are integers followed by DequantizeLinear: INT4 for up to 4 bits, INT8 for up to 8, INT16 above. The
+    dequantized weights equal those of the packed file. Mean, standard deviation and class names are metadata properties
+    of the model.
 
     Args:
         path: the file to make or replace.
@@ -46,7 +47,7 @@ def write_onnx(path: Path, packed: PackedNetwork, network: nn.Module | None = No
     """
     onnx = _onnx()
     model = _graph_of(packed, network, batch=None)
-    # All are found before the first one is replaced.
+    # Find all weights before the first one is replaced.
     for layer, weight, transposed in [*_weights_of(model, packed)]:
         if layer.bits != UNCOMPRESSED_BITS:
             _quantize(model, layer, weight, transposed=transposed)
@@ -63,10 +64,10 @@ def write_onnx(path: Path, packed: PackedNetwork, network: nn.Module | None = No
 def write_onnx_for_zigzag(
     path: Path, packed: PackedNetwork, network: nn.Module | None = None, *, activation_bits: int = ACTIVATION_BITS
 ) -> int:
-    """Write the network as ONNX for the accelerator model ZigZag: one image, shapes inferred, bits as attributes.
+    """Write the network as ONNX for the accelerator model ZigZag: batch of one, shapes inferred, bits as attributes.
 
-    Every convolution and matrix product carries ``weight_size`` and ``act_size``, bits. No ONNX operator has these
-    attributes, so nothing but ZigZag reads the file. The weights themselves are in float32.
+    Every convolution and matrix product has the attributes ``weight_size`` and ``act_size``, in bits. ONNX does not
+    define them, so only ZigZag reads the file. Weights are in float32.
 
     Args:
         path: the file to make or replace.
@@ -78,7 +79,7 @@ def write_onnx_for_zigzag(
         Bytes written.
 
     Raises:
-        UserError: as ``write_onnx``.
+        UserError: as for ``write_onnx``.
     """
     onnx = _onnx()
     model = onnx.shape_inference.infer_shapes(_graph_of(packed, network, batch=1), data_prop=True)
@@ -104,9 +105,9 @@ def _onnx() -> Any:
 
 
 def _graph_of(packed: PackedNetwork, network: nn.Module | None, *, batch: int | None) -> Any:
-    """Trace the folded network; ``batch`` None leaves the number of images open."""
+    """Trace the folded network; the batch size is dynamic if ``batch`` is None."""
     folded = unpack_network(packed, network)
-    # A batch of one would be taken for a constant.
+    # torch.export would treat a batch size of 1 as a constant.
     images = torch.zeros(batch or 2, *packed.description.input_shape)
     dynamic = None if batch else ({0: torch.export.Dim.DYNAMIC},)
     try:
@@ -127,7 +128,7 @@ def _graph_of(packed: PackedNetwork, network: nn.Module | None, *, batch: int | 
 
 
 def _clean(model: Any) -> None:
-    """Drop what the exporter notes of the machine it ran on, and give the open batch its name."""
+    """Remove the exporter's notes on this machine, and name the dynamic batch size."""
     graph = model.graph
     values = [*graph.input, *graph.output, *graph.value_info]
     for part in (model, graph, *graph.node, *graph.initializer, *values):
@@ -141,7 +142,7 @@ def _clean(model: Any) -> None:
 
 
 def _weights_of(model: Any, packed: PackedNetwork) -> Iterable[tuple[PackedLayer, Any, bool]]:
-    """Pair each layer with the initialiser that holds its weights; say whether it holds them transposed."""
+    """Yield each layer, the initialiser that holds its weights, and whether they are transposed there."""
     from onnx import numpy_helper
 
     found = {tensor.name: tensor for tensor in model.graph.initializer}
@@ -150,11 +151,11 @@ def _weights_of(model: Any, packed: PackedNetwork) -> Iterable[tuple[PackedLayer
         tensor = found.get(f"{layer.name}.weight")
         transposed = tensor is None
         if tensor is None and layer.codes.ndim == 2:
-            # The exporter transposes the weights of a linear layer over more than two dimensions, under another name.
-            turned = layer_weight(layer).numpy().T
-            tensor = next((one for one in free if _equal(numpy_helper.to_array(one), turned)), None)
+            # For inputs of more than two dimensions the exporter transposes and renames the weights of a linear layer.
+            transpose = layer_weight(layer).numpy().T
+            tensor = next((one for one in free if _equal(numpy_helper.to_array(one), transpose)), None)
         if tensor is None:
-            raise UserError(f"expected the weights of {layer.name} in the ONNX graph, found them computed away")
+            raise UserError(f"expected the weights of {layer.name} in the ONNX graph, found none of these values")
         yield layer, tensor, transposed
 
 
@@ -163,7 +164,7 @@ def _equal(one: NDArray[Any], other: NDArray[Any]) -> bool:
 
 
 def _quantize(model: Any, layer: PackedLayer, weight: Any, *, transposed: bool) -> None:
-    """Replace an initialiser by integers and the node that multiplies them by their scale."""
+    """Replace an initialiser by integers and a DequantizeLinear node."""
     onnx = _onnx()
     codes, scale = _positive(layer)
     name, kind = weight.name, _integer_type(onnx, layer.bits)
@@ -181,10 +182,10 @@ def _quantize(model: Any, layer: PackedLayer, weight: Any, *, transposed: bool) 
 
 
 def _positive(layer: PackedLayer) -> tuple[NDArray[Any], NDArray[np.float32]]:
-    """Return codes and scales with the same products and positive scales, as runtimes expect them."""
+    """Return codes and scales with the same products, all scales above 0, as runtimes expect."""
     scale = layer.scale
     sign = np.where(scale < 0, -1, np.where(scale == 0, 0, 1)).astype(layer.codes.dtype)
-    # Codes are symmetric around zero: -c fits where c does.
+    # Codes are symmetric around zero: -c fits the same bits as c.
     codes = layer.codes * sign.reshape(-1, *[1] * (layer.codes.ndim - 1))
     return codes, np.where(scale == 0, np.float32(1), np.abs(scale))
 

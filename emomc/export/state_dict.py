@@ -1,4 +1,4 @@
-"""A packed network as a dense float32 state dict, its BatchNorm folded, to go on with elsewhere."""
+"""Export of a packed network as a dense float32 state dict with BatchNorm folded."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from emomc.packed_file.network import PackedNetwork
 
 
 def write_dense(path: Path, packed: PackedNetwork) -> int:
-    """Write the folded network's state dict, weights in float32, as safetensors; return the bytes written."""
+    """Write the folded network's state dict as safetensors; return the bytes written."""
     state = {name: tensor.contiguous() for name, tensor in dense_state(packed).items()}
     data = save(state, metadata={"network": packed.description.network})
     with atomic_write(path) as partial:

@@ -1,4 +1,4 @@
-"""Running an exported file over the test set, as its user would: one function a format."""
+"""Evaluation of exported files on images, one function per format."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ from emomc.runtime.trainers import validation_trainer
 
 @dataclasses.dataclass(frozen=True)
 class EvaluationConditions:
-    """How a search evaluated what was exported."""
+    """The conditions under which a search evaluated a network."""
 
     batch_size: int
     """Images per forward pass."""
     precision: str = "32-true"
-    """Lightning's name of the arithmetic."""
+    """Arithmetic, as Lightning names it."""
     activation_bits: int = FULL_ACTIVATION_BITS
-    """Of the layers' inputs."""
+    """Bits of the layers' inputs."""
     input_ranges: Mapping[str, Range] | None = None
-    """Layer name -> least and largest input, where they were rounded."""
+    """Layer name -> smallest and largest input, if inputs are rounded."""
 
 
 def count_correct_packed(
@@ -43,7 +43,7 @@ def count_correct_packed(
     conditions: EvaluationConditions,
     network: nn.Module | None,
 ) -> int:
-    """Run a packed file as candidates are run: the count is the search's on the same machine."""
+    """Evaluate a packed file as the search does; on the same machine the count is the same."""
     return _count_correct(load_compressed(path, network), packed, images, labels, conditions)
 
 
@@ -55,7 +55,7 @@ def count_correct_dense(
     conditions: EvaluationConditions,
     network: nn.Module | None,
 ) -> int:
-    """Run a state dict as candidates are run: the count is the search's on the same machine."""
+    """Evaluate a state dict as the search does; on the same machine the count is the same."""
     loaded = unpack_network(packed, network)
     loaded.load_state_dict(load_file(path))
     return _count_correct(loaded, packed, images, labels, conditions)
@@ -69,7 +69,7 @@ def count_correct_onnx(
     conditions: EvaluationConditions,
     network: nn.Module | None,
 ) -> int:
-    """Run an ONNX file in onnxruntime, in float32: a few of 1,000 images may differ from the search."""
+    """Run an ONNX file in onnxruntime, in float32; the count may differ slightly from the search's."""
     try:
         import onnxruntime
     except ImportError:

@@ -1,1 +1,1 @@
-"""Fronts after a search: the file front.json, picking a point, and the report."""
+"""Fronts of finished searches: front.json, picking a point, and the report."""

@@ -1,4 +1,4 @@
-"""From a search to the content of front.json."""
+"""Creates the content of front.json from a search."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from emomc.hardware.energy import ENERGY_PARTS
 from emomc.search.state import Candidate, Search
 
 WHOLE_COSTS = ("size_bytes",)
-"""Costs that are counted in whole numbers. Cycles are not: a step is skipped with a probability."""
+"""Costs that are whole numbers. Cycles are an expected value, as steps are skipped with some probability."""
 
 
 def front_document(search: Search) -> dict[str, Any]:
@@ -46,7 +46,7 @@ def front_document(search: Search) -> dict[str, Any]:
         points.append(point)
     dense = search.library.dense_accuracy
     images = front[0].evaluation.images if front and front[0].evaluation else None
-    # The library keeps the share; images are counted in whole ones.
+    # The library stores the accuracy, not the count: rounding restores the count.
     baseline = None if images is None else Evaluation(round(dense * images), images, images)
     return {
         "format_version": FRONT_FORMAT_VERSION,
@@ -103,7 +103,7 @@ def _point(search: Search, candidate: Candidate) -> dict[str, Any]:
 
 
 def interval(kind: str, evaluation: Evaluation | None) -> dict[str, float | None]:
-    """Return the ends of the 95 % confidence interval of an accuracy, None where not all images were seen.
+    """Return the ends of the 95 % confidence interval of an accuracy; None if not all images were evaluated.
 
     Args:
         kind: ``validation`` or ``test``; the entries are called ``KIND_accuracy_low`` and ``KIND_accuracy_high``.
@@ -125,7 +125,7 @@ def _test(evaluation: Evaluation | None) -> dict[str, Any]:
 
 
 def _costs(search: Search, costs: Mapping[str, float]) -> dict[str, float | int]:
-    """Return the costs under the names of front.json, where ``energy_mj`` holds the document's ``energy_unit``."""
+    """Return the costs under their keys in front.json; ``energy_mj`` is in the unit that ``energy_unit`` names."""
     energy = search.cost_model.columns["energy"]
     named: dict[str, float] = {("energy_mj" if name == energy else name): value for name, value in costs.items()}
     return {name: int(value) if name in WHOLE_COSTS else value for name, value in named.items()}

@@ -1,4 +1,4 @@
-"""The file front.json: what it holds, and reading it with errors that name what is wrong.
+"""Reading front.json, with errors that name the wrong entry.
 
 ``docs/fronts.md`` describes every entry.
 """
@@ -14,15 +14,15 @@ from emomc.common.errors import UserError, is_whole
 from emomc.common.files import read_json
 
 FRONT_FORMAT_VERSION = 1
-"""Rises when a reader of the old layout would misread the new one; new optional entries do not raise it."""
+"""Incremented when an old reader would misread the new layout, not for new optional entries."""
 
 ENERGY_PARTS = ("mac", "input", "weight", "output", "dram")
-"""What the energy of a layer is split into, in the order it is shown."""
+"""Parts of a layer's energy, in the order in which they are shown."""
 
 Front = Mapping[str, Any]
 """The content of a front.json."""
 Point = Mapping[str, Any]
-"""One entry of its ``points``."""
+"""One entry of ``points``."""
 
 _STRINGS = ("network", "dataset", "hardware", "dataflow", "coding", "accounting", "energy_unit")
 _POINT_NUMBERS = ("level", "validation_accuracy", "energy_mj", "size_kib")
@@ -33,13 +33,13 @@ _HISTORY_NUMBERS = ("generation", "hypervolume", "front_size")
 
 
 def read_front(path: Path) -> dict[str, Any]:
-    """Read a front.json and check what it holds.
+    """Read and check a front.json.
 
     Args:
         path: the file, or the folder of a search that holds a ``front.json``.
 
     Raises:
-        UserError: the file is missing, is no JSON, has another format version, or an entry is missing or wrong.
+        UserError: the file is missing or is not JSON, its format version is unknown, or an entry is missing or wrong.
     """
     file = path / "front.json" if path.is_dir() else path
     front = read_json(file, "a front.json")
@@ -53,10 +53,10 @@ def check_front(front: Any, where: str = "the front") -> None:
 
     Args:
         front: the value.
-        where: what to call it in errors, such as its path.
+        where: name of the value in errors, such as its path.
 
     Raises:
-        UserError: an entry is missing or wrong; the first one is named.
+        UserError: an entry is missing or wrong; the error names the first one.
     """
     _expect(front, Mapping, "an object", where)
     version = _entry(front, "format_version", where)

@@ -1,4 +1,4 @@
-"""The rules that pick one point of a front, as they stand on a command line."""
+"""The rules that pick one point of a front, and their text on the command line."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from emomc.candidates.objectives import COSTS
 from emomc.common.errors import UserError
 
 FORMS = "knee, max-accuracy, budget:COST=LIMIT[,COST=LIMIT], within:POINTS[:COST], aggregate[:RATIO], index:NUMBER"
-"""What ``parse_pick`` understands, for help texts and errors."""
+"""The forms that ``parse_pick`` accepts, for help texts and errors."""
 
 
 class PickKind(enum.Enum):
-    """How a point is chosen; the value is the word that names it."""
+    """The kind of a rule; the value is its name on the command line."""
 
     KNEE = "knee"
     MAX_ACCURACY = "max-accuracy"
@@ -26,7 +26,7 @@ class PickKind(enum.Enum):
 
 @dataclasses.dataclass(frozen=True)
 class Limit:
-    """The most a point may cost."""
+    """An upper limit on a cost of a point."""
 
     cost: str
     """A key of ``COSTS``."""
@@ -45,11 +45,11 @@ class Pick:
 
     kind: PickKind
     limits: tuple[Limit, ...] = ()
-    """Of a budget: all of them hold."""
+    """BUDGET: all of them must hold."""
     value: float | None = None
     """WITHIN: percentage points of accuracy; AGGREGATE: reward over penalty; INDEX: the point's index."""
     cost: str | None = None
-    """WITHIN: the cost to minimise; None: the first one the search minimised."""
+    """WITHIN: the cost to minimise; None: the first cost among the objectives."""
 
     def __str__(self) -> str:
         if self.kind is PickKind.BUDGET:
@@ -59,16 +59,17 @@ class Pick:
 
 
 def parse_pick(text: str) -> Pick:
-    """Read a rule as it stands on a command line.
+    """Parse the text of a rule.
 
-    - ``knee``: where the front bends most, a point of accuracy being worth a percent of the uncompressed cost.
-    - ``max-accuracy``: the most accurate; of equals the cheapest.
+    - ``knee``: where the front bends most, if one percentage point of accuracy is worth one percent of the uncompressed
+      cost.
+    - ``max-accuracy``: the most accurate; of equally accurate ones the cheapest.
     - ``budget:energy_mj=0.003``, ``budget:size_kib=20,latency_ms=5``, ``budget:energy_mj=10%``: the most accurate that
       costs at most so much; a percentage is one of the uncompressed network's cost.
-    - ``within:1.0``, ``within:1.0:size_kib``: the cheapest that loses at most so many percentage points of accuracy
+    - ``within:1.0``, ``within:1.0:size_kib``: the cheapest that loses at most this many percentage points of accuracy
       against the uncompressed network.
-    - ``aggregate``, ``aggregate:5``: the most reward per cost, with a right answer worth that many times what a wrong
-      one costs (1 unless given).
+    - ``aggregate``, ``aggregate:5``: the largest net reward per cost, where a correct answer earns this many times
+      what a wrong one costs (default 1).
     - ``index:3``: the point with this index.
 
     Raises:

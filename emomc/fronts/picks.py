@@ -1,6 +1,6 @@
-"""Picking the one point of a front to ship, and saying why it is the one.
+"""Picking one point of a front, with a sentence that gives the reason.
 
-Accuracies that decide are always those of the validation images: choosing by the test set would spoil it.
+All rules use validation accuracy: the test accuracy of a point that was chosen by it would be biased.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from emomc.fronts.pick_rules import Limit, Pick, PickKind, parse_pick
 
 @dataclasses.dataclass(frozen=True)
 class PickedPoint:
-    """The point a rule chose."""
+    """The point that a rule chose."""
 
     pick: Pick
     index: int
@@ -28,7 +28,7 @@ class PickedPoint:
     position: int
     """Its position in the front's list of points."""
     reason: str
-    """One sentence that says why it is the one."""
+    """One sentence that says why this point was chosen."""
 
 
 def pick_point(pick: Pick | str, front: Front) -> PickedPoint:
@@ -39,8 +39,8 @@ def pick_point(pick: Pick | str, front: Front) -> PickedPoint:
         front: the content of a front.json (``emomc.fronts.front_file.read_front``).
 
     Raises:
-        UserError: the front is empty, the rule needs a cost that it does not hold, or no point meets the rule; then
-            the nearest point is named.
+        UserError: the front is empty or lacks a cost that the rule needs, or no point meets the rule; then the error
+            names the nearest point.
     """
     rule = parse_pick(pick) if isinstance(pick, str) else pick
     if not front["points"]:
@@ -50,10 +50,10 @@ def pick_point(pick: Pick | str, front: Front) -> PickedPoint:
 
 
 def standard_picks(front: Front) -> list[PickedPoint]:
-    """Apply the rules that suit every front and leave out those that no point meets.
+    """Apply the standard rules and leave out those that no point meets.
 
-    Knee, most accurate, cheapest within one point of accuracy, most accurate for a tenth of each minimised cost of the
-    uncompressed network, and the aggregation of reward and penalty.
+    These are: knee; most accurate; cheapest within one percentage point of accuracy; for each cost among the
+    objectives, the most accurate for a tenth of the uncompressed cost; aggregation of reward and penalty.
     """
     rules = [Pick(PickKind.KNEE), Pick(PickKind.MAX_ACCURACY), Pick(PickKind.WITHIN, value=1.0)]
     tenths = [key for key in cost_keys(front) if front["baseline"].get(key)]
@@ -69,10 +69,10 @@ def standard_picks(front: Front) -> list[PickedPoint]:
 
 
 def objective_keys(front: Front) -> list[str]:
-    """Return the entry of a point that holds each objective of the search.
+    """Return, for each objective of the search, the key of its value in a point.
 
     Raises:
-        UserError: an objective has no such entry.
+        UserError: a point has no value for an objective.
     """
     points = front["points"]
     keys = []
@@ -88,14 +88,14 @@ def objective_keys(front: Front) -> list[str]:
 
 
 def cost_keys(front: Front) -> list[str]:
-    """Return the entries that hold the minimised objectives, in the order of the search's objectives."""
+    """Return the keys of the costs among the objectives, in the order of the objectives."""
     return [key for key in objective_keys(front) if key != "validation_accuracy"]
 
 
 def _knee(_rule: Pick, front: Front) -> tuple[int, str]:
-    """Take one percentage point of accuracy to be worth one percent of the uncompressed network's cost.
+    """Find the knee, with one percentage point of accuracy worth one percent of the uncompressed cost.
 
-    The front's own ends would be another measure, but a front reaches down to networks that nobody ships.
+    The ends of the front are not used as a scale, because the cheapest networks of a front are often useless.
     """
     keys, base = objective_keys(front), front["baseline"]
     losses = [
@@ -109,8 +109,8 @@ def _knee(_rule: Pick, front: Front) -> tuple[int, str]:
         return position, f"{name} is the knee, where the front bends most: {paid}."
     costs = " and ".join(COSTS[key].name for key in cost_keys(front)) or "cost"
     return position, (
-        f"{name} is the knee: cheaper ones lose more points of accuracy than they save percent of the uncompressed "
-        f"{costs}, dearer ones gain fewer than they add; {paid}."
+        f"{name} is the knee: cheaper networks lose more points of accuracy than they save percent of the uncompressed "
+        f"{costs}, more expensive ones gain fewer points than they add percent; {paid}."
     )
 
 
@@ -150,7 +150,7 @@ def _within(rule: Pick, front: Front) -> tuple[int, str]:
         )
     _require(costs[0], points)
     baseline = front["baseline"]["validation_accuracy"]
-    # A billionth forgives the rounding of a difference of two fractions, never one image.
+    # The tolerance of 1e-9 covers rounding errors; it is far below the share of one image.
     meeting = [i for i, point in enumerate(points) if 100 * (baseline - point["validation_accuracy"]) <= allowed + 1e-9]
     if not meeting:
         nearest = _most_accurate(front, range(len(points)))
@@ -168,7 +168,7 @@ def _within(rule: Pick, front: Front) -> tuple[int, str]:
 
 
 def _aggregate(rule: Pick, front: Front) -> tuple[int, str]:
-    """Reward r for each right answer, penalty t for each wrong one, per unit of cost: (r a - t (1 - a)) / cost.
+    """Maximise (r a - t (1 - a)) / cost: reward r per correct answer, penalty t per wrong one, accuracy a.
 
     Source: our reading of the aggregation score in section V.D of Wang et al., "Evolutionary Multi-Objective Model
     Compression for Deep Neural Networks", IEEE CIM 16(3), 2021, which scores fronts at r/t = 5, 1 and 0.2, each score
@@ -193,12 +193,12 @@ def _aggregate(rule: Pick, front: Front) -> tuple[int, str]:
     base = front["baseline"]
     gain = ""
     if base.get(cost) and (uncompressed := score(base)) > 0:
-        gain = f" ({_short(scores[position] / uncompressed)} times the uncompressed network's earnings)"
+        gain = f" ({_short(scores[position] / uncompressed)} times that of the uncompressed network)"
     name, paid = _name(front, position), _paid(front, position)
     worth = "as much as" if ratio == 1 else f"{_short(ratio)} times what"
     return position, (
-        f"{name} earns the most per unit of {COSTS[cost].name} if a right answer is worth {worth} a wrong one "
-        f"costs{gain}: {paid}."
+        f"{name} has the largest net reward per unit of {COSTS[cost].name}, where a correct answer earns {worth} a "
+        f"wrong one costs{gain}: {paid}."
     )
 
 
@@ -235,7 +235,7 @@ def _absolute(limit: Limit, front: Front) -> float:
 
 
 def _excess(point: Point, limits: list[tuple[str, float]]) -> tuple[float, list[float]]:
-    """How far a point is from its limits: by the worst ratio, comparable between units; of equals by the costs."""
+    """Rank a point by the largest ratio of cost to limit; of equal ratios by the costs."""
     ratios = [point[cost] / value if value > 0 else point[cost] + 1 for cost, value in limits]
     return max(ratios), [point[cost] for cost, _ in limits]
 
@@ -255,7 +255,7 @@ def _name(front: Front, position: int) -> str:
 
 
 def _paid(front: Front, position: int) -> str:
-    """Say what the point reaches and costs: "98.1 % validation accuracy (test 97.9 %) for 0.0031 mJ (4.2 times ..."."""
+    """Describe accuracy and costs: "98.1 % validation accuracy (test 97.9 %) for 0.0031 mJ (4.2 times ..."."""
     point, baseline = front["points"][position], front["baseline"]
     test = point.get("test_accuracy")
     text = f"{_percent(point['validation_accuracy'])} validation accuracy"

@@ -192,8 +192,8 @@ def _input_flow(
 
     It is skipped if the weights of all these MACs are zero.
     """
-    chance = probability.of(use.used_pes / use.inputs * reuse)
-    return Flow(memory, "I", chance * (use.steps * use.inputs / reuse * activation_bits))
+    needed = probability.of(use.used_pes / use.inputs * reuse)
+    return Flow(memory, "I", needed * (use.steps * use.inputs / reuse * activation_bits))
 
 
 def _weight_flow(memory: Memory, use: ArrayUse, reuse: Array, calls: CallTable, stream_bits: Array) -> Flow:
@@ -209,6 +209,6 @@ def _output_flow(
     Each access writes; all but the first of an output also read the partial sum. It is skipped if all its weights are
     zero.
     """
-    chance = probability.of(use.used_pes / use.outputs * reuse)
+    needed = probability.of(use.used_pes / use.outputs * reuse)
     writes = use.steps * use.outputs / reuse
-    return Flow(memory, "O", chance * ((writes - calls.output_values) * output_bits), chance * (writes * output_bits))
+    return Flow(memory, "O", needed * ((writes - calls.output_values) * output_bits), needed * (writes * output_bits))

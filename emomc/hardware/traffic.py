@@ -63,9 +63,9 @@ class AccessProbability:
         always = np.isinf(group)
         # expm1 keeps the digits of small probabilities, which 1 - (1 - p)^group loses.
         with np.errstate(invalid="ignore"):
-            chance = self._log_zero * np.where(always, 0.0, group)
-            np.expm1(chance, out=chance)
-        np.negative(chance, out=chance)
+            probability = self._log_zero * np.where(always, 0.0, group)
+            np.expm1(probability, out=probability)
+        np.negative(probability, out=probability)
         if always.any():
-            chance[..., always] = 1.0
-        return chance
+            probability[..., always] = 1.0
+        return probability

@@ -28,7 +28,7 @@ from emomc.packed_file.size import bytes_before_data
 
 
 def write_packed(path: Path, packed: PackedNetwork, coding: str) -> int:
-    """Write a packed file, whole or not at all.
+    """Write a packed file, completely or not at all.
 
     Args:
         path: the file to make or replace.

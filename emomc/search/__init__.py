@@ -1,1 +1,1 @@
-"""Stage II: evolve candidates, generation by generation, until their Pareto front stands."""
+"""Stage II: evolve candidates over generations and return their Pareto front."""

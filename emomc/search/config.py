@@ -23,8 +23,8 @@ class EvolutionSettings:
 
     algorithm: AlgorithmName = "nsga2"
     variation: VariationName = "integer"
-    """``integer``: uniform crossover, whole steps. ``real``: what the paper's reference code does: SBX with probability
-    0.9 and eta 15, polynomial mutation with eta 20, all on real genes that are rounded when they are decoded."""
+    """``integer``: uniform crossover and mutation by whole steps. ``real``, as in the paper's reference code: SBX with
+    probability 0.9 and eta 15, and polynomial mutation with eta 20, on real genes that are rounded when decoded."""
     offspring: int = 20
     """New candidates per generation; twice as many survive."""
     generations: int = 120
@@ -32,24 +32,24 @@ class EvolutionSettings:
 
     @property
     def survivors(self) -> int:
-        """How many survive a generation, and start."""
+        """Size of the population: of the first one, and after each generation."""
         return 2 * self.offspring
 
 
 @dataclasses.dataclass(frozen=True)
 class SearchConfig:
-    """What is searched, and how. Two searches of one library with equal settings give equal fronts.
+    """The settings that decide the front: two searches of one library with equal settings give equal fronts.
 
     Raises:
-        UserError: a number is out of its range, or the objectives make no trade-off.
+        UserError: a number is out of its range, or the settings do not fit together.
     """
 
     objectives: tuple[ObjectiveName, ...] = ("accuracy", "energy")
-    """What is traded: accuracy with one or more of energy, size and latency."""
+    """Objectives of the search: accuracy, and one or more of energy, size and latency."""
     dataflow: DataflowName = "xy"
-    """The two loops the accelerator unrolls: X|Y, IC|OC, Fx|Fy or X|Fx; ``best`` takes the cheapest per network."""
+    """The two loops that the accelerator unrolls: X|Y, IC|OC, Fx|Fy or X|Fx; best: the cheapest for each candidate."""
     coding: CodingName = "normal"
-    """How the weights are stored; bitmap and best (the shortest for each layer) need exact accounting."""
+    """How the weights are stored. best: the shortest coding for each layer. bitmap and best need exact accounting."""
     accounting: Accounting = "exact"
     """exact: nonzero weights after quantization, and the bytes of the exported file. paper: the paper's formulas."""
     hardware: str = "emomc_fpga"
@@ -57,40 +57,40 @@ class SearchConfig:
     population_size: int = 20
     """New candidates per generation; twice as many survive."""
     number_generations: int = 120
-    """Generations, the first population counted as one."""
+    """Number of generations; the first population is generation 1."""
     algorithm: AlgorithmName = "nsga2"
     """nsga2, nsga3, sms-emoa or age-moea2; early rejection works with nsga2."""
     variation: VariationName = "integer"
-    """integer: a start by each layer's sensitivity, whole steps. real: random start and real-coded operators, as the
-    paper's reference has them, rounded when decoded."""
+    """integer: the first population follows each layer's sensitivity, and genes move by whole steps. real: random first
+    population and real-coded operators, as in the paper's reference code."""
     patience: int | None = None
-    """Stop after so many generations without a larger hypervolume; none: never."""
+    """Stop after this many generations in which the hypervolume did not grow; none: run all generations."""
     size_constraint: str | None = None
-    """Upper bound on the size: KiB, or with a % sign a percentage of the uncompressed network."""
+    """Upper bound on the size: KiB, or a percentage of the uncompressed network, such as 25%."""
     energy_constraint: str | None = None
-    """Upper bound on the energy of one image: mJ, or with a % sign a percentage of the uncompressed network."""
+    """Upper bound on the energy of one image: mJ, or a percentage of the uncompressed network, such as 25%."""
     latency_constraint: str | None = None
     """Upper bound on the time of one image: ms (cycles if the hardware has no clock), or a percentage, as above."""
     lowest_level: int = 1
-    """Least weights remaining, percent: levels of the library below it are not searched."""
+    """Lowest level to search, percent of weights remaining."""
     highest_level: int = 100
-    """Most weights remaining, percent: levels of the library above it are not searched."""
+    """Highest level to search, percent of weights remaining."""
     min_bits: int = MIN_BITS
     """Fewest bits of a weight, 2..12."""
     max_bits: int = MAX_BITS
     """Most bits of a weight, 2..12."""
     quantizer: QuantizerName = "absmax"
-    """How a layer's quantization step is chosen: absmax: largest weight; more weights round to zero, and exact
-    accounting rewards it. mse: least squared error; more accurate at 2 and 3 bits. docs/results/quantizers.md."""
+    """How a layer's quantization step is chosen. absmax: from the largest weight; more weights become zero, which costs
+    less with exact accounting. mse: least squared error; more accurate at 2 and 3 bits. docs/results/quantizers.md."""
     per_channel: bool = True
     """One quantization step per output channel instead of one per layer."""
     bias_correction: bool = True
     """Subtract from each bias the mean error that the quantized weights cause on training images."""
     activation_bits: int = FULL_ACTIVATION_BITS
-    """Bits of the layers' inputs, 2..16. Below 16 they are rounded in evaluation, to ranges calibrated on training
-    images, and counted by the cost model; at 16 the cost model takes the hardware's."""
+    """Bits of the layers' inputs, 2..16. Below 16, evaluation rounds the inputs within ranges calibrated on training
+    images, and the cost model counts these bits; at 16 nothing is rounded and the hardware's precision is counted."""
     precision: str = "32-true"
-    """Arithmetic of the evaluation, in Lightning's terms."""
+    """Arithmetic of the evaluation, as Lightning names it."""
     seed: int = 0
     """Seed of the evolution, 0 or more."""
 
@@ -127,20 +127,20 @@ class SearchConfig:
                 repr(self.coding),
             )
         for cost, bound in self.constraints.items():
-            _require(cost not in names, f"a constraint on what is no objective, not {cost}_constraint", bound)
+            _require(cost not in names, f"no {cost}_constraint, as {cost} is an objective", bound)
             resolve_bound(bound, 1.0)
 
     @property
     def constraints(self) -> dict[str, str]:
-        """Name of a cost -> its upper bound as it was given, for those that are bounded."""
+        """Name of each constrained cost -> its upper bound, as given."""
         bounds = {cost: getattr(self, f"{cost}_constraint") for cost in COST_OBJECTIVES}
         return {cost: bound for cost, bound in bounds.items() if bound is not None}
 
     @property
     def quantization(self) -> Quantizer:
         """How weights and inputs are quantized, in evaluations and in the cost model."""
-        narrow = self.activation_bits if self.activation_bits < FULL_ACTIVATION_BITS else None
-        return Quantizer(self.quantizer, self.per_channel, self.bias_correction, narrow)
+        rounded_bits = self.activation_bits if self.activation_bits < FULL_ACTIVATION_BITS else None
+        return Quantizer(self.quantizer, self.per_channel, self.bias_correction, rounded_bits)
 
     @property
     def evolution(self) -> EvolutionSettings:
@@ -152,12 +152,12 @@ class SearchConfig:
 
 @dataclasses.dataclass(frozen=True)
 class Finetuning:
-    """How points are fine-tuned."""
+    """How the points of a front are fine-tuned."""
 
     epochs: int
     """Passes over the training images, for each point."""
     learning_rate: float = 1e-3
-    """Of AdamW, falling to zero along a cosine."""
+    """Initial learning rate of AdamW; it decays to zero along a cosine."""
 
     def __post_init__(self) -> None:
         """Check the ranges.
@@ -179,7 +179,7 @@ def resolve_bound(bound: str, uncompressed: float) -> float:
         uncompressed: the uncompressed network's cost.
 
     Raises:
-        UserError: it is no number above 0.
+        UserError: ``bound`` is not a number above 0.
     """
     text = bound.strip()
     try:

@@ -1,4 +1,4 @@
-"""Evaluations side by side: each process of a search runs one, and whoever ends takes the next."""
+"""Parallel evaluation of candidates by the processes of a search, one candidate per process at a time."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from emomc.runtime.journal import SharedJournal
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """One run of a candidate over images."""
+    """One evaluation of a candidate on images."""
 
     genotype: Genotype
     previous: Evaluation | None
-    """What an earlier run already saw."""
+    """Result of an earlier, incomplete evaluation; this one continues it."""
     required_correct: int
-    """Images that it must classify correctly to matter; the run ends as soon as it cannot."""
+    """Images to classify correctly in order to survive; the evaluation stops when this can no longer be reached."""
     finish: Callable[[Evaluation], None]
-    """Takes the result, on every process."""
+    """Called with the result, on every process."""
 
 
 class EvaluationPool:
-    """Runs jobs on all processes at once.
+    """Runs jobs on all processes in parallel.
 
-    No process hands out the jobs. Each writes into a shared journal that it is free, and the result of the job it had.
-    All of them act on the entries in the journal's order: take in the result, then give the free a job each. So all of
-    them come to the same jobs, and one that is free waits for another only while there is no job it could begin.
+    There is no central scheduler. A process that is free appends an entry to a shared journal, with the result of its
+    last job. Every process reads the entries in the same order; for each it stores the result, then assigns jobs to the
+    free processes. So all processes make the same assignments, and a free process waits only while no job is available.
     """
 
     def __init__(
@@ -40,14 +40,14 @@ class EvaluationPool:
         take: Callable[[Collection[Genotype]], Job | None],
         stopped: Callable[[], bool],
     ) -> None:
-        """Say where jobs come from.
+        """Create the pool.
 
         Args:
-            journal: of all processes, read to its end by each.
-            evaluator: this process's.
-            take: gives the next job, the same on every process, or None while there is none, from what is under way.
-                It changes nothing.
-            stopped: whether this process was told to begin nothing more.
+            journal: shared by all processes; each reads all entries.
+            evaluator: of this process.
+            take: given the genotypes under evaluation, returns the next job, or None if no job is available. It returns
+                the same on every process and changes nothing.
+            stopped: whether this process must start no more jobs.
         """
         self._journal = journal
         self._evaluator = evaluator
@@ -55,11 +55,11 @@ class EvaluationPool:
         self._stopped = stopped
         self._jobs: list[Job | None] = [None] * journal.world_size
         self._free: list[int] = []
-        """Processes without a job, in the order in which they said so."""
+        """Processes without a job, in the order in which they became free."""
         self._stop = False
 
     def run(self) -> bool:
-        """Run jobs until there are none; False if some are left because a process was told to stop.
+        """Run jobs until none is left; return False if a process was stopped before that.
 
         Raises:
             UserError: a job failed, here or on another process.
@@ -69,14 +69,14 @@ class EvaluationPool:
         while len(self._free) < self._journal.world_size:
             self._act_on(_Entry.of(self._journal.read()))
             job = self._jobs[self._journal.rank]
-            # A job that is done is still its process's until it comes to that entry.
+            # A finished job stays in `_jobs` until its result has been read from the journal.
             if job is not None and job is not done:
                 self._write(self._result(job))
                 done = job
         return self._next_job() is None
 
     def _result(self, job: Job) -> _Entry:
-        """Run this process's job, unless it was told to stop since it last said that it is free."""
+        """Run this process's job, unless the process was stopped since it became free."""
         if self._stopped():
             return _Entry(self._journal.rank, stopped=True)
         try:
@@ -84,13 +84,13 @@ class EvaluationPool:
                 job.genotype, previous=job.previous, required_correct=job.required_correct
             )
         except UserError:
-            # The others wait for this process.
+            # The other processes wait for this one.
             self._write(_Entry(self._journal.rank, failed=True))
             raise
         return _Entry(self._journal.rank, self._stopped(), False, *dataclasses.astuple(result))
 
     def _act_on(self, entry: _Entry) -> None:
-        """Take in a result, and give jobs to the free while there are any, unless a process was told to stop."""
+        """Store a result, then assign jobs to free processes while jobs are available, unless a process was stopped."""
         if entry.failed:
             raise UserError("expected every process to finish its candidate, found one that failed")
         if (job := self._jobs[entry.rank]) is not None:
@@ -111,21 +111,21 @@ class EvaluationPool:
 
 @dataclasses.dataclass(frozen=True)
 class _Entry:
-    """What a process says when it is free."""
+    """The journal entry of a process that has become free."""
 
     rank: int
     stopped: bool = False
-    """Whether it was told to begin nothing more."""
+    """Whether the process must start no more jobs."""
     failed: bool = False
-    """Whether its job failed; it ends."""
+    """Whether its job failed; the process then exits."""
     correct: int = 0
-    """Of the job that it ran, as in ``Evaluation``."""
+    """Result of its job; this and the next two are those of ``Evaluation``."""
     seen: int = 0
     images: int = 0
-    """0 if it ran none."""
+    """0 if the process ran no job."""
 
     @classmethod
     def of(cls, numbers: Sequence[int]) -> _Entry:
-        """Read what the journal holds of it."""
+        """Decode an entry from the numbers in the journal."""
         rank, stopped, failed, correct, seen, images = numbers
         return cls(rank, bool(stopped), bool(failed), correct, seen, images)

@@ -1,4 +1,4 @@
-"""Evolution over integer genes, asked and told."""
+"""Evolutionary algorithms over integer genes, with an ask-and-tell interface."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ IntArray = NDArray[np.int64]
 
 
 class Evolution:
-    """The evolving population: asks for genotypes, and is told their losses."""
+    """The evolving population: ``ask`` returns the genotypes of a generation, ``tell`` takes their losses."""
 
     def __init__(
         self,
@@ -43,15 +43,15 @@ class Evolution:
         constraints: int,
         start: Callable[[], IntArray] | None = None,
     ) -> None:
-        """Prepare generation one.
+        """Prepare the first generation.
 
         Args:
-            space: what may be chosen.
+            space: the levels and bits to choose from.
             settings: how to evolve.
             losses: number of objectives, each minimised.
             constraints: number of constraints, each met at 0 or below.
-            start: gives the genes of the first population when that is asked for, shape (``settings.survivors``,
-                1 + layers); drawn at random if None.
+            start: returns the genes of the first population, shape (``settings.survivors``, 1 + layers); called by the
+                first ``ask``. If None, they are drawn at random.
 
         Raises:
             UserError: the algorithm needs a package that is not installed.
@@ -68,7 +68,7 @@ class Evolution:
         self._asked: Population | None = None
 
     def ask(self) -> list[Genotype] | None:
-        """Return the next generation's genotypes; None when the generations are over or nothing is left to try."""
+        """Return the genotypes of the next generation; None after the last one, or if no new genotype is left."""
         self._asked = self._algorithm.ask() if self._algorithm.has_next() else None
         if self._asked is None:
             return None
@@ -76,32 +76,33 @@ class Evolution:
 
     @property
     def ranks_by_dominance(self) -> bool:
-        """Whether ``contenders`` holds: survival depends on a candidate's front, and within it on that front alone.
+        """Whether ``contenders`` is valid: survival depends on a candidate's front and, within it, on that front alone.
 
-        NSGA-III and its like scale by the extremes of the whole population, so a bound in place of a loss would tell.
+        NSGA-III and similar algorithms normalise by the extremes of the whole population, so that a bound in place of a
+        loss could change the survivors.
         """
         return isinstance(self._algorithm, NSGA2)
 
     def contenders(self, losses: FloatArray, violations: FloatArray) -> IntArray:
-        """Say which of the asked genotypes could survive, given losses of which some may be too low.
+        """Return which of the asked genotypes could survive, given exact losses or lower bounds of them.
 
-        NSGA-II keeps whole fronts of parents and offspring together, and a part of the front that no longer fits.
-        Whatever lies in a deeper front does not survive. If a loss given here is a lower bound of the true one, the
-        true front is the same or deeper: a genotype that is no contender by its bound is none by its true loss. Nor
-        does it dominate any contender, or that one would lie deeper still. So the survivors are those of exact losses
-        once every contender's losses are exact.
+        NSGA-II sorts parents and offspring into fronts, keeps whole fronts, and a part of the first front that does not
+        fit. Candidates in later fronts do not survive. With its true loss instead of a lower bound, a candidate lies in
+        the same front or a later one: if it is no contender by its bound, it is none by its true loss. Nor does it
+        dominate a contender, because a dominated candidate lies in a later front. So once the losses of all contenders
+        are exact, the survivors are the same as with exact losses everywhere.
 
         Args:
             losses: (asked, objectives), exact or lower bounds.
-            violations: (asked, constraints); a genotype with one above 0 survives or not by violations alone.
+            violations: (asked, constraints); the losses of a genotype with a violation above 0 are not used.
 
         Returns:
-            Rows of ``losses``.
+            Indices of the contenders, rows of ``losses``.
         """
         rows = np.flatnonzero((violations <= 0).all(axis=1))
         parents = self._algorithm.pop
         if not self.ranks_by_dominance or parents is None or len(parents) == 0 or not len(rows):
-            # The first population survives whole.
+            # The whole first population survives.
             return rows
         feasible = (
             np.flatnonzero((parents.get("G") <= 0).all(axis=1)) if violations.shape[1] else np.arange(len(parents))
@@ -113,13 +114,13 @@ class Evolution:
         return chosen
 
     def tell(self, losses: FloatArray, violations: FloatArray) -> None:
-        """Take the losses (asked, objectives) and violations (asked, constraints) of what ``ask`` gave.
+        """Take the losses (asked, objectives) and violations (asked, constraints) of the genotypes from ``ask``.
 
         Raises:
             ValueError: one of them is not finite.
         """
         if not (np.isfinite(losses).all() and np.isfinite(violations).all()):
-            raise ValueError("expected finite losses and violations, found others")
+            raise ValueError("expected finite losses and violations, found NaN or infinity")
         values = {"F": losses, "G": violations} if violations.shape[1] else {"F": losses}
         Evaluator().eval(StaticProblem(self._problem, **values), self._asked)
         self._algorithm.tell(infills=self._asked)
@@ -127,7 +128,7 @@ class Evolution:
 
 def _make_algorithm(settings: EvolutionSettings, losses: int, start: Callable[[], IntArray] | None) -> Algorithm:
     survivors = settings.survivors
-    # Operators are default arguments that all algorithms would share: fresh ones are passed.
+    # pymoo's default operators are objects shared by all algorithms: pass new ones.
     options: dict[str, Any] = {
         "n_offsprings": settings.offspring,
         "pop_size": survivors,
@@ -149,7 +150,7 @@ def _make_algorithm(settings: EvolutionSettings, losses: int, start: Callable[[]
         return SMSEMOA(**options)
     if settings.algorithm == "age-moea2":
         try:
-            import numba  # noqa: F401 - pymoo's own error for its absence is no ImportError
+            import numba  # noqa: F401 - without it pymoo raises another error than ImportError
         except ImportError:
             raise UserError("expected the package numba for age-moea2 (pip install numba), found none") from None
         from pymoo.algorithms.moo.age2 import AGEMOEA2

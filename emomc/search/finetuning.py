@@ -1,4 +1,4 @@
-"""Fine-tuning the points of a front, their masks and bits fixed."""
+"""Fine-tuning of the points of a front, with masks and bits fixed."""
 
 from __future__ import annotations
 
@@ -37,21 +37,21 @@ def finetune_front(
     conditions: Mapping[str, Any],
     processes: Processes,
 ) -> bool:
-    """Fine-tune each point of the search's front and enter the results into the search.
+    """Fine-tune each point of the search's front and add the results to the search.
 
-    A fine-tuned point is kept unless what it was dominates it. Points are shared among the processes; what is on disk
-    already is not made again.
+    A fine-tuned point is kept unless the original point dominates it. The processes share the points. A point whose
+    result is already on disk is not fine-tuned again.
 
     Args:
-        search: at its end.
-        evaluator: over the validation images.
-        data: that the library was made on.
-        settings: how.
+        search: after its last generation.
+        evaluator: on the validation images.
+        data: of the library.
+        settings: epochs and learning rate.
         conditions: what an evaluation depends on besides level and bits.
         processes: that share the points.
 
     Returns:
-        False if it was stopped.
+        False if a process was stopped.
     """
     points = list(search.front)
     key = [dict(conditions), dataclasses.asdict(settings), search.config.seed, versions()]
@@ -71,7 +71,7 @@ def finetune_front(
 
 
 def _name(search: Search, genotype: Genotype, key: list[Any]) -> str:
-    """Return a name that says all that the tuned weights depend on."""
+    """Return a name with a hash of everything that the fine-tuned weights depend on."""
     weights = search.library.record(genotype.level).sha256
     text = json.dumps([weights, genotype.bits, *key], sort_keys=True)
     return f"{genotype.level:03d}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
@@ -82,7 +82,7 @@ def _read_record(path: Path) -> Evaluation:
     try:
         return Evaluation(found["correct"], found["seen"], found["images"])
     except (KeyError, TypeError, UserError) as error:
-        raise UserError(f"expected what a fine-tuned point does in {path}, found a wrong entry: {error}") from None
+        raise UserError(f"expected a fine-tuned point's evaluation in {path}, found a wrong entry: {error}") from None
 
 
 def _make(
@@ -93,14 +93,14 @@ def _make(
     settings: Finetuning,
     seed: int,
 ) -> None:
-    """Write a point's fine-tuned weights, and then what they do on the validation images, unless that is there.
+    """Write a point's fine-tuned weights, then their validation result, unless that is already on disk.
 
     Args:
-        genotype: the point's.
-        path: of both files, without their suffixes.
-        evaluator: over the validation images.
+        genotype: of the point.
+        path: of both files, without suffix.
+        evaluator: on the validation images.
         data: to train on.
-        settings: how.
+        settings: epochs and learning rate.
         seed: as for ``finetune``.
     """
     record = path.with_name(f"{path.name}.json")
@@ -123,15 +123,15 @@ def finetune(
     precision: str = "32-true",
     seed: int = 0,
 ) -> FinetunedNetwork:
-    """Train a candidate's weights behind their rounding; start, masks and bits are the candidate's.
+    """Fine-tune a candidate by quantization-aware training, starting from its own weights; masks and bits stay fixed.
 
     Args:
-        networks: the candidates.
-        genotype: the candidate; not a fine-tuned one.
+        networks: builds the candidate's network.
+        genotype: of the candidate, not fine-tuned before.
         data: to train on.
-        settings: how.
-        precision: Lightning's name of the arithmetic.
-        seed: of the augmentation, and of dropout where a network has any.
+        settings: epochs and learning rate.
+        precision: arithmetic, as Lightning names it.
+        seed: of the augmentation, and of dropout if the network has any.
     """
     network, weights = networks.trainable(genotype)
     recipe = Recipe(settings.learning_rate, weight_decay=0.0, schedule="cosine")
@@ -141,11 +141,11 @@ def finetune(
     }
     module = QuantizedClassifier(network, networks.library.manifest.num_classes, recipe, fake)
     device = networks.device
-    # What a search runs under may forbid gradients.
+    # The caller may have disabled gradients.
     with torch.inference_mode(False), torch.enable_grad():
         seeds = EpochSeed("finetuning", seed, genotype.level, *genotype.bits)
         trainer = finetuning_trainer(device, precision, [seeds], epochs=settings.epochs)
-        # In training mode for Lightning, which warns otherwise; the module returns to eval mode before the first batch.
+        # Training mode avoids a warning of Lightning; the module returns to eval mode before the first batch.
         trainer.fit(module.train(), datamodule=data)
     module = module.to(device)
     return FinetunedNetwork(module.quantized(), module.rest(networks.level(genotype.level).rest))

@@ -1,4 +1,4 @@
-"""The evolutionary loop, from generation to generation."""
+"""The evolutionary loop of a search."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from emomc.search.state import Candidate, Search
 
 
 class SearchLoop:
-    """Moves a search from generation to generation.
+    """Runs the generations of a search.
 
-    Every process of a search runs the same loop and comes to the same decisions; they share the forward passes.
+    Every process of a search runs this loop and makes the same decisions; the evaluations are shared among them.
     """
 
     def __init__(
@@ -34,15 +34,15 @@ class SearchLoop:
         *,
         early_rejection: bool,
     ) -> None:
-        """Take what the loop works with.
+        """Create the loop.
 
         Args:
             search: without candidates.
-            evaluator: over the validation images.
+            evaluator: on the validation images.
             log: of this search.
-            observers: to be notified, on the first process.
-            processes: that share the forward passes.
-            early_rejection: stop a candidate that can no longer survive, where the algorithm allows it.
+            observers: to notify; empty on all processes but the first.
+            processes: that share the evaluations.
+            early_rejection: stop the evaluation of candidates that can no longer survive, if the algorithm allows it.
         """
         config = search.config
         self.search = search
@@ -55,14 +55,14 @@ class SearchLoop:
             config.evolution,
             losses=len(config.objectives),
             constraints=len(search.bounds),
-            # The paper's settings draw it at random.
+            # In the paper the first population is random.
             start=self._start if config.variation == "integer" else None,
         )
-        # Where survival does not follow from dominance alone, every candidate is seen by all images.
+        # Where survival depends on more than dominance, every candidate is evaluated on all images.
         self.early_rejection = early_rejection and self.evolution.ranks_by_dominance
 
     def run(self) -> bool:
-        """Evolve to the end, or until a process is told to stop; say whether it was the end."""
+        """Run all generations; return False if a process was stopped before the end."""
         search = self.search
         while (genotypes := self.evolution.ask()) is not None:
             search.begin_generation()
@@ -75,7 +75,7 @@ class SearchLoop:
             notify(self.observers, "on_generation_end", search)
             if self._on_plateau():
                 break
-        # If no candidate meets the constraints, evaluate those that exceed them least: better than an empty front.
+        # If no candidate meets the constraints, evaluate those that violate them least, so that the front is not empty.
         if search.front:
             return True
         closest = search.least_violating()
@@ -83,7 +83,7 @@ class SearchLoop:
         return self._complete(closest)
 
     def test(self, evaluator: CandidateEvaluator) -> None:
-        """Run the uncompressed network and the front over the test images."""
+        """Evaluate the uncompressed network and the front on the test images."""
         front = self.search.front
         genotypes = [uncompressed_genotype(self.search.library), *(candidate.genotype for candidate in front)]
         results: dict[Genotype, Evaluation] = {}
@@ -106,7 +106,7 @@ class SearchLoop:
         )
 
     def _on_plateau(self) -> bool:
-        """Say whether the hypervolume has not grown for as many generations as the search is patient."""
+        """Whether the hypervolume has not grown for ``patience`` generations."""
         patience, history = self.search.config.patience, self.search.history
         if patience is None:
             return False
@@ -114,9 +114,9 @@ class SearchLoop:
         return history[-1].hypervolume <= earlier
 
     def _evaluate_generation(self, candidates: Sequence[Candidate]) -> bool:
-        """Evaluate each candidate until it is complete or certainly does not survive; False if interrupted.
+        """Evaluate each candidate until it is complete or provably does not survive; return False if interrupted.
 
-        ``Evolution.contenders`` says why the survivors are those of a search that evaluates every candidate completely.
+        ``Evolution.contenders`` explains why this gives the same survivors as complete evaluations.
         """
         feasible = [candidate for candidate in dict.fromkeys(candidates) if not candidate.violation]
         self._recall(feasible)
@@ -128,11 +128,11 @@ class SearchLoop:
         )
 
     def _complete(self, candidates: Sequence[Candidate]) -> bool:
-        """Evaluate candidates on all images; False if interrupted."""
+        """Evaluate candidates on all images; return False if interrupted."""
         return self._run(lambda: [candidate for candidate in candidates if not candidate.measured], lambda _: 0)
 
     def _recall(self, candidates: Sequence[Candidate]) -> None:
-        """Give candidates what the log knows of them."""
+        """Take the evaluations of candidates from the log where it has them."""
         for candidate in candidates:
             if candidate.evaluation is None and (known := self.log.get(candidate.genotype)) is not None:
                 candidate.evaluation = known
@@ -140,9 +140,9 @@ class SearchLoop:
                 notify(self.observers, "on_candidate_end", self.search, candidate)
 
     def _unfinished_contenders(self, candidates: Sequence[Candidate]) -> list[Candidate]:
-        """Return the candidates that could survive and are not complete; those without any evaluation come first.
+        """Return the candidates that could survive and are not complete; those without an evaluation come first.
 
-        The more is known of a generation, the sooner the others of it turn out not to survive.
+        The more candidates of a generation have an evaluation, the earlier the others can be rejected.
         """
         rows = self.evolution.contenders(self.search.losses(candidates), self.search.violations(candidates))
         contenders = dict.fromkeys(candidates[row] for row in rows)
@@ -150,10 +150,10 @@ class SearchLoop:
         return sorted(unfinished, key=lambda candidate: candidate.evaluation is not None)
 
     def _required_correct(self, candidate: Candidate, generation: Sequence[Candidate]) -> int:
-        """Return how many images a candidate must classify correctly to survive, as far as its generation is known.
+        """Return how many images a candidate must classify correctly to survive, given the evaluations so far.
 
-        This only decides when to look again. A candidate that falls short of it, but could survive because others of
-        its generation are not known yet, sees one more block of images.
+        This only decides when its evaluation pauses. A candidate below this number that could still survive, because
+        others of its generation have no evaluation yet, is evaluated on one more block of images.
         """
         known = [other for other in generation if other is not candidate and other.evaluation is not None]
         losses = self.search.losses([*known, candidate])
@@ -168,11 +168,11 @@ class SearchLoop:
         return required if candidate.evaluation is None else min(required, candidate.evaluation.most_correct)
 
     def _run(self, unfinished: Callable[[], Sequence[Candidate]], required: Callable[[Candidate], int]) -> bool:
-        """Evaluate unfinished candidates until there are none; False if interrupted.
+        """Evaluate unfinished candidates until none is left; return False if interrupted.
 
         Args:
-            unfinished: returns them as of now.
-            required: returns how many images a candidate must classify correctly, as of now.
+            unfinished: returns the candidates to evaluate, given the evaluations so far.
+            required: returns how many images a candidate must classify correctly, given the evaluations so far.
         """
 
         def take(running: Collection[Genotype]) -> Job | None:
@@ -183,7 +183,7 @@ class SearchLoop:
         return EvaluationPool(self.processes.journal, self.evaluator, take, self.processes.stopped).run()
 
     def _job(self, candidate: Candidate, required_correct: int) -> Job:
-        """Return a run of a candidate over images it has not seen, whose result goes to search, log and observers."""
+        """Return the job that continues a candidate's evaluation; the result goes to search, log and observers."""
         previous = candidate.evaluation
 
         def finish(result: Evaluation) -> None:

@@ -1,4 +1,4 @@
-"""What a search tells those who observe it."""
+"""The interface of observers of a search."""
 
 from __future__ import annotations
 
@@ -13,41 +13,42 @@ if TYPE_CHECKING:
 
 
 class SearchCallback(pl.Callback):
-    """Observes a search. The state is the search's; an observer reads it and never changes it.
+    """Base class of observers; a subclass overrides the methods it needs.
 
-    A subclass overrides what it needs. Observers may be told in any order, and only on the first of several processes.
+    An observer reads the state of the search and never changes it. Observers run on the first process only, and must
+    not depend on the order in which they are called.
     """
 
     def on_search_start(self, search: Search) -> None:
-        """Called before the first generation, after the search folder is there."""
+        """Called before the first generation; the search folder exists."""
 
     def on_candidate_end(self, search: Search, candidate: Candidate) -> None:
-        """Called when a candidate has been evaluated, rejected, or answered from the log."""
+        """Called when a candidate has a new evaluation, complete or not, from images or from a log."""
 
     def on_generation_end(self, search: Search) -> None:
-        """Called when the survivors of a generation stand; ``search.history`` has its statistics."""
+        """Called after each generation; its statistics are the last entry of ``search.history``."""
 
     def on_phase_start(self, search: Search) -> None:
-        """Called when ``search.phase`` has changed."""
+        """Called when ``search.phase`` has changed: to fine-tuning, and to testing."""
 
     def on_search_end(self, search: Search) -> None:
-        """Called when no more generation follows and the front has been tested."""
+        """Called after the front was evaluated on the test images; not called if the search fails."""
 
     def on_search_teardown(self, search: Search) -> None:
-        """Called last, whatever ended the search: close here what ``on_search_start`` opened."""
+        """Called last, also if the search failed: close here what ``on_search_start`` opened."""
 
 
 def notify(observers: Sequence[SearchCallback], event: str, *arguments: Any) -> None:
-    """Call one of the methods of ``SearchCallback`` on every observer."""
+    """Call the method ``event`` of every observer."""
     for observer in observers:
         getattr(observer, event)(*arguments)
 
 
 @contextlib.contextmanager
 def observed(observers: Sequence[SearchCallback], search: Search) -> Iterator[None]:
-    """Tell observers that a search starts and, whatever ends the block, that it is over.
+    """Call ``on_search_start`` of every observer, and ``on_search_teardown`` at the end of the block, also on errors.
 
-    One that fails while it is torn down keeps no other from being told.
+    If the teardown of one observer fails, the others are still torn down.
     """
     with contextlib.ExitStack() as teardowns:
         for observer in observers:

@@ -12,10 +12,10 @@ from pymoo.core.sampling import Sampling
 
 
 class GivenSampling(Sampling):
-    """Starts from the genes that a function gives, which is called when the first population is asked for."""
+    """Takes the first population from a function, which is called when the algorithm asks for that population."""
 
     def __init__(self, genes: Callable[[], NDArray[np.int64]]) -> None:
-        """Take the function; it returns shape (candidates, genes)."""
+        """Store the function; it returns genes of shape (candidates, genes)."""
         super().__init__()
         self._genes = genes
 
@@ -24,11 +24,11 @@ class GivenSampling(Sampling):
 
 
 class StepMutation(Mutation):
-    """Moves genes by whole steps: mostly to a neighbour, sometimes anywhere.
+    """Changes one gene of each row, chosen at random.
 
-    A polynomial mutation of a few integer values mostly rounds back to where it was. Here one gene of each row, chosen
-    at random, moves by a geometric number of steps, one or more, up or down with equal chance, reflected at its bounds;
-    one in five is drawn anew from its whole range. Crossover changes many genes at once, and this one at least.
+    With probability 0.8 the gene moves up or down with equal probability, by a geometric number of steps (1 or more),
+    reflected at its bounds; with probability 0.2 it is drawn uniformly from its whole range. Polynomial mutation is not
+    used because, with few integer values, it mostly rounds back to the old value.
     """
 
     def _do(
@@ -38,14 +38,14 @@ class StepMutation(Mutation):
         chosen = np.zeros(X.shape, bool)
         chosen[np.arange(rows), random_state.integers(genes, size=rows)] = True
         steps = random_state.geometric(0.5, size=X.shape) * random_state.choice([-1, 1], size=X.shape)
-        anew = random_state.integers(problem.xl, problem.xu, size=X.shape, endpoint=True)
-        moved = np.where(random_state.random(X.shape) < 0.2, anew, _reflect(X + steps, problem.xl, problem.xu))
+        drawn = random_state.integers(problem.xl, problem.xu, size=X.shape, endpoint=True)
+        moved = np.where(random_state.random(X.shape) < 0.2, drawn, _reflect(X + steps, problem.xl, problem.xu))
         mutated: NDArray[Any] = np.where(chosen, moved, X)
         return mutated
 
 
 def _reflect(values: NDArray[Any], lower: NDArray[Any], upper: NDArray[Any]) -> NDArray[Any]:
-    """Return values reflected once at the bounds they exceed, and clipped if that leads past the other one."""
+    """Reflect values once at the bound they exceed; clip them if they then exceed the other bound."""
     reflected = np.where(values < lower, 2 * lower - values, values)
     reflected = np.where(reflected > upper, 2 * upper - reflected, reflected)
     clipped: NDArray[Any] = np.clip(reflected, lower, upper)

@@ -1,4 +1,4 @@
-"""How a search is run: but for the fine-tuning, none of it changes the front."""
+"""Options of how a search runs; apart from fine-tuning, they do not change its front."""
 
 from __future__ import annotations
 
@@ -17,32 +17,32 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class RunOptions:
-    """Under which name, with which code and on which devices a search runs.
+    """Name, user code, devices and other options of one run of a search.
 
     Raises:
         UserError: a number is out of its range.
     """
 
     name: str = "default"
-    """Of the search; it lives in ``search/NAME`` beside the library."""
+    """Name of the search; its files are in ``search/NAME`` beside the library."""
     network: nn.Module | None = None
-    """The library's network, where it is not one of the project's own."""
+    """The network of the library, if it is a user's network."""
     data: LightningDataModule | None = None
-    """The data that the library was made on, where its manifest does not lead to it."""
+    """The data that the library was made from, if they cannot be opened from its manifest."""
     fabric: Fabric | None = None
-    """The devices that share the candidates; one, chosen by Lightning, if None. The front does not depend on how many
-    there are. Who launched several processes ends them with ``torch.distributed.destroy_process_group()``, as
+    """The devices that share the evaluations; their number does not change the front. None: one device, chosen by
+    Lightning. If you launch several processes, call ``torch.distributed.destroy_process_group()`` at the end, as
     ``emomc-search`` does."""
     early_rejection: bool = True
-    """Stop evaluating candidates that can no longer matter; the front is the same without."""
+    """Stop the evaluation of candidates that can no longer survive; this does not change the front."""
     max_minutes: float | None = None
-    """Stop after so much time, as Ctrl-C does; the first process's clock decides for all."""
+    """Stop after this many minutes, as with Ctrl-C; the clock of the first process decides."""
     finetuning: Finetuning | None = None
-    """How to fine-tune the points of the final front, if at all; those that pay join it."""
+    """How to fine-tune the points of the final front; None: no fine-tuning. Points that improve join the front."""
     deterministic: bool = False
-    """Same bits each time on a GPU too; on a CPU they are the same without."""
+    """Use deterministic algorithms, so that results are bit-identical on a GPU too; on a CPU they always are."""
     overwrite: bool = False
-    """Begin anew where another search of that name was."""
+    """Replace an earlier search of this name."""
 
     def __post_init__(self) -> None:
         """Check the ranges."""

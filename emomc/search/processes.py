@@ -13,14 +13,14 @@ from emomc.runtime.journal import open_journal
 
 
 class Processes:
-    """This process among those of a search: what they share, and whether they were told to stop."""
+    """This process and the others of a search: their journal, barrier and stop signal."""
 
     def __init__(self, fabric: Fabric, stopped: Callable[[], bool]) -> None:
-        """Open the journal of the processes; all of them must do so.
+        """Open the shared journal; every process must do so.
 
         Args:
-            fabric: that launched them.
-            stopped: whether this process was told to begin nothing more.
+            fabric: that launched the processes.
+            stopped: whether this process must start no more evaluations.
         """
         self.journal = open_journal(fabric)
         self.stopped = stopped
@@ -37,10 +37,10 @@ class Processes:
         return self._fabric.world_size
 
     def any_stopped(self) -> bool:
-        """Say whether any process was told to stop; all of them say the same."""
+        """Return whether any process was stopped; the answer is the same on all processes."""
         flag = torch.tensor(int(self.stopped()), device=self._fabric.device)
         return bool(cast(Tensor, self._fabric.all_gather(flag)).any())
 
     def barrier(self) -> None:
-        """Wait until every process is here."""
+        """Wait until every process has called this method."""
         self._fabric.barrier()

@@ -1,4 +1,4 @@
-"""The search: which networks of a library trade accuracy against cost best."""
+"""Entry point of a search: open the library, run all phases and notify the observers."""
 
 from __future__ import annotations
 
@@ -49,22 +49,22 @@ def run_search(
     callbacks: Sequence[SearchCallback] = (),
     run: RunOptions | None = None,
 ) -> Search:
-    """Search a library for the networks that trade accuracy against cost best.
+    """Search a library for the Pareto front of accuracy and costs.
 
-    A search that was stopped goes on where it was: it runs again from its seed, and what the logs of this library's
-    searches hold is not measured again. Ctrl-C ends it after the candidate at hand, with the front so far.
+    A search that was stopped continues: it runs again from its seed, and takes the evaluations that are in the logs of
+    this library's searches. Ctrl-C stops it after the current evaluation and keeps the front so far.
 
     Args:
         library: the library or its path.
-        config: what is searched.
+        config: the settings that decide the front.
         callbacks: the observers.
-        run: under which name and where it runs; the defaults of ``RunOptions`` if None.
+        run: name, devices and other options; the defaults of ``RunOptions`` if None.
 
     Returns:
-        The search at its end: its ``front``, and every candidate.
+        The finished search, with its ``front`` and all ``candidates``.
 
     Raises:
-        UserError: the library, the data or a setting does not fit.
+        UserError: the library, the network, the data or a setting is wrong.
     """
     run = run or RunOptions()
     library = library if isinstance(library, Library) else Library.open(library)
@@ -114,10 +114,10 @@ def _begin(
     data: LightningDataModule,
     fabric: Fabric,
 ) -> Search:
-    """Return a search without candidates, whose settings, levels and network were found to fit."""
+    """Check settings, levels and network, and return a search without candidates."""
     hardware = load_hardware(config.hardware)
     space = _space(library, config)
-    # A damaged level is found now, not when the search comes to it.
+    # Find a damaged level file now, not in the middle of the search.
     for percent in space.levels:
         library.check_file(percent)
     quantizer = config.quantization
@@ -172,7 +172,7 @@ def _conditions(evaluator: CandidateEvaluator, config: SearchConfig, images: Ten
 
 
 def _stopped(interrupted: Callable[[], bool], max_minutes: float | None, fabric: Fabric) -> Callable[[], bool]:
-    """Return whether this process was told to stop: by Ctrl-C or, on the first process, because time is up."""
+    """Return whether this process must stop: after Ctrl-C or, on the first process, when the time is up."""
     deadline = time.monotonic() + 60 * max_minutes if max_minutes and fabric.is_global_zero else math.inf
     return lambda: interrupted() or time.monotonic() > deadline
 
@@ -184,7 +184,7 @@ def _enter_phase(search: Search, phase: Phase, observers: Sequence[SearchCallbac
 
 @contextmanager
 def _search_folder(search: Search, fabric: Fabric, *, overwrite: bool) -> Iterator[None]:
-    """Hold the search's folder; refuse one that holds another search."""
+    """Lock the search's folder; refuse it if it holds a search with other settings."""
     if not fabric.is_global_zero:
         fabric.barrier()
         yield

@@ -1,4 +1,4 @@
-"""The population that a search starts from: each layer gets bits by how much their noise weighs and what they cost."""
+"""The first population of a search: bits are allocated to layers by their quantization noise and cost."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ _ROUNDING = 1 + 1e-9
 def start_population(
     cost_model: CostModel, space: SearchSpace, columns: Sequence[str], size: int, seed: int
 ) -> IntArray:
-    """Return genes from one end of the space to the other, in which layers that tolerate fewer bits have fewer.
+    """Return genes spread over the whole search space, with fewer bits in layers that tolerate them.
 
-    Bits drawn independently for each layer average out: nearly all random candidates cost about the same, and some
-    layer of each is far too coarse. Here the four corners (fewest and most bits at the lowest and the highest level)
-    come first. Each of the others draws a level and a common number of bits, both spread evenly over their ranges, and
-    is the cheapest of ``cheapest_allocations`` that is no noisier than that number of bits in every layer.
+    If bits were drawn independently for each layer, nearly all candidates would cost about the same, and each would
+    have some layer with far too few bits. Here the four corners come first: fewest and most bits, at the lowest and the
+    highest level. Each other candidate draws a level and a number of bits b, both spread evenly over their ranges. Its
+    bits are the cheapest of ``cheapest_allocations`` whose noise is at most that of b bits in every layer.
 
-    The noise of a candidate is the sum over its layers of |W - Q(W)|^2 / |W|^2: to a first approximation the
-    reciprocals of the layers' signal-to-noise ratios add up at the network's output (Lin et al., "Fixed Point
+    The noise of a candidate is the sum over its layers of |W - Q(W)|^2 / |W|^2: to a first approximation, the noise-to-
+    signal ratios of the layers add up at the output of the network (Lin et al., "Fixed Point
     Quantization of Deep Convolutional Networks", ICML 2016).
 
     Args:
-        cost_model: of the library that is searched.
-        space: what may be chosen.
-        columns: of ``CostModel.costs``; what a layer's bits cost is the mean over them, each relative to uncompressed.
+        cost_model: of the library.
+        space: the levels and bits to choose from.
+        columns: columns of ``CostModel.costs``; the cost of a layer is their mean, each relative to uncompressed.
         size: number of candidates, 4 or more.
-        seed: of the pairing of levels and bits.
+        seed: decides which level is combined with which number of bits.
 
     Returns:
-        Genes, shape (size, 1 + layers); rows may repeat where the space is small.
+        Genes, shape (size, 1 + layers); rows may repeat if the space is small.
     """
     generator = np.random.default_rng(seed)
     common = generator.permutation(np.linspace(space.min_bits, space.max_bits, size - 4))
@@ -56,9 +56,9 @@ def start_population(
 
 
 def cheapest_allocations(noise: FloatArray, cost: FloatArray) -> IntArray:
-    """Return those choices of one option per layer for which no other is at once less noisy and cheaper.
+    """Return allocations (one option per layer) on the convex hull of noise and cost.
 
-    Not all of them, but those that minimise noise + price * cost at some price, which each layer can do for itself
+    Each minimises noise + price * cost for some price; for a fixed price, every layer is minimised independently
     (Shoham and Gersho, "Efficient Bit Allocation for an Arbitrary Set of Quantizers", IEEE TASSP 36(9), 1988).
 
     Args:
@@ -66,23 +66,23 @@ def cheapest_allocations(noise: FloatArray, cost: FloatArray) -> IntArray:
         cost: shape (layers, options).
 
     Returns:
-        Rows of one option per layer, shape (n, layers), from the least noisy to the cheapest.
+        Options, shape (n, layers), sorted by noise, the least noise first.
     """
-    # Between two prices at which some layer wavers between two options, no choice changes.
+    # The allocation changes only at prices where two options of a layer are equal: one price per interval is enough.
     more_noise = noise[:, :, None] - noise[:, None, :]
     less_cost = cost[:, None, :] - cost[:, :, None]
     trades = (more_noise > 0) & (less_cost > 0)
-    wavers = np.unique(more_noise[trades] / less_cost[trades])
-    edges = np.concatenate([wavers[:1] / 4, wavers, 4 * wavers[-1:]])
-    prices = np.sqrt(edges[:-1] * edges[1:]) if len(wavers) else np.ones(1)
+    switches = np.unique(more_noise[trades] / less_cost[trades])
+    edges = np.concatenate([switches[:1] / 4, switches, 4 * switches[-1:]])
+    prices = np.sqrt(edges[:-1] * edges[1:]) if len(switches) else np.ones(1)
     allocations: IntArray = np.unique([np.argmin(noise + price * cost, axis=1) for price in prices], axis=0)
     return allocations[np.argsort(_total(noise, allocations))]
 
 
 def _cheapest(allocations: IntArray, noise: FloatArray, cost: FloatArray, allowed: float) -> IntArray:
-    """Return the cheapest allocation of no more than the allowed noise."""
-    quiet = allocations[_total(noise, allocations) <= allowed * _ROUNDING]
-    chosen: IntArray = quiet[np.argmin(_total(cost, quiet))]
+    """Return the cheapest allocation whose noise is at most ``allowed``."""
+    eligible = allocations[_total(noise, allocations) <= allowed * _ROUNDING]
+    chosen: IntArray = eligible[np.argmin(_total(cost, eligible))]
     return chosen
 
 
@@ -92,7 +92,7 @@ def _total(table: FloatArray, allocations: IntArray) -> FloatArray:
 
 
 def _between(values: FloatArray, position: float) -> float:
-    """Return a value between two neighbours, geometrically, as noise falls with bits."""
+    """Interpolate geometrically between two neighbouring values, as noise falls exponentially with bits."""
     low, high = int(np.floor(position)), int(np.ceil(position))
     share = position - low
     return float(values[low] ** (1 - share) * values[high] ** share)
@@ -101,7 +101,7 @@ def _between(values: FloatArray, position: float) -> float:
 def _tables(
     cost_model: CostModel, space: SearchSpace, columns: Sequence[str], level: int
 ) -> tuple[FloatArray, FloatArray]:
-    """Return the noise and the cost of each layer's bits at a level, each of shape (layers, numbers of bits)."""
+    """Return noise and cost of each layer and number of bits at a level, each of shape (layers, numbers of bits)."""
     numbers = range(space.min_bits, space.max_bits + 1)
     networks = cost_model.networks
     noise = np.zeros((len(space.layers), len(numbers)))

@@ -1,4 +1,4 @@
-"""The state of a search: what it was asked, what it knows, and the front that follows."""
+"""The state of a search: its settings, its candidates and its front."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ FloatArray = NDArray[np.float64]
 
 @dataclasses.dataclass(eq=False)
 class Candidate:
-    """One decoded genotype of a search and what is known of it."""
+    """A genotype of a search with its costs and evaluations."""
 
     index: int
-    """Position in the order of asking, from 0."""
+    """Number of the candidate, from 0, in the order in which candidates were first asked for."""
     generation: int
     """Generation that first asked for it, from 1."""
     genotype: Genotype
@@ -36,23 +36,23 @@ class Candidate:
     violation: float
     """By how much its costs exceed the constraints, as a fraction of each bound, summed; 0 if it meets them."""
     evaluation: Evaluation | None = None
-    """On the validation images; None before, and for candidates that break a constraint."""
+    """On the validation images; None if not evaluated, as for candidates that violate a constraint."""
     test: Evaluation | None = None
-    """On the test images; only the final front has it."""
+    """On the test images; None except for the final front."""
 
     @property
     def measured(self) -> bool:
-        """Whether its accuracy on all validation images is known."""
+        """Whether it was evaluated on all validation images."""
         return self.evaluation is not None and self.evaluation.complete
 
     @property
     def accuracy(self) -> float:
-        """Validation accuracy, 0..1: measured, or the most it can be."""
+        """Validation accuracy, 0..1; an upper bound if the evaluation is not complete."""
         return 1.0 if self.evaluation is None else self.evaluation.accuracy
 
 
 class Phase(enum.Enum):
-    """What a search is doing; the value says it to people."""
+    """What a search is doing; the value is the text to show."""
 
     SEARCHING = "searching"
     FINETUNING = "fine-tuning the front"
@@ -77,26 +77,26 @@ class FrontStatistics:
 
 @dataclasses.dataclass(frozen=True)
 class FinetunedPoint:
-    """A point of the front and what fine-tuning made of it."""
+    """A point of the front before and after fine-tuning."""
 
     before: Candidate
     after: Candidate
     kept: bool
-    """Whether what it was does not dominate it; equal counts as dominated."""
+    """False if ``before`` is at least as good in every objective."""
 
 
 @dataclasses.dataclass
 class Tally:
-    """What a search did so far."""
+    """Counters of a search."""
 
     asked: int = 0
-    """Genotypes the evolution asked for, repeats included."""
+    """Genotypes that the evolution returned, including repeated ones."""
     measured: int = 0
-    """Candidates run over images here."""
+    """Candidates that this run evaluated on images, completely or not."""
     reused: int = 0
-    """Candidates answered from a log."""
+    """Candidates whose evaluation came from a log."""
     images: int = 0
-    """Images that candidates were run on."""
+    """Images evaluated, summed over candidates."""
 
 
 class Search:
@@ -105,7 +105,7 @@ class Search:
     def __init__(
         self, library: Library, config: SearchConfig, files: SearchFolder, space: SearchSpace, cost_model: CostModel
     ) -> None:
-        """Begin without candidates."""
+        """Create the state of a search without candidates."""
         self.library = library
         self.config = config
         self.files = files
@@ -116,17 +116,17 @@ class Search:
         self.phase = Phase.SEARCHING
         self.generation = 0
         self.finished = False
-        """Whether the search came to its end: the last generation, or a plateau of the hypervolume."""
+        """Whether the search ran to its end: the last generation or a plateau, and fine-tuning if set."""
         self.interrupted = False
-        """Whether Ctrl-C ended it."""
+        """Whether Ctrl-C stopped it."""
         self.tally = Tally()
         self.candidates: list[Candidate] = []
         self.history: list[FrontStatistics] = []
         """The front at the end of each generation."""
         self.finetuning: Finetuning | None = None
-        """How the points of the final front are fine-tuned, if they are."""
+        """How the points of the final front are fine-tuned; None: not."""
         self.finetuned: list[FinetunedPoint] = []
-        """Points of the front that were fine-tuned, in the order of the front then."""
+        """The fine-tuned points, in the order of the front before fine-tuning."""
         self._next_index = 0
         self._by_genotype: dict[Genotype, Candidate] = {}
         self.bounds = {
@@ -136,24 +136,24 @@ class Search:
 
     @property
     def folder(self) -> Path:
-        """Where the files of the search lie."""
+        """Folder of the search's files."""
         return self.files.path
 
     @property
     def inputs(self) -> LayerInputStore | None:
-        """What the layers see of training images, where biases are corrected or activations narrow."""
+        """Calibration data of the layers' inputs; None unless biases are corrected or activations rounded."""
         return self.cost_model.networks.inputs
 
     @property
     def cost_columns(self) -> tuple[str, ...]:
-        """The cost columns that are objectives."""
+        """Columns of ``CostModel.costs`` that are objectives."""
         return tuple(self.cost_model.columns[name] for name in self.config.objectives if name != "accuracy")
 
     @property
     def front(self) -> list[Candidate]:
-        """The non-dominated candidates among those measured, most accurate first.
+        """The non-dominated candidates among those evaluated on all images, most accurate first.
 
-        If no candidate meets the constraints, the measured ones that violate them least.
+        Candidates that violate a constraint are left out; if all do, those that violate them least are used.
         """
         measured = [candidate for candidate in self.candidates if candidate.measured]
         least = min((candidate.violation for candidate in measured), default=0.0)
@@ -166,24 +166,24 @@ class Search:
 
     @property
     def reachable(self) -> bool:
-        """Whether the cheapest genotype, the fewest bits at the lowest level, meets the constraints."""
+        """Whether the genotype with the fewest bits at the lowest level meets the constraints."""
         cheapest = Genotype(self.space.levels[0], (self.space.min_bits,) * len(self.space.layers))
         costs = self.cost_model.costs([cheapest])
         return all(float(costs[name][0]) <= bound for name, bound in self.bounds.items())
 
     @property
     def rejected(self) -> int:
-        """Candidates whose evaluation was stopped because they could no longer matter."""
+        """Number of candidates whose evaluation was stopped because they could no longer survive."""
         return sum(c.evaluation is not None and not c.evaluation.complete for c in self.candidates)
 
     def least_violating(self) -> list[Candidate]:
-        """Return the candidates that exceed the constraints least."""
+        """Return the candidates with the least constraint violation."""
         least = min((candidate.violation for candidate in self.candidates), default=0.0)
         return [candidate for candidate in self.candidates if candidate.violation == least]
 
     @property
     def statistics(self) -> FrontStatistics:
-        """The front as it is now."""
+        """Statistics of the current front."""
         front = self.front
         losses = self.normalised_losses(front)
         return FrontStatistics(
@@ -195,7 +195,7 @@ class Search:
         )
 
     def begin_generation(self) -> None:
-        """Count one more generation."""
+        """Increment the number of the generation."""
         self.generation += 1
 
     def end_generation(self) -> None:
@@ -203,12 +203,12 @@ class Search:
         self.history.append(self.statistics)
 
     def violations(self, candidates: Sequence[Candidate]) -> FloatArray:
-        """Return by which fraction of each bound the candidates exceed it, negative below, shape (n, constraints)."""
+        """Return cost / bound - 1 of each candidate and constraint, shape (n, constraints); above 0 is a violation."""
         rows = [[candidate.costs[name] / bound - 1 for name, bound in self.bounds.items()] for candidate in candidates]
         return np.array(rows, dtype=np.float64).reshape(len(candidates), len(self.bounds))
 
     def losses(self, candidates: Sequence[Candidate]) -> FloatArray:
-        """Return what the evolution minimises, shape (n, objectives): the error, and the costs that are objectives."""
+        """Return the values to minimise, shape (n, objectives): the error and the costs that are objectives."""
         rows = [
             [1 - candidate.accuracy, *(candidate.costs[name] for name in self.cost_columns)] for candidate in candidates
         ]
@@ -220,7 +220,7 @@ class Search:
         return self.losses(candidates).reshape(len(candidates), len(scale)) / np.array(scale)
 
     def candidates_of(self, genotypes: Sequence[Genotype]) -> list[Candidate]:
-        """Return the candidate of each genotype, a new one where there is none yet."""
+        """Return the candidate of each genotype; create those that do not exist yet."""
         new = list(dict.fromkeys(genotype for genotype in genotypes if genotype not in self._by_genotype))
         if new:
             costs = self.cost_model.costs(new)
@@ -229,18 +229,18 @@ class Search:
         return [self._by_genotype[genotype] for genotype in genotypes]
 
     def add_finetuned(self, before: Candidate, genotype: Genotype, evaluation: Evaluation) -> FinetunedPoint:
-        """Cost a fine-tuned point anew, and make it a candidate unless what it was dominates it.
+        """Compute the costs of a fine-tuned point and add it as a candidate unless ``before`` dominates or equals it.
 
         Args:
-            before: the point.
-            genotype: the same with the name of its fine-tuned weights.
+            before: the point before fine-tuning.
+            genotype: its genotype with the name of its fine-tuned weights.
             evaluation: of the fine-tuned weights on the validation images.
         """
         costs = {name: float(column[0]) for name, column in self.cost_model.costs([genotype]).items()}
         after = self._candidate(genotype, costs)
         after.evaluation = evaluation
-        no_better = [after.costs[name] >= before.costs[name] for name in self.cost_columns]
-        point = FinetunedPoint(before, after, not (after.accuracy <= before.accuracy and all(no_better)))
+        not_cheaper = [after.costs[name] >= before.costs[name] for name in self.cost_columns]
+        point = FinetunedPoint(before, after, not (after.accuracy <= before.accuracy and all(not_cheaper)))
         self.finetuned.append(point)
         if point.kept and genotype not in self._by_genotype:
             self._enter(after)
@@ -249,7 +249,7 @@ class Search:
     def _candidate(self, genotype: Genotype, costs: dict[str, float]) -> Candidate:
         over = [max(0.0, costs[name] / bound - 1) for name, bound in self.bounds.items()]
         candidate = Candidate(self._next_index, self.generation, genotype, costs, sum(over))
-        # No two candidates share an index, not even with a fine-tuned one that is not kept.
+        # Every candidate has its own index, also a fine-tuned one that is not kept.
         self._next_index += 1
         return candidate
 

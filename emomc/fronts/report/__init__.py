@@ -1,4 +1,4 @@
-"""What people read of a front: the page report.html and the figure front.png."""
+"""Presentation of a front: report.html, front.png and the table in the terminal."""
 
 from emomc.fronts.report.figure import front_figure
 from emomc.fronts.report.page import render_report, write_report

@@ -1,5 +1,5 @@
 "use strict";
-// Elements, numbers and scales: nothing here knows what a front is. Text goes in as text nodes only, never as markup.
+// Helpers to build elements, format numbers and draw axes. Text is added as text nodes only, never as markup.
 
 function build(tag, attributes, ...children) {
   const svg = ["svg", "g", "path", "line", "circle", "rect", "text", "title"].includes(tag);
@@ -24,10 +24,10 @@ function short(value) {
   return size < 1e-5 ? value.toExponential(2) : String(Number(value.toPrecision(3)));
 }
 
-// Three digits with their zeros, for columns of numbers.
+// Three significant digits with trailing zeros, for columns of numbers.
 const exact = (value) => (isNumber(value) && Math.abs(value) >= 1e-5 && Math.abs(value) < 1000 ? value.toPrecision(3) : short(value));
 
-// Numbers stay on the line of their unit.
+// Keep a number and its unit on one line.
 const joined = (text) => text.replace(/ (%|mJ|KiB|ms|times)/g, "\u00a0$1");
 
 const percent = (fraction, digits = 2) => (isNumber(fraction) ? `${(100 * fraction).toFixed(digits)} %` : "–");

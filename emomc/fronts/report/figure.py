@@ -1,4 +1,4 @@
-"""The figure front.png, for papers and slides."""
+"""The figure front.png."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ _BLUE, _ORANGE, _GREY = "#0072b2", "#d55e00", "#5f6770"
 
 
 def front_figure(front: Front, *, cost: str | None = None) -> Figure:
-    """Draw a front: accuracy with its 95 % confidence interval against a cost, uncompressed network and knee marked.
+    """Plot accuracy with 95 % confidence intervals against a cost; mark the uncompressed network and the knee.
 
-    A tail of networks that lost more than 40 percentage points is left out, and a note says so, where at least half of
-    the networks lie within 5 points of the uncompressed one.
+    Networks more than 5 percentage points below the uncompressed accuracy are left out, with a note, if at least half
+    of the front is within 5 points and its worst network is more than 40 points below.
 
-    Save it with ``figure.savefig("front.png", dpi=200)``. No display is needed.
+    Save it with ``figure.savefig("front.png", dpi=200)``; no display is needed.
 
     Args:
         front: the content of a front.json (``emomc.fronts.front_file.read_front``).
-        cost: the entry on the horizontal axis, such as ``energy_mj``; unless given, the first cost that the search
-            minimised.
+        cost: key of the cost on the horizontal axis, such as ``energy_mj``; default: the first cost among the
+            objectives.
 
     Raises:
-        UserError: no point, or the cost is not known for every point.
+        UserError: the front is empty, or not every point has the cost.
     """
     points, baseline = front["points"], front["baseline"]
     if not points:
@@ -91,10 +91,10 @@ def front_figure(front: Front, *, cost: str | None = None) -> Figure:
 
 
 def _in_range(front: Front) -> tuple[list[int], int]:
-    """Return the positions to show, and how many are not: a tail that nobody would ship squeezes the others together.
+    """Return the positions of the points to show, and the number of hidden points.
 
-    Shown are the points within 5 percentage points of the uncompressed network, if these are half of the front and
-    the others reach down to more than 40 below it; otherwise all.
+    Very inaccurate networks would compress the useful range of the axis. Only points within 5 percentage points of the
+    uncompressed accuracy are shown if they are at least half of the front and the worst point is more than 40 below.
     """
     base = front["baseline"]["validation_accuracy"]
     lost = [100 * (base - point["validation_accuracy"]) for point in front["points"]]
@@ -105,7 +105,7 @@ def _in_range(front: Front) -> tuple[list[int], int]:
 
 
 def _intervals(axes: Axes, front: Front, costs: list[float]) -> None:
-    """Draw the 95 % confidence interval of each validation accuracy that was counted."""
+    """Draw the 95 % confidence interval of each validation accuracy with known counts."""
     for point, cost in zip(front["points"], costs, strict=True):
         correct, images = point.get("validation_correct"), point.get("validation_images")
         if correct is not None and images:
@@ -114,7 +114,7 @@ def _intervals(axes: Axes, front: Front, costs: list[float]) -> None:
 
 
 def _scale_costs(axes: Axes, costs: list[float]) -> None:
-    """Use a logarithmic axis where the costs span more than a factor of six, with plain numbers on it."""
+    """Use a logarithmic axis with plain numbers if the costs span more than a factor of six."""
     if min(costs) <= 0 or max(costs) <= 6 * min(costs):
         return
     axes.set_xscale("log")

@@ -1,5 +1,5 @@
 "use strict";
-// How the hypervolume grew with the generations.
+// Draws the hypervolume by generation.
 function drawHistory(entries) {
   if (!entries.length) { byId("history-note").textContent = "No generation was recorded."; return; }
   const frame = { left: 66, right: 548, top: 30, bottom: 200 };
@@ -16,7 +16,7 @@ function drawHistory(entries) {
       build("title", {}, `Generation ${entry.generation}: hypervolume ${entry.hypervolume.toPrecision(4)}, ${entry.front_size} on the front`)));
   }
   const [first, last] = [entries[0], entries[entries.length - 1]];
-  const gone = entries.find((entry) => entry.hypervolume >= 0.99 * whole);
+  const reached = entries.find((entry) => entry.hypervolume >= 0.99 * whole);
   byId("history-note").textContent = `The front grew from ${first.front_size} to ${last.front_size} networks. `
-    + `99 % of the final hypervolume was reached in generation ${gone.generation} of ${last.generation}.`;
+    + `99 % of the final hypervolume was reached in generation ${reached.generation} of ${last.generation}.`;
 }

@@ -1,5 +1,5 @@
 "use strict";
-// What each layer of one point costs, as a table with bars.
+// Draws a table with the costs of each layer of a point.
 function layerView(layers, parts, unit) {
   function total(values) {
     return Object.values(values || {}).reduce((sum, value) => sum + value, 0);
@@ -9,8 +9,8 @@ function layerView(layers, parts, unit) {
     return layers.map((name) => (point.energy_by_layer ? total(point.energy_by_layer[name]) : 0));
   }
 
-  // The layer that takes the most energy, null where that is not known.
-  function eater(point) {
+  // The layer that takes the most energy; null if the energies are unknown.
+  function topLayer(point) {
     const spent = spentBy(point);
     const all = spent.reduce((sum, value) => sum + value, 0);
     const top = spent.indexOf(Math.max(...spent));
@@ -33,7 +33,7 @@ function layerView(layers, parts, unit) {
       class: part, width: `${scale > 0 ? (100 * (values[part] || 0)) / scale : 0}%`,
       title: `${name}, ${parts[part]}: ${short(values[part])} ${unit}`,
     })));
-    // One number of decimals for the column: three digits of the sum.
+    // The same number of decimals in all rows, chosen by the sum.
     const decimals = all > 0 ? Math.min(12, Math.max(0, 3 - Math.floor(Math.log10(all)))) : 0;
     const fixed = (value) => value.toFixed(decimals);
     const head = [["Layer"], ["Bits"], ["Weights remaining"], energy && [`Energy (${unit})`, "number"], energy && ["share", "number"],
@@ -61,5 +61,5 @@ function layerView(layers, parts, unit) {
       + `${percent(values[part] / spent[top], 0)} of it for ${parts[part]}.`;
   }
 
-  return { eater, drawLayers };
+  return { topLayer, drawLayers };
 }

@@ -3,8 +3,8 @@
   const { front, picks, intervals, costs, labels } = JSON.parse(byId("data").textContent);
   const { points, baseline, layers } = front;
   const parts = labels.energy_parts;
-  const { eater, drawLayers } = layerView(layers, parts, front.energy_unit);
-  // What a point knows of its layers travels as lists in the order of the layers and parts.
+  const { topLayer, drawLayers } = layerView(layers, parts, front.energy_unit);
+  // Turn the lists in layer and part order back into maps from names.
   const named = (names, values) => values && Object.fromEntries(names.map((name, n) => [name, values[n]]));
   for (const point of points) {
     for (const key of ["bits", "density", "bytes_by_layer"]) point[key] = named(layers, point[key]);
@@ -18,7 +18,7 @@
     test_accuracy: { name: "Test accuracy", unit: "", text: percent, accuracy: "test" },
   };
   for (const [key, { name, unit }] of Object.entries(labels.costs)) {
-    // A name that is its own unit says it once.
+    // If name and unit are the same word, show it once.
     measures[key] = name === unit
       ? { name: capital(name), unit: "", text: short }
       : { name: capital(name), unit: key === "energy_mj" ? front.energy_unit : unit, text: exact };
@@ -30,7 +30,7 @@
   const label = (key) => (measures[key].unit ? `${measures[key].name} (${measures[key].unit})` : measures[key].name);
   const kneePick = picks.find((pick) => pick.rule === "knee");
   const flow = (name) => labels.dataflows[name] || name;
-  // Networks that nobody would ship must not squeeze the others together: with such a tail the chart starts close up.
+  // Very inaccurate networks would compress the useful range: at first show only those within 5 points of uncompressed.
   const above = (floor) => points.filter((point) => point.validation_accuracy >= baseline.validation_accuracy - floor / 100).length;
   const closeUp = above(40) < points.length && 2 * above(5) >= points.length ? 5 : null;
   const state = { selected: 0, hovered: null, x: costs[0] || costKeys[0], y: "validation_accuracy", log: false, below: closeUp, sort: null };
@@ -114,7 +114,7 @@
       marks.push({ ...place, node });
       if (knee) svg.append(build("text", { class: "strong", x: place.x + 12, y: place.y + 17 }, "knee"));
     }
-    // Above all points, so that the selected one is found in a crowd; not one itself, so that tabbing keeps its order.
+    // The ring of the selected point is drawn above all points; it is not a point itself, so the tab order does not change.
     const ring = svg.appendChild(build("circle", { class: "ring", r: 10 }));
     Object.assign(drawChart, { yScale: y, whiskers, ring });
     const hidden = points.length - visible.length;
@@ -217,12 +217,12 @@
     byId("budget-answer").textContent = "A number, or a percentage of the uncompressed network.";
   }
 
-  // What a network costs in accuracy, and where its energy goes.
+  // The change in accuracy, and the layer that takes the most energy.
   function inShort(point) {
     const key = accuracyKeys.includes("test_accuracy") && isNumber(baseline.test_accuracy) ? "test_accuracy" : "validation_accuracy";
     const text = `${measures[key].name}: ${change(point, key)}.`;
-    const hungriest = eater(point);
-    return hungriest ? `${text} Most energy: ${hungriest.name}, ${percent(hungriest.share, 0)}.` : text;
+    const top = topLayer(point);
+    return top ? `${text} Most energy: ${top.name}, ${percent(top.share, 0)}.` : text;
   }
 
   function change(point, key) {
@@ -283,10 +283,10 @@
     drawComparison(point, i);
     drawLayers(point);
     mark();
-    try { history.replaceState(null, "", `#point=${point.index}`); } catch { /* a page without an address keeps its choice to itself */ }
+    try { history.replaceState(null, "", `#point=${point.index}`); } catch { /* pages without an address cannot store the selection */ }
   }
 
-  // Brings a row into its table's own window without moving the page.
+  // Scrolls a row into view within its table, without moving the page.
   function scrollTo(row) {
     const window_ = row.closest(".tall");
     const [top, bottom] = [window_.scrollTop + 30, window_.scrollTop + window_.clientHeight - row.offsetHeight];

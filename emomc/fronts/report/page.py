@@ -1,4 +1,4 @@
-"""The self-contained page report.html: one file, nothing loaded from elsewhere."""
+"""The page report.html: one self-contained file that loads nothing."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def write_report(front: Front, path: Path) -> None:
         path: the file to write, such as ``report.html``.
 
     Raises:
-        UserError: the front has another layout, or no point.
+        UserError: an entry of the front is wrong, or it has no point.
     """
     write_text(path, render_report(front))
 
@@ -50,7 +50,7 @@ def render_report(front: Front) -> str:
         raise UserError("expected a front with at least one point for a report, found an empty one")
     style = _asset("page.css")
     script = "".join(map(_asset, ("charts.js", "history.js", "layers.js", "page.js")))
-    # Only what this function put there may run or style: text from the front that slipped through would be inert.
+    # Only these scripts and styles are allowed: text from the front cannot run, even if it were not escaped.
     policy = (
         f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}; img-src data:; "
         "base-uri 'none'; form-action 'none'"
@@ -63,7 +63,7 @@ def render_report(front: Front) -> str:
         "script": script,
     }
     head, *rest = _asset("page.html").split("{{")
-    # Split first and fill in afterwards, so that braces in a value are never taken for a slot.
+    # Split before filling in, so that braces in a value are not taken for a slot.
     pieces = [piece.partition("}}") for piece in rest]
     return head + "".join(values[slot] + tail for slot, _, tail in pieces)
 
@@ -85,7 +85,7 @@ def _page_data(front: Front) -> dict[str, Any]:
         "front": {**front, "layers": layers, "points": points},
         "picks": picks,
         "costs": cost_keys(front),
-        # What the script shows is called by the registries' names.
+        # The script takes all names from the registries.
         "labels": {
             "costs": {entry.key: {"name": entry.name, "unit": entry.unit} for entry in COSTS.values()},
             "energy_parts": ENERGY_PARTS,
@@ -100,7 +100,7 @@ def _page_data(front: Front) -> dict[str, Any]:
 
 
 def _compact_point(point: Point, layers: list[str]) -> dict[str, Any]:
-    """Turn what the point knows of its layers into lists in the layers' order: the names would be most of the page."""
+    """Replace maps from layer name by lists in layer order, to make the page smaller."""
     compact = dict(point)
     for key in ("bits", "density"):
         compact[key] = [point[key][layer] for layer in layers]
@@ -121,7 +121,7 @@ def _title(pick: Pick, front: Front) -> str:
 
 
 def _intervals(entry: Any) -> dict[str, list[float] | None]:
-    """Return the 95 % interval of each accuracy, None where it was not counted."""
+    """Return the 95 % confidence interval of each accuracy; None if the counts are unknown."""
     found: dict[str, list[float] | None] = {}
     for kind in ("validation", "test"):
         images, accuracy = entry.get(f"{kind}_images"), entry.get(f"{kind}_accuracy")
@@ -141,7 +141,7 @@ def _hash(content: str) -> str:
 
 
 def _rounded(value: Any) -> Any:
-    """Keep nine digits of every number: more than anyone sees, and half the size."""
+    """Round every number to nine significant digits, to make the page smaller."""
     if isinstance(value, float):
         return float(f"{value:.9g}")
     if isinstance(value, Mapping):
@@ -152,7 +152,7 @@ def _rounded(value: Any) -> Any:
 
 
 def _inert_json(value: Any) -> str:
-    """Return JSON that no HTML parser can leave: no ``<``, ``>`` or ``&`` in it."""
+    """Return JSON that is safe inside HTML: ``<``, ``>`` and ``&`` are escaped."""
     text = json.dumps(_rounded(value), allow_nan=False, separators=(",", ":"))
     for character in "<>&":
         text = text.replace(character, f"\\u{ord(character):04x}")

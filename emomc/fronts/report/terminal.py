@@ -1,4 +1,4 @@
-"""A front as a table in a terminal, with as many columns as its width has room for."""
+"""A front as a table in a terminal, with as many columns as fit."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from emomc.common.intervals import wilson_interval
 from emomc.search.state import Candidate, Search
 
 DENSE = "dense"
-"""What the row of the uncompressed network is called."""
+"""Name of the row of the uncompressed network."""
 _GAPS = (2, 1)
 
 
@@ -24,9 +24,9 @@ _GAPS = (2, 1)
 class _Column:
     header: str
     cells: list[str]
-    """The uncompressed network's first, then one a point."""
+    """The uncompressed network first, then one per point."""
     drop: int = 0
-    """Where the width runs out, columns go in descending order of this; 0 stays."""
+    """If the width is too small, columns are dropped in descending order of this; 0 is never dropped."""
     left: bool = False
 
     @property
@@ -35,26 +35,26 @@ class _Column:
 
 
 class FrontTable:
-    """Renders the front of a search as it is now: the uncompressed network, then the points, most accurate first.
+    """Table of the current front of a search: the uncompressed network, then the points, most accurate first.
 
-    Accuracies, with their 95 % confidence intervals and those on the test set once they are known; costs and how many
-    times less than the uncompressed network's they are; level; bits of each layer, or of many layers their range and
-    mean. What the width has no room for is left out, least important first.
+    The columns are: validation and, once known, test accuracy with 95 % confidence intervals; costs and their ratio to
+    the uncompressed network; level; bits of each layer, or their range and mean if there are many layers. If the width
+    is too small, the least important columns are dropped.
     """
 
     def __init__(self, search: Search, rows: int | None = None) -> None:
-        """Take a picture of the front.
+        """Copy the current front.
 
         Args:
-            search: at any moment.
-            rows: most points to show, evenly thinned; all of them if None.
+            search: in any state.
+            rows: largest number of points to show, evenly spaced; all if None.
         """
         self._search = search
         self._front = search.front
         self._shown = _thin(self._front, rows)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """Choose the columns for the width at hand."""
+        """Render the columns that fit the width."""
         count = len(self._front)
         title = f"front: {count} point{'' if count == 1 else 's'}"
         if len(self._shown) < count:
@@ -84,7 +84,7 @@ class FrontTable:
         for name in _cost_columns(search):
             base = search.uncompressed[name]
             values = [base, *(candidate.costs[name] for candidate in shown)]
-            # An objective stays; what was not traded goes first, and how many times less it is before that.
+            # Costs that are objectives stay; the other costs are dropped first, their ratios even before them.
             drop = 0 if name in search.cost_columns else 5
             columns.append(_Column(_unit(search, name), [_short(value) for value in values], drop))
             ratios = ["", *(f"{base / value:.1f}x" if value else "" for value in values[1:])]
@@ -102,7 +102,7 @@ def _accuracy(header: str, evaluations: Sequence[Evaluation | None], *, drop: in
 
 
 def _cost_columns(search: Search) -> list[str]:
-    """Return the objectives, then energy and size if they are none."""
+    """Return the costs among the objectives, then energy and size if they are not among them."""
     others = [search.cost_model.columns[name] for name in ("energy", "size")]
     return list(dict.fromkeys([*search.cost_columns, *others]))
 
@@ -114,7 +114,7 @@ def _unit(search: Search, name: str) -> str:
 
 
 def _bits(shown: Sequence[Candidate]) -> list[_Column]:
-    """Return the bits layer by layer in aligned columns, and their range and mean; one of the two is shown."""
+    """Return two columns, of which one is shown: the bits of each layer, and their range and mean."""
     every = [candidate.genotype.bits for candidate in shown]
     widths = [max(len(str(bits[layer])) for bits in every) for layer in range(len(every[0]))]
     listed = [" ".join(f"{bit:>{width}}" for bit, width in zip(bits, widths, strict=True)) for bits in every]
@@ -131,10 +131,10 @@ def _clip(text: str, width: int) -> str:
 
 
 def _fitting(columns: list[_Column], width: int) -> tuple[list[_Column], int]:
-    """Return the columns for a width and the gap between them.
+    """Return the columns that fit a width, and the gap between them.
 
-    All of them with wide gaps, or as many as fit with narrow ones; the bits of each layer give way to their range where
-    there is no room for them beside the columns that always stay.
+    If not all columns fit with wide gaps, narrow gaps are used and columns are dropped. The bits of each layer are
+    replaced by their range and mean if they do not fit beside the columns that are never dropped.
     """
     *others, listed, short = columns
 
@@ -160,5 +160,5 @@ def _thin(front: list[Candidate], rows: int | None) -> list[Candidate]:
 
 
 def _short(value: float) -> str:
-    """Return four digits, or a whole number with thousands separated."""
+    """Format with four significant digits; from 1000 on, as a whole number with thousands separators."""
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:#.4g}".removesuffix(".")

@@ -1,4 +1,4 @@
-"""The line on whether constraints can be met."""
+"""The line that says whether the constraints can be met."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The search as plain lines."""
+"""The progress of a search as plain lines."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The files of a search, read back as their readers would."""
+"""The result files of a search, read as users read them."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_candidates_csv_holds_everyone(written):
         rows = list(csv.DictReader(file))
     assert [int(row["index"]) for row in rows] == list(range(len(written.candidates)))
     for row, candidate in zip(rows, written.candidates, strict=True):
-        # No accuracy where not all images were seen, rather than a bound that looks like one.
+        # No accuracy if not all images were evaluated, because the value would be a bound.
         assert (row["validation_accuracy"] != "") == candidate.measured
         if candidate.evaluation:
             assert int(row["validation_images_seen"]) == candidate.evaluation.seen

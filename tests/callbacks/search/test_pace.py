@@ -1,4 +1,4 @@
-"""How fast a search goes."""
+"""The pace of a search."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The live table: fits the terminal, says what is true, leaves nothing behind."""
+"""The live table fits the terminal, shows correct values and is removed at the end."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def render(thing, terminal):
 
 
 def crowded(search, points, layers=5):
-    """The same search with a front of so many points."""
+    """The same search with a front of a given number of points."""
     search = copy.copy(search)
     template = search.front[0]
     search.candidates = [

@@ -1,4 +1,4 @@
-"""TensorBoard's own reader sees what was logged."""
+"""The log, read by TensorBoard's own reader."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ import pytest
 
 
 class Ran(NamedTuple):
-    """What a command left."""
+    """The result of a command."""
 
     status: int
     out: str
@@ -66,7 +66,7 @@ def refused(run: Callable[..., Ran], snapshot: Callable[[], dict[str, bytes]]) -
         assert lines[0].startswith(f"emomc-{name}: error: ")
         assert "Traceback" not in ran.err + ran.out
         assert re.search(words, lines[0]), lines[0]
-        # One sentence, not a wall of text.
+        # One short sentence.
         assert len(lines[0]) < 700
         after = snapshot()
         # What holds a folder stays in it, and so does what was measured of the levels that are whole.

@@ -1,4 +1,4 @@
-"""Every network, dataflow and coding goes through both commands, at settings so small that nothing is learnt."""
+"""Every network, dataflow and coding runs through both commands, with settings too small to learn anything."""
 
 from pathlib import Path
 from typing import Any

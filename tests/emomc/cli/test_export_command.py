@@ -121,7 +121,7 @@ def test_a_search_can_be_named_by_its_folder_and_another_coding_asked_for(run_fo
 
 def test_broken_promises_are_errors(run_folder, export, tmp_path):
     copy = shutil.copytree(run_folder, tmp_path / "copy")
-    for key, message in (("size_bytes", "that the search counted"), ("test_correct", "as the front says, found")):
+    for key, message in (("size_bytes", "that the search counted"), ("test_correct", "as in the front, found")):
         front = front_of(run_folder)
         front["points"][0][key] += 1
         (copy / "search" / "first" / "front.json").write_text(json.dumps(front))

@@ -31,7 +31,7 @@ def start(command: str, *arguments: object) -> subprocess.Popen[str]:
 
 
 def wait_until(process: subprocess.Popen[str], reached: Callable[[], bool]) -> None:
-    """Wait until a process has come so far."""
+    """Wait until a process has reached a given point."""
     end = time.monotonic() + SECONDS
     while not reached():
         assert process.poll() is None, process.stderr.read()
@@ -40,7 +40,7 @@ def wait_until(process: subprocess.Popen[str], reached: Callable[[], bool]) -> N
 
 
 def interrupt_once(process: subprocess.Popen[str], reached: Callable[[], bool], presses: int = 1) -> str:
-    """Press Ctrl-C as soon as a process has come so far; return what it said."""
+    """Send Ctrl-C when a process has reached a given point; return its output."""
     wait_until(process, reached)
     for _ in range(presses):
         process.send_signal(signal.SIGINT)

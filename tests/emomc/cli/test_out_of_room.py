@@ -1,4 +1,4 @@
-"""No room on the disk, no memory, no device, no free folder: one line, and what was done is kept."""
+"""A full disk, too little memory, no device or no free folder: one line, and earlier results are kept."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SEARCH = ("--accelerator", "cpu", "--population_size", 4, "--number_generations"
 
 @contextmanager
 def files_of_at_most(size: int) -> Iterator[None]:
-    """Let the operating system refuse what goes beyond so many bytes of a file, as a full disk does."""
+    """Limit the size of files, so that writing fails as on a full disk."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
     try:
@@ -47,7 +47,7 @@ def test_pretrain_on_a_full_disk(run, tmp_path, size):
     with files_of_at_most(size):
         one_line(run("pretrain", *TINY, "--output", tmp_path / "run"), "pretrain", "to write", "File too large")
     assert leftovers(tmp_path) == []
-    # What stands there is whole: with room again, the same command goes on.
+    # All files are complete: with free space, the same command continues.
     assert run("pretrain", *TINY, "--output", tmp_path / "run").status == 0
     library = Library.open(tmp_path / "run" / "library")
     assert library.percents == (100, 80, 20)

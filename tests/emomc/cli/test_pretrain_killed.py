@@ -1,4 +1,4 @@
-"""A pretraining that is killed anywhere and started again ends with the library of one that was left alone."""
+"""A pretraining that is killed at any point and restarted makes the same library as one that is not."""
 
 import os
 import random

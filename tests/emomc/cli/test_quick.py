@@ -1,4 +1,4 @@
-"""What needs no tensor answers without importing torch."""
+"""Commands that need no tensor run without importing torch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A stranger's library is safe: code runs only when the command line names it, and nothing is fetched."""
+"""An untrusted library is safe: code runs only if the command line names it, and nothing is downloaded."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Data(LightningDataModule):
 
 @pytest.fixture(params=["file", "module"])
 def evil(request, tmp_path, monkeypatch):
-    """Where code lies that leaves a mark when it runs, and the mark."""
+    """A module that writes a file when it runs, and that file."""
     mark = tmp_path / "mark"
     folder = tmp_path / "stranger"
     folder.mkdir()

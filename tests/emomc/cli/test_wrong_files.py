@@ -96,7 +96,7 @@ def swapped(folder: Path) -> None:
 
 
 def signed(change: Callable[[dict[str, torch.Tensor]], object]) -> Damage:
-    """Change the tensors of a level and sign the file anew, as whoever means harm would."""
+    """Change the tensors of a level and update its checksum, as an attacker would."""
 
     def damage(folder: Path) -> None:
         file = folder / "level_050.safetensors"
@@ -201,7 +201,7 @@ def searched(shared_library, tmp_path_factory) -> Path:
 
 @pytest.fixture
 def finished(searched, tmp_path) -> Path:
-    """A run of the test's own."""
+    """A copy of the run for one test."""
     return Path(shutil.copytree(searched, tmp_path / "run"))
 
 

@@ -88,7 +88,7 @@ def check(ran, command, words):
     assert lines[0].startswith(f"emomc-{command}: error: ")
     assert "Traceback" not in ran.err + ran.out
     assert re.search(words, lines[0]), lines[0]
-    # One sentence, not a wall of text.
+    # One short sentence.
     assert len(lines[0]) < 700
 
 

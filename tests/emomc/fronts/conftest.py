@@ -1,4 +1,4 @@
-"""A made-up but plausible front of LeNet-5 for the tests of what reads fronts."""
+"""An invented front of LeNet-5, for the tests of code that reads fronts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The layout of front.json: what is read back, and what is refused by name."""
+"""The layout of front.json: reading it, and errors that name the wrong entry."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Picks: their text, which point they choose, why, and what they refuse."""
+"""Picks: their text, the point they choose, the reason, and errors."""
 
 from __future__ import annotations
 
@@ -188,9 +188,9 @@ class TestReason:
 
     def test_aggregate_compares_with_uncompressed(self, front):
         # Uncompressed: (0.99 - 0.01) / 1 = 0.98; the point: 0.9 / 0.1 = 9.
-        assert "9.18 times the uncompressed network's" in pick_point("aggregate", small(front, ROWS)).reason
+        assert "9.18 times that of the uncompressed network" in pick_point("aggregate", small(front, ROWS)).reason
 
-    def test_no_test_accuracy_no_words_about_it(self, front):
+    def test_without_test_accuracy_the_reason_omits_it(self, front):
         made = small(front, ROWS)
         for point in made["points"]:
             point["test_accuracy"] = None

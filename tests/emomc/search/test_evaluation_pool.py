@@ -1,4 +1,4 @@
-"""Evaluations side by side, with threads in place of processes."""
+"""Parallel evaluation, with threads in place of processes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ IMAGES = 100
 
 
 class Sleeper:
-    """Evaluates nothing. A genotype is a name and the names that must have run before it ends, on any thread."""
+    """A fake evaluator. A genotype is a name, and the names that must have been evaluated before it ends."""
 
     def __init__(self, ran, changed):
         self.ran, self.changed = ran, changed
@@ -73,12 +73,12 @@ def test_every_job_runs_once_and_everybody_hears_of_it(jobs, world_size):
     for finished, results in outcomes:
         assert finished is True
         assert results == {genotype: result_of(genotype) for genotype in genotypes}
-        # They heard of them in one order, whatever it was.
+        # All threads received the results in the same order.
         assert list(results) == list(outcomes[0][1])
 
 
 def test_whoever_ends_takes_the_next():
-    # The first ends after all others did: they ran beside it, one after the other.
+    # The first job ends after all others: they ran in parallel with it.
     outcomes, ran = run_side_by_side([("long", tuple("abcdef")), *((name, ()) for name in "abcdef")], 2)
     assert ran == [*"abcdef", "long"]
     assert [finished for finished, _ in outcomes] == [True, True]

@@ -1,4 +1,4 @@
-"""The evolution: generations of the right size, and survivors that do not need every accuracy."""
+"""The evolution: size of the generations, and equal survivors with lower bounds of the losses."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SPACE = SearchSpace((20, 35, 50, 65, 80), ("a", "b", "c"))
 
 
 def landscape(genotypes, objectives, seed):
-    """Losses of genotypes as a library gives them: the error in whole images, costs in whole units; ties abound."""
+    """Losses as in a real search: the error in whole images, costs in whole units, many ties."""
     rows = []
     for genotype in genotypes:
         weight = genotype.level * sum(genotype.bits)
@@ -53,9 +53,9 @@ def run(seed, *, objectives, bound, lazily, generations=12, slack_seed=0):
         if lazily:
             slack = np.random.default_rng([slack_seed, len(history)])
             unsure = slack.random(len(losses)) < 0.8
-            # The error is at least what the images so far say; costs are known.
+            # The error is a lower bound; the costs are exact.
             losses[:, 0] -= unsure * slack.random(len(losses)) * losses[:, 0] * 0.5
-            # What breaks a constraint is never run over images.
+            # Candidates that violate a constraint are never evaluated on images.
             losses[(violations > 0).any(axis=1), 0] = 0.0
             while True:
                 rows = evolution.contenders(losses, violations)

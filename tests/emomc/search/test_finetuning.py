@@ -1,4 +1,4 @@
-"""Fine-tuning: it starts where the point is, keeps masks and bits, pays, resumes, and is what is exported."""
+"""Fine-tuning starts from the point, keeps masks and bits, improves it, resumes and is exported."""
 
 from __future__ import annotations
 

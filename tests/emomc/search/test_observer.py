@@ -1,4 +1,4 @@
-"""Observers are told that a search is over, whatever ended it."""
+"""Observers are torn down, whatever ended the search."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The search: its front is exact, and nothing but the settings decides it."""
+"""The search: its front is exact and depends on the settings only."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Recorder:
 
 @pytest.fixture(scope="module", autouse=True)
 def no_pictures():
-    """Drawing each front takes longer than searching it; the callbacks' own tests look at the picture."""
+    """Skip the figures, which take longer than the search; the tests of the callbacks check them."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("emomc.callbacks.search.front_writer.front_figure", lambda document: Figure((1, 1)))
         yield
@@ -74,7 +74,7 @@ def recorder(monkeypatch):
 
 @pytest.fixture(scope="module")
 def cold(shared_library, search, tmp_path_factory):
-    """One search of a library that nobody searched before."""
+    """A search of a library without earlier searches."""
     folder = tmp_path_factory.mktemp("cold") / "run"
     shutil.copytree(shared_library.path, folder / "library")
     with pytest.MonkeyPatch.context() as patch:
@@ -93,7 +93,7 @@ def same_trajectory(one, other):
 
 
 def brute_force_front(candidates, columns):
-    """Everyone measured whom nobody measured dominates; of equals the first."""
+    """The non-dominated candidates among those evaluated on all images; of equal ones the first."""
 
     def losses(candidate):
         return (-candidate.evaluation.correct, *(candidate.costs[name] for name in columns))
@@ -182,7 +182,7 @@ class TestSameFront:
         assert contents(full.folder) == contents(quick.folder)
         assert recorder.survivors == quick_recorder.survivors
         same_trajectory(full, quick)
-        # It really stopped some, and saved images.
+        # Some evaluations were stopped, which saved images.
         assert quick.rejected >= 3
         assert quick.tally.images < full.tally.images
 
@@ -262,7 +262,7 @@ class TestConstraints:
         assert all(point.costs["size_kib"] <= bound for point in result.front)
         over = [candidate for candidate in result.candidates if candidate.costs["size_kib"] > bound]
         assert over, "the bound must bind in this setting"
-        # Who breaks a constraint while others meet it is not worth an image.
+        # Candidates that violate a constraint are not evaluated if others meet it.
         assert not {candidate.genotype for candidate in over} & {genotype for genotype, _, _ in recorder.jobs}
         assert result.reachable
         measured = [candidate for candidate in result.candidates if candidate.measured]
@@ -295,7 +295,7 @@ class TestConstraints:
 
 
 class Interrupter(SearchCallback):
-    """Presses Ctrl-C once so many candidates have been evaluated."""
+    """Sends Ctrl-C after a given number of evaluated candidates."""
 
     def __init__(self, after):
         self.left = after
@@ -341,7 +341,7 @@ class TestInterruption:
             (folder / LOG_FILE).write_bytes(content[:cut])
             # A cut-off writer leaves this beside its file.
             (folder / ".front.csv.1.partial").write_text("half")
-            # Alone: the logs of the other rounds would answer everything.
+            # Without the logs of the other rounds, which have all evaluations.
             result = search(library, [FrontWriter()], name=folder.name)
             assert contents(folder) == contents(cold[0].folder), cut
             assert result.tally.reused >= max(0, content[:cut].count(b"\n") - 1) // 2
@@ -499,7 +499,7 @@ class TestRefusals:
             ({"objectives": ("accuracy",)}, "objectives of accuracy and one or more"),
             ({"objectives": ("energy", "size")}, "objectives of accuracy"),
             ({"objectives": ("accuracy", "size", "size")}, "objectives of accuracy"),
-            ({"energy_constraint": "5"}, "a constraint on what is no objective"),
+            ({"energy_constraint": "5"}, "no energy_constraint, as energy is an objective"),
             ({"size_constraint": "0"}, "a constraint above 0"),
             ({"size_constraint": "-3%"}, "a constraint above 0"),
             ({"size_constraint": "nan"}, "a constraint above 0"),

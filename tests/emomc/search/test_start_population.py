@@ -1,4 +1,4 @@
-"""Where a search starts: all over the space, with bits where they matter."""
+"""The first population covers the space and gives more bits to sensitive layers."""
 
 from __future__ import annotations
 
