@@ -40,9 +40,9 @@ CALLS = {
     "no weights": (lambda library: load_weights(nn.Linear(2, 2), Path("nowhere")), "file of weights at nowhere"),
     "a name that leads elsewhere": (
         lambda library: run_search(library, TINY, run=RunOptions(name="a/b")),
-        "name for a folder.*a/b",
+        "name of a folder.*a/b",
     ),
-    "an empty name": (lambda library: run_search(library, TINY, run=RunOptions(name="")), "name for a folder"),
+    "an empty name": (lambda library: run_search(library, TINY, run=RunOptions(name="")), "name of a folder"),
     "no time": (lambda library: run_search(library, TINY, run=RunOptions(max_minutes=float("nan"))), "max_time.*nan"),
     "another network": (
         lambda library: run_search(library, TINY, run=RunOptions(network=nn.Linear(32, 2))),
