@@ -16,7 +16,7 @@ SCRIPT = """
 import json, sys
 from pathlib import Path
 import pytorch_lightning as pl
-from emomc.candidates.evaluation import tensor_digest
+from emomc.runtime.digests import tensor_digest
 from emomc.data.splits import DataConfig
 from emomc.runtime.devices import Devices
 from emomc.pretraining.prepare import prepare_library
