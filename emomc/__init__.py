@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from emomc.hardware.size import estimate_size
     from emomc.hardware.workload import Workload
     from emomc.library.library import Library
+    from emomc.networks.graph import trace_layers
     from emomc.networks.layers import LayerShape
-    from emomc.networks.tracing import trace_layers
     from emomc.pretraining.config import PretrainingConfig
     from emomc.pretraining.prepare import prepare_library
     from emomc.search.config import Finetuning, SearchConfig
@@ -65,7 +65,7 @@ _HOMES = {
     "quantize_symmetric": "compression.quantization",
     "run_search": "search.run",
     "Workload": "hardware.workload",
-    "trace_layers": "networks.tracing",
+    "trace_layers": "networks.graph",
 }
 
 

@@ -12,10 +12,14 @@ from torchmetrics.classification import MulticlassAccuracy
 
 from emomc.common.errors import UserError
 from emomc.data.splits import check_batch, check_labels
+from emomc.networks.answer import auxiliary_answers, select_answer
 from emomc.runtime.optimizers import make_optimizer, make_schedule
 from emomc.runtime.recipe import Recipe
 
 Batch = tuple[Tensor, Tensor]
+
+AUXILIARY_WEIGHT = 0.3
+"""Weight of the loss of an auxiliary head."""
 
 
 class Classifier(pl.LightningModule):
@@ -24,18 +28,20 @@ class Classifier(pl.LightningModule):
     Logs ``train/loss`` per step and ``val/loss`` and ``val/accuracy`` (micro, 0..1) per epoch.
     """
 
-    def __init__(self, network: nn.Module, num_classes: int, recipe: Recipe) -> None:
+    def __init__(self, network: nn.Module, num_classes: int, recipe: Recipe, output: str | None = None) -> None:
         """Take the network as it is.
 
         Args:
-            network: maps float images (n, channels, height, width) to scores (n, num_classes).
+            network: maps float images (n, channels, height, width) to scores (n, num_classes), or to several outputs.
             num_classes: 2 or more.
             recipe: optimizer, learning rate and schedule.
+            output: which of several outputs has the scores; see ``select_answer``.
         """
         super().__init__()
         memory_format = torch.channels_last if recipe.channels_last else torch.contiguous_format
         self.network = network.to(memory_format=memory_format)
         self.recipe = recipe
+        self.output = output
         self.num_classes = num_classes
         self._memory_format = memory_format
         self._finite = torch.ones((), dtype=torch.bool)
@@ -45,8 +51,22 @@ class Classifier(pl.LightningModule):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return class scores (n, classes) for normalised images (n, channels, height, width)."""
-        scores: Tensor = self.network(images.contiguous(memory_format=self._memory_format))
-        return scores
+        return select_answer(self._outputs(images), self.output)
+
+    def _outputs(self, images: Tensor) -> Any:
+        return self.network(images.contiguous(memory_format=self._memory_format))
+
+    def loss(self, images: Tensor, labels: Tensor) -> Tensor:
+        """Return the loss of a batch: of the scores, and 0.3 times that of each auxiliary head.
+
+        Source of the weight: Szegedy et al., "Going Deeper with Convolutions", CVPR 2015, section 5.
+        """
+        outputs = self._outputs(images)
+        scores = select_answer(outputs, self.output)
+        loss: Tensor = self._loss(scores, labels)
+        for auxiliary in auxiliary_answers(outputs, scores):
+            loss = loss + AUXILIARY_WEIGHT * self._loss(auxiliary, labels)
+        return loss
 
     def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Check the labels before they are moved to the device; a wrong label would abort the process on a GPU.
@@ -62,7 +82,7 @@ class Classifier(pl.LightningModule):
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         """Return the loss of one batch of (images, labels)."""
         images, labels = check_batch(batch, "train")
-        loss: Tensor = self._loss(self(images), labels)
+        loss = self.loss(images, labels)
         self.log("train/loss", loss, prog_bar=True)
         return loss
 

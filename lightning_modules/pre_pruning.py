@@ -18,7 +18,16 @@ class PrePruningClassifier(Classifier):
     weights at zero. Logs ``density`` (fraction of the compressible weights that remain).
     """
 
-    def __init__(self, network: nn.Module, num_classes: int, recipe: Recipe, masks: Mapping[str, Tensor]) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        num_classes: int,
+        recipe: Recipe,
+        masks: Mapping[str, Tensor],
+        *,
+        weight_keys: Mapping[str, str] | None = None,
+        output: str | None = None,
+    ) -> None:
         """Take the network and the masks to start from.
 
         Args:
@@ -26,9 +35,11 @@ class PrePruningClassifier(Classifier):
             num_classes: 2 or more.
             recipe: optimizer, learning rate and schedule.
             masks: name of each compressible layer -> boolean tensor of its weights' shape.
+            weight_keys: layer name -> name of the parameter with its weights; ``NAME.weight`` where not given.
+            output: as for ``Classifier``.
         """
-        super().__init__(network, num_classes, recipe)
-        self._layers = tuple(masks)
+        super().__init__(network, num_classes, recipe, output)
+        self._weight_keys = {name: (weight_keys or {}).get(name, f"{name}.weight") for name in masks}
         self._epoch_density = 1.0
         # Names of modules may have dots, which names of buffers must not have.
         for index, mask in enumerate(masks.values()):
@@ -37,12 +48,12 @@ class PrePruningClassifier(Classifier):
     @property
     def masks(self) -> dict[str, Tensor]:
         """Layer name -> boolean tensor, true where the weight remains."""
-        return {name: self.get_buffer(f"mask_{index}") for index, name in enumerate(self._layers)}
+        return {name: self.get_buffer(f"mask_{index}") for index, name in enumerate(self._weight_keys)}
 
     @property
     def weights(self) -> dict[str, Tensor]:
         """Layer name -> the layer's weights."""
-        return {name: self.network.get_parameter(f"{name}.weight") for name in self._layers}
+        return {name: self.network.get_parameter(key) for name, key in self._weight_keys.items()}
 
     @property
     def density(self) -> float:

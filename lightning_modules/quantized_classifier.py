@@ -11,6 +11,7 @@ from torch.nn.utils import parametrize
 
 from emomc.compression.quantization import QuantizedTensor, dequantize, round_to_codes
 from emomc.lightning_modules.classifier import Classifier
+from emomc.networks.layers import LayerShape, as_stored, output_first
 from emomc.runtime.recipe import Recipe
 
 
@@ -36,8 +37,9 @@ class QuantizedClassifier(Classifier):
         """
         super().__init__(network, num_classes, recipe)
         self._weights = dict(weights)
-        for name, weight in weights.items():
-            parametrize.register_parametrization(network.get_submodule(name), "weight", weight)
+        for weight in weights.values():
+            folder, _, parameter = weight.layer.weight_key.rpartition(".")
+            parametrize.register_parametrization(network.get_submodule(folder), parameter, weight)
 
     def on_train_epoch_start(self) -> None:
         """Keep the network in eval mode: no dropout, and norms keep their statistics."""
@@ -47,8 +49,7 @@ class QuantizedClassifier(Classifier):
     def quantized(self) -> dict[str, QuantizedTensor]:
         """Return layer name -> current codes and steps, without the factors of folded BatchNorms."""
         return {
-            name: weight.quantize(self.network.get_parameter(f"{name}.parametrizations.weight.original"))
-            for name, weight in self._weights.items()
+            name: weight.quantize(self.network.get_parameter(weight.original)) for name, weight in self._weights.items()
         }
 
     def rest(self, names: Iterable[str]) -> dict[str, Tensor]:
@@ -64,15 +65,17 @@ class FakeQuantizedWeight(nn.Module):
     start: Tensor
     factor: Tensor
 
-    def __init__(self, mask: Tensor, start: QuantizedTensor, factor: Tensor | None) -> None:
+    def __init__(self, layer: LayerShape, mask: Tensor, start: QuantizedTensor, factor: Tensor | None) -> None:
         """Take the fixed values and the start values of the steps.
 
         Args:
-            mask: true where the weight remains.
+            layer: whose weights they are.
+            mask: true where the weight remains, output channels first.
             start: the layer's quantized weights before fine-tuning.
             factor: float32 (output channels,), of the folded BatchNorm; None if there is none.
         """
         super().__init__()
+        self.layer = layer
         self.bits = start.bits
         self.register_buffer("mask", mask, persistent=False)
         self.register_buffer("start", start.scale, persistent=False)
@@ -82,6 +85,12 @@ class FakeQuantizedWeight(nn.Module):
         self.log_growth = nn.Parameter(torch.zeros_like(start.scale))
 
     @property
+    def original(self) -> str:
+        """Name of the trained weights in the network."""
+        folder, _, parameter = self.layer.weight_key.rpartition(".")
+        return f"{folder}.parametrizations.{parameter}.original".removeprefix(".")
+
+    @property
     def scale(self) -> Tensor:
         """The current steps, as ``QuantizedTensor.scale``."""
         return self.start * self.log_growth.exp()
@@ -89,12 +98,13 @@ class FakeQuantizedWeight(nn.Module):
     def forward(self, weight: Tensor) -> Tensor:
         """Return the quantized weights, with the factor of the folded BatchNorm."""
         scale = self.scale
-        codes: Tensor = _Codes.apply(weight * self.mask, scale, self.bits)
-        return dequantize(codes, scale * self.factor if self.folded else scale)
+        codes: Tensor = _Codes.apply(output_first(weight, self.layer) * self.mask, scale, self.bits)
+        return as_stored(dequantize(codes, scale * self.factor if self.folded else scale), self.layer)
 
     def quantize(self, weight: Tensor) -> QuantizedTensor:
         """Return the codes and steps of trained weights."""
-        return QuantizedTensor(round_to_codes(weight * self.mask, self.scale, self.bits), self.scale, self.bits)
+        ordered = output_first(weight, self.layer) * self.mask
+        return QuantizedTensor(round_to_codes(ordered, self.scale, self.bits), self.scale, self.bits)
 
 
 class _Codes(torch.autograd.Function):

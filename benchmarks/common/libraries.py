@@ -9,12 +9,12 @@ from emomc.candidates.genotype import Genotype
 from emomc.compression.quantizers import Quantizer
 from emomc.data.splits import load_split
 from emomc.library.library import Library
-from emomc.library.sources import library_data, library_network
+from emomc.library.sources import library_data, library_graph
 
 
 def level_accuracies(library: Library, data_dir: str) -> dict[int, float]:
     """Return level (percent of weights remaining) -> test accuracy in percent; nothing is quantized."""
-    networks = CompressedNetworks(library, library_network(library), Quantizer())
+    networks = CompressedNetworks(library, library_graph(library), Quantizer())
     images, labels = load_split(library_data(library, data_dir=data_dir), "test")
     evaluator = CandidateEvaluator(networks, images, labels, batch_size=library.manifest.evaluation_batch_size)
     bits = uncompressed_genotype(library).bits

@@ -34,8 +34,8 @@ from emomc.hardware.description import AffineMac, Hardware, Memory, OperationalA
 from emomc.hardware.energy import estimate_energy
 from emomc.hardware.workload import Workload
 from emomc.networks.build import build_network
+from emomc.networks.graph import trace_layers
 from emomc.networks.layers import LayerShape
-from emomc.networks.tracing import trace_layers
 
 NETWORKS = {"vgg16": (3, 32, 32), "lenet5": (1, 32, 32), "mobilenet": (3, 32, 32)}
 UNROLLED = {"xy": ("OX", "OY"), "icoc": ("C", "K"), "fxfy": ("FX", "FY"), "xfx": ("OX", "FX")}

@@ -23,7 +23,7 @@ from emomc.compression.codings import stream_bits
 from emomc.compression.quantizers import Quantizer
 from emomc.compression.zero_runs import ZeroRuns, count_zero_runs
 from emomc.library.library import Library
-from emomc.library.sources import library_network
+from emomc.library.sources import library_graph
 
 BITS = (2, 3, 4, 6, 8)
 PAPER_INDEX_BITS = 3
@@ -38,7 +38,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("docs/results/fillers.md"))
     arguments = parser.parse_args()
     library = Library.open(arguments.library)
-    networks = CompressedNetworks(library, library_network(library), Quantizer())
+    networks = CompressedNetworks(library, library_graph(library), Quantizer())
     rows = [_row(networks, level, bits) for level in arguments.levels for bits in BITS]
     page = f"""# Fillers of CSR on a trained library
 

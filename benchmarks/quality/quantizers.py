@@ -33,7 +33,7 @@ from emomc.compression.widths import UNCOMPRESSED_BITS
 from emomc.data.config import DataConfig
 from emomc.data.splits import Split, load_split
 from emomc.library.library import Library
-from emomc.library.sources import library_network
+from emomc.library.sources import library_graph, library_network
 from emomc.lightning_modules.image_data import ImageDataModule
 from emomc.runtime.notices import quiet_lightning
 from emomc.search.config import SearchConfig
@@ -100,13 +100,15 @@ class Run:
         self.network = library_network(self.library)
         self.fabric = Fabric(accelerator="cpu", devices=1)
         levels = [level for level in LEVELS if level in self.library.percents]
-        self.inputs = calibrate(self.library, self.network, data, self.fabric, levels)
+        self.inputs = calibrate(self.library, library_graph(self.library, self.network), data, self.fabric, levels)
         self._accuracies: dict[Quantizer, dict[tuple[int, int], float]] = {}
 
     def accuracies(self, option: Quantizer) -> dict[tuple[int, int], float]:
         """Return (level, bits) -> validation accuracy, percent, with the same bits in every layer."""
         if option not in self._accuracies:
-            networks = CompressedNetworks(self.library, self.network, option, inputs=self.inputs)
+            networks = CompressedNetworks(
+                self.library, library_graph(self.library, self.network), option, inputs=self.inputs
+            )
             batch_size = self.library.manifest.evaluation_batch_size
             evaluator = CandidateEvaluator(networks, self.images, self.labels, batch_size=batch_size)
             self._accuracies[option] = {

@@ -27,8 +27,8 @@ from emomc.hardware.energy import estimate_energy
 from emomc.hardware.size import estimate_size
 from emomc.hardware.workload import Workload
 from emomc.networks.build import build_network
+from emomc.networks.graph import trace_layers
 from emomc.networks.layers import LayerShape
-from emomc.networks.tracing import trace_layers
 
 TOLERANCE = 1e-12
 UNROLLED = {"xy": ("ox", "oy"), "icoc": ("c", "k"), "fxfy": ("fx", "fy"), "xfx": ("ox", "fx")}

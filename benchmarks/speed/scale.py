@@ -35,10 +35,10 @@ from emomc.hardware.description import load_hardware
 from emomc.hardware.energy import estimate_energy
 from emomc.hardware.workload import Workload
 from emomc.library.library import Library
-from emomc.library.sources import build_data, library_network
+from emomc.library.sources import build_data, library_graph
 from emomc.networks.build import build_network
+from emomc.networks.graph import trace_layers
 from emomc.networks.layers import LayerShape
-from emomc.networks.tracing import trace_layers
 from emomc.pretraining.config import PretrainingConfig
 from emomc.pretraining.prepare import prepare_library
 from emomc.runtime.devices import Devices
@@ -138,7 +138,7 @@ def _measure(large: tuple[LayerShape, ...]) -> Measured:
     """Measure everything; evolution and costs have the layers of the large network."""
     with quiet_lightning(), tempfile.TemporaryDirectory() as folder:
         library = _untrained_library(Path(folder))
-        networks = CompressedNetworks(library, library_network(library), Quantizer("absmax", per_channel=True))
+        networks = CompressedNetworks(library, library_graph(library), Quantizer("absmax", per_channel=True))
         return Measured(
             library.manifest.layers,
             power([(size, _generation_seconds(size, len(large))) for size in POPULATIONS]),

@@ -31,7 +31,7 @@ from emomc.compression.quantizers import Quantizer
 from emomc.data.resident import ResidentBatches
 from emomc.data.splits import load_split
 from emomc.library.library import Library
-from emomc.library.sources import library_data, library_network
+from emomc.library.sources import library_data, library_graph
 from emomc.runtime.notices import quiet_lightning
 from emomc.search.config import SearchConfig
 from emomc.search.observer import SearchCallback
@@ -88,7 +88,7 @@ def _bare_seconds(fabric: Fabric, arguments: argparse.Namespace) -> float:
     torch.set_num_threads(1)
     library = Library.open(arguments.library)
     images, labels = load_split(library_data(library, data_dir=arguments.data_dir), "validation")
-    networks = CompressedNetworks(library, library_network(library), Quantizer())
+    networks = CompressedNetworks(library, library_graph(library), Quantizer())
     batches = ResidentBatches(images, labels, library.manifest.evaluation_batch_size)
     candidates = random_candidates(library, arguments.candidates)
     for genotype in candidates:

@@ -38,7 +38,7 @@ from emomc.compression.quantizers import Quantizer
 from emomc.data.resident import ResidentBatches
 from emomc.data.splits import load_split
 from emomc.library.library import Library
-from emomc.library.sources import library_data, library_network
+from emomc.library.sources import library_data, library_graph, library_network
 from emomc.runtime.notices import quiet_lightning
 from emomc.search.config import SearchConfig
 from emomc.search.options import RunOptions
@@ -55,7 +55,7 @@ def main() -> None:
     arguments = parser.parse_args()
     library = Library.open(arguments.library)
     images, labels = load_split(library_data(library, data_dir=arguments.data_dir), "validation")
-    networks = CompressedNetworks(library, library_network(library), Quantizer())
+    networks = CompressedNetworks(library, library_graph(library), Quantizer())
     batch_size = library.manifest.evaluation_batch_size
     evaluator = CandidateEvaluator(networks, images, labels, batch_size=batch_size)
     batches = ResidentBatches(images, labels, batch_size)

@@ -8,7 +8,6 @@ from collections.abc import Iterable
 import pytorch_lightning as pl
 import torch
 from lightning_fabric import Fabric
-from torch import nn
 
 from emomc.candidates.compressed_networks import CompressedNetworks
 from emomc.candidates.evaluator import SMALLER_BATCHES
@@ -21,6 +20,7 @@ from emomc.data.resident import ResidentBatches
 from emomc.data.splits import load_some
 from emomc.library.layer_input_store import LayerInputStore
 from emomc.library.library import Library
+from emomc.networks.graph import NetworkGraph
 from emomc.runtime.digests import tensor_digest
 from emomc.runtime.memory import memory_for
 
@@ -29,7 +29,7 @@ IMAGES = 512
 
 
 def calibrate(
-    library: Library, network: nn.Module, data: pl.LightningDataModule, fabric: Fabric, percents: Iterable[int]
+    library: Library, graph: NetworkGraph, data: pl.LightningDataModule, fabric: Fabric, percents: Iterable[int]
 ) -> LayerInputStore:
     """Return the layer inputs of some levels on training images, in the network before it is quantized.
 
@@ -38,7 +38,7 @@ def calibrate(
 
     Args:
         library: the library.
-        network: the library's network.
+        graph: of the library's network.
         data: the data of the library.
         fabric: the device, and the processes that share the result.
         percents: the levels to measure.
@@ -49,14 +49,13 @@ def calibrate(
     store = open_calibration(library, digest)
     missing = [percent for percent in percents if not store.has(percent)] if fabric.is_global_zero else []
     if missing:
-        networks = CompressedNetworks(library, network, Quantizer(), device=device)
+        networks = CompressedNetworks(library, graph, Quantizer(), device=device)
         batch_size = library.manifest.evaluation_batch_size
         batches = ResidentBatches(images.to(device), labels.to(device), batch_size)
-        names = [layer.name for layer in library.manifest.layers]
         for percent in missing:
-            whole = networks.load(Genotype(percent, (UNCOMPRESSED_BITS,) * len(networks.layers)))
+            whole = networks.as_network(Genotype(percent, (UNCOMPRESSED_BITS,) * len(networks.layers)))
             with torch.no_grad(), memory_for(f"evaluating batches of {batch_size} images", SMALLER_BATCHES):
-                store.write(percent, measure_inputs(whole, names, (part for part, _ in batches)))
+                store.write(percent, measure_inputs(whole, (part for part, _ in batches)))
     fabric.barrier()
     return store
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import warnings
 from pathlib import Path
 
 import torch
@@ -14,14 +15,15 @@ from emomc.candidates.genotype import Genotype
 from emomc.common.cache import BoundedCache
 from emomc.common.errors import UserError
 from emomc.compression.activations import ActivationRounding
-from emomc.compression.bias_correction import add_biases, mean_output_error
+from emomc.compression.bias_correction import mean_output_error
 from emomc.compression.quantization import QuantizedTensor, dequantize, quantize_symmetric
 from emomc.compression.quantizers import Quantizer
 from emomc.compression.widths import UNCOMPRESSED_BITS
 from emomc.library.layer_input_store import LayerInputStore
 from emomc.library.library import Library
-from emomc.networks.folding import FoldedState, fold_state, fold_structure
-from emomc.networks.tracing import trace_network
+from emomc.networks.folding import FoldedNetwork, FoldedState
+from emomc.networks.graph import NetworkGraph, NetworkWarning
+from emomc.networks.layers import output_first
 from emomc.networks.weights import check_fit
 
 
@@ -35,7 +37,7 @@ class CompressedNetworks:
     def __init__(
         self,
         library: Library,
-        network: nn.Module,
+        graph: NetworkGraph,
         quantizer: Quantizer,
         *,
         device: torch.device | str = "cpu",
@@ -47,7 +49,7 @@ class CompressedNetworks:
 
         Args:
             library: the pruned levels.
-            network: the library's network, with arbitrary weights.
+            graph: of the library's network, with arbitrary weights: see ``library_graph``.
             quantizer: how weights are quantized.
             device: where the network runs.
             inputs: measured layer inputs, needed for bias correction and narrow activations (below 16 bits).
@@ -55,36 +57,25 @@ class CompressedNetworks:
             max_cache_bytes: memory limit of each cache.
 
         Raises:
-            UserError: the network's layers differ from those of the library.
             ValueError: bias correction or narrow activations without ``inputs``.
         """
         if inputs is None and quantizer.needs_layer_inputs:
             raise ValueError("expected inputs= for bias correction or narrow activations, found none")
-        manifest = library.manifest
-        trace = trace_network(network, manifest.input_shape)
-        if trace.layers != manifest.layers:
-            raise UserError(
-                f"expected the network of the library with the layers {_names(manifest.layers)}, "
-                f"found {type(network).__name__} with {_names(trace.layers)} or other shapes"
-            )
         self.library = library
         self.quantizer = quantizer
         self.device = torch.device(device)
-        self.layers = tuple(layer.name for layer in manifest.compressed_layers)
-        self.excluded = manifest.excluded_layers
+        self.shapes = {layer.name: layer for layer in library.manifest.compressed_layers}
+        self.layers = tuple(self.shapes)
         self.inputs = inputs
         self._finetuned_folder = finetuned_folder
-        folded = fold_structure(network, trace)
-        if quantizer.bias_correction:
-            add_biases(folded, self.layers)
-        self.network = folded.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        for parameter in self.network.parameters():
-            parameter.requires_grad_(False)
-        every = tuple(layer.name for layer in manifest.layers)
+        self._folded = FoldedNetwork(graph, self.layers if quantizer.bias_correction else ()).to(self.device)
+        self.network = self._folded.module
         bits = quantizer.activation_bits
-        self._rounding = ActivationRounding(self.network, every, bits) if bits is not None else None
-        self._original = network
-        self._trace = trace
+        self._rounding = ActivationRounding(self._folded, bits) if bits is not None else None
+        self._corrected = tuple(layer for layer in self.layers if layer in self._folded.bias_keys)
+        if quantizer.bias_correction and len(self._corrected) < len(self.layers):
+            without = ", ".join(sorted({*self.layers} - {*self._corrected}))
+            warnings.warn(f"layers that cannot add a bias of their own are not corrected: {without}", NetworkWarning, 2)
         self._levels: BoundedCache[int, FoldedState] = BoundedCache(max_cache_bytes, _folded_bytes)
         self._quantized: BoundedCache[tuple[int, str, int], QuantizedTensor] = BoundedCache(
             max_cache_bytes, lambda tensor: tensor.codes.nbytes + tensor.scale.nbytes
@@ -138,12 +129,14 @@ class CompressedNetworks:
         rest = self.level(genotype.level).rest
         if not self.quantizer.bias_correction:
             return rest
+        bits_of = dict(zip(self.layers, genotype.bits, strict=True))
         corrected = {
-            f"{layer}.bias": self._biases.get(
-                (genotype.level, layer, bits), functools.partial(self._corrected_bias, genotype.level, layer, bits)
+            self._folded.bias_keys[layer]: self._biases.get(
+                (genotype.level, layer, bits_of[layer]),
+                functools.partial(self._corrected_bias, genotype.level, layer, bits_of[layer]),
             )
-            for layer, bits in zip(self.layers, genotype.bits, strict=True)
-            if bits != UNCOMPRESSED_BITS
+            for layer in self._corrected
+            if bits_of[layer] != UNCOMPRESSED_BITS
         }
         return rest | corrected
 
@@ -159,14 +152,14 @@ class CompressedNetworks:
             whole = all(bits == UNCOMPRESSED_BITS for bits in genotype.bits)
             self._rounding.use(None if whole else self.ranges(genotype.level))
         bits_of = dict(zip(self.layers, genotype.bits, strict=True))
-        for layer in (*self.layers, *self.excluded):
-            bits = bits_of.get(layer, UNCOMPRESSED_BITS)
+        for layer in self._folded.layers:
+            bits = bits_of.get(layer.name, UNCOMPRESSED_BITS)
             if bits == UNCOMPRESSED_BITS:
-                weight = folded.full_precision(layer)
+                weight = folded.full_precision(layer.name)
             else:
-                which = genotype.level, layer, bits, genotype.finetuned
+                which = genotype.level, layer.name, bits, genotype.finetuned
                 weight = dequantize(self.quantized(*which).codes, self.folded_scale(*which))
-            self.network.get_parameter(f"{layer}.weight").copy_(weight)
+            self._folded.set_weight(layer, weight)
         return self.network
 
     @torch.no_grad()
@@ -175,28 +168,35 @@ class CompressedNetworks:
 
         Returns:
             The folded network with trainable biases, norms and compressed layers, whose weights are not rounded and
-            have no BatchNorm folded in; and layer name -> mask (true where the weight remains) and the genotype's
-            codes and steps.
+            have no BatchNorm folded in; and layer name -> mask (true where the weight remains; output channels first)
+            and the genotype's codes and steps.
         """
         folded = self.level(genotype.level)
-        network = copy.deepcopy(self.load(genotype))
+        self.load(genotype)
+        for layer in self.shapes.values():
+            self._folded.set_weight(layer, folded.weights[layer.name])
+        network = copy.deepcopy(self.network)
         masks = self.library.load_masks(genotype.level, self.library.load_state(genotype.level))
         layers = {}
-        for layer, bits in zip(self.layers, genotype.bits, strict=True):
-            network.get_parameter(f"{layer}.weight").copy_(folded.weights[layer])
-            layers[layer] = (masks[layer].to(self.device), self.quantized(genotype.level, layer, bits))
+        for layer, bits in zip(self.shapes.values(), genotype.bits, strict=True):
+            mask = output_first(masks[layer.name], layer).to(self.device)
+            layers[layer.name] = mask, self.quantized(genotype.level, layer.name, bits)
+        fixed = {layer.weight_key for layer in self._folded.layers if layer.name not in self.shapes}
         for name, parameter in network.named_parameters():
-            parameter.requires_grad_(name not in {f"{layer}.weight" for layer in self.excluded})
+            parameter.requires_grad_(name not in fixed)
         return network, layers
+
+    def as_network(self, genotype: Genotype) -> FoldedNetwork:
+        """Copy a genotype's weights into the shared folded network and return it with what it knows of its layers."""
+        self.load(genotype)
+        return self._folded
 
     def _load(self, percent: int) -> FoldedState:
         state = self.library.load_state(percent)
-        file = self.library.path / self.library.record(percent).file
-        check_fit(state, self._original.state_dict(), type(self._original).__name__, file)
-        folded = fold_state(state, self._original, self._trace)
-        if self.quantizer.bias_correction:
-            for layer in self.layers:
-                folded.rest.setdefault(f"{layer}.bias", torch.zeros(len(folded.weights[layer])))
+        wanted = self._folded.graph.state
+        used = {name: tensor for name, tensor in state.items() if name in wanted}
+        check_fit(used, wanted, self.library.manifest.network, self.library.path / self.library.record(percent).file)
+        folded = self._folded.fold(used)
         return FoldedState(*(_to(part, self.device) for part in (folded.weights, folded.factors, folded.rest)))
 
     @torch.no_grad()
@@ -208,7 +208,7 @@ class CompressedNetworks:
         quantized = self.quantized(percent, layer, bits).dequantize()
         error = mean_output_error(inputs.mean_patch, folded.weights[layer], quantized)
         factor = folded.factors.get(layer)
-        bias = folded.rest[f"{layer}.bias"]
+        bias = folded.rest[self._folded.bias_keys[layer]]
         return (bias.double() - (error if factor is None else error * factor.double())).to(bias.dtype)
 
 
@@ -218,8 +218,3 @@ def _to(tensors: dict[str, Tensor], device: torch.device) -> dict[str, Tensor]:
 
 def _folded_bytes(state: FoldedState) -> int:
     return sum(tensor.nbytes for part in (state.weights, state.factors, state.rest) for tensor in part.values())
-
-
-def _names(layers: tuple[object, ...]) -> str:
-    names = [getattr(layer, "name", "") for layer in layers]
-    return ", ".join(names[:6]) + (", ..." if len(names) > 6 else "")

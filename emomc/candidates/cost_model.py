@@ -19,10 +19,11 @@ from emomc.hardware.cycles import cycles_to_ms, estimate_cycles
 from emomc.hardware.description import Hardware
 from emomc.hardware.energy import EnergyBreakdown, energy_breakdown, estimate_energy
 from emomc.hardware.layer_report import LayerReport, layer_report
-from emomc.hardware.size import BITS_PER_KIB, estimate_size, estimate_size_bits
+from emomc.hardware.size import BITS_PER_KIB, estimate_size_bits
 from emomc.hardware.workload import Workload
 from emomc.library.library import Library
 from emomc.library.manifest import DENSE
+from emomc.networks.layers import LayerShape
 from emomc.packed_file.size import layer_bytes
 
 FloatArray = NDArray[np.float64]
@@ -71,7 +72,11 @@ class CostModel:
         self.networks = networks
         # The cost is that of the activation bits used in evaluations.
         self._activation_bits = networks.quantizer.activation_bits
-        self._searched = np.array([layer.name not in manifest.excluded_layers for layer in self.layers])
+        self._searched = np.array([layer.name in networks.shapes for layer in self.layers])
+        self._stored = np.array([layer.stored for layer in self.layers])
+        # The second operand of a product of activations is as wide as they are.
+        width = self._activation_bits or hardware.precision.I
+        self._other_bits = np.array([width if layer.kind == "product" else UNCOMPRESSED_BITS for layer in self.layers])
         self._weights = np.array([layer.weights for layer in self.layers])
         self._scales = scale_counts(networks)
         self._fixed_bytes = library_fixed_bytes(networks)
@@ -103,20 +108,26 @@ class CostModel:
 
     def uncompressed(self) -> dict[str, float]:
         """Return the costs of the dense network at 32 bits, every weight stored, under the same dataflow."""
-        bits = np.full((1, len(self.layers)), UNCOMPRESSED_BITS)
-        stored = None if self.accounting == PAPER else (self._weights * UNCOMPRESSED_BITS)[None, :]
+        bits = self._other_bits[None, :]
+        stored = None if self.accounting == PAPER else self._weights * bits
         workload = Workload(self.layers, bits, np.ones(bits.shape), stored, self._activation_bits)
         columns = self._costs(workload, np.zeros(len(self.layers), np.int64))
         costs = {name: float(column[0]) for name, column in columns.items()}
         if self.accounting == PAPER:
             # Without indices in any coding: a dense network needs none, and they would make every ratio look better.
-            costs["size_kib"] = float(self._weights.sum()) * UNCOMPRESSED_BITS / BITS_PER_KIB
+            costs["size_kib"] = float(self._weights[self._stored].sum()) * UNCOMPRESSED_BITS / BITS_PER_KIB
         return costs
 
     def density(self, genotype: Genotype) -> dict[str, float]:
         """Return the fraction of each layer's weights that the accounting counts as nonzero, 0..1."""
         density = self._workload([genotype]).density[0]
         return {layer.name: float(value) for layer, value in zip(self.layers, density, strict=True)}
+
+    def bits(self, genotype: Genotype) -> dict[str, int]:
+        """Return the bits of each layer's weights; of a product, those of its second operand."""
+        bits = self._other_bits.copy()
+        bits[self._searched] = genotype.bits
+        return {layer.name: int(width) for layer, width in zip(self.layers, bits, strict=True)}
 
     def energy_by_layer(self, genotypes: Sequence[Genotype]) -> EnergyBreakdown:
         """Return the energy of each genotype by layer and part."""
@@ -136,7 +147,7 @@ class CostModel:
         on: dict[str, Any] = {"dataflow": self.dataflow, "hardware": self.hardware}
         costs = {self.columns["energy"]: estimate_energy(workload, **on)}
         if workload.coded_bits is None:
-            costs["size_kib"] = estimate_size(workload, coding=self.coding)
+            costs["size_kib"] = (self._stored * estimate_size_bits(workload, coding=self.coding)).sum(1) / BITS_PER_KIB
         else:
             size_bytes = self._fixed_bytes + self._layer_bytes(workload, scales).sum(axis=1)
             costs |= {"size_kib": size_bytes / 1024, "size_bytes": size_bytes}
@@ -147,12 +158,12 @@ class CostModel:
 
     def _layer_bytes(self, workload: Workload, scales: IntArray) -> FloatArray:
         if workload.coded_bits is None:
-            return estimate_size_bits(workload, coding=self.coding) / 8
-        return layer_bytes(workload.coded_bits.astype(np.int64), scales).astype(np.float64)
+            return self._stored * estimate_size_bits(workload, coding=self.coding) / 8
+        return self._stored * layer_bytes(workload.coded_bits.astype(np.int64), scales).astype(np.float64)
 
     def _workload(self, genotypes: Sequence[Genotype]) -> Workload:
         """Return the workload of the genotypes, with the densities and bits of the accounting."""
-        bits = np.full((len(genotypes), len(self.layers)), UNCOMPRESSED_BITS)
+        bits = np.tile(self._other_bits, (len(genotypes), 1))
         bits[:, self._searched] = [genotype.bits for genotype in genotypes]
         if self.accounting == PAPER:
             density = np.array([paper_density(self.networks.library, genotype.level) for genotype in genotypes])
@@ -169,10 +180,13 @@ class CostModel:
         """Return the nonzero weights of a layer and the bits of its coded stream."""
         key = (level, layer, bits, finetuned)
         if key not in self._counts:
-            self._counts[key] = self._count_now(level, self.layers[layer].name, bits, finetuned)
+            self._counts[key] = self._count_now(level, self.layers[layer], bits, finetuned)
         return self._counts[key]
 
-    def _count_now(self, level: int, name: str, bits: int, finetuned: str) -> tuple[int, int]:
+    def _count_now(self, level: int, layer: LayerShape, bits: int, finetuned: str) -> tuple[int, int]:
+        if not layer.stored:
+            return layer.weights, layer.weights * bits
+        name = layer.name
         if bits == UNCOMPRESSED_BITS:
             weights = self.networks.level(level).weights[name]
             return int(weights.count_nonzero()), weights.numel() * UNCOMPRESSED_BITS

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor, nn
+from torch import Tensor
 
 from emomc.candidates.compressed_networks import CompressedNetworks
 from emomc.candidates.evaluator import SMALLER_BATCHES
@@ -20,6 +20,7 @@ from emomc.compression.quantizers import Quantizer
 from emomc.compression.widths import UNCOMPRESSED_BITS
 from emomc.data.resident import ResidentBatches
 from emomc.library.library import Library
+from emomc.networks.graph import NetworkGraph
 from emomc.runtime.digests import tensor_digest
 from emomc.runtime.memory import memory_for
 
@@ -30,7 +31,7 @@ _LEVELS = 8
 _BITS = (3, 4, UNCOMPRESSED_BITS)
 
 
-def load_image_order(library: Library, network: nn.Module, images: Tensor, labels: Tensor, fabric: Fabric) -> Tensor:
+def load_image_order(library: Library, graph: NetworkGraph, images: Tensor, labels: Tensor, fabric: Fabric) -> Tensor:
     """Return the library's order of the validation images, computed once and stored beside its levels.
 
     Images that many networks of the library misclassify come first, so that a poor candidate is rejected early. Ties
@@ -38,7 +39,7 @@ def load_image_order(library: Library, network: nn.Module, images: Tensor, label
 
     Args:
         library: the library.
-        network: the library's network.
+        graph: of the library's network.
         images: float, (n, channels, height, width), normalised.
         labels: int64, (n,).
         fabric: the device, and the processes that share the order.
@@ -49,7 +50,7 @@ def load_image_order(library: Library, network: nn.Module, images: Tensor, label
     path = library.path / ORDER_FILE
     digest = tensor_digest(images, labels)
     if fabric.is_global_zero and _read_order(path, digest) is None:
-        misses = _count_misses(library, network, images, labels, fabric.device)
+        misses = _count_misses(library, graph, images, labels, fabric.device)
         hardest_first = np.argsort(-misses.numpy(), kind="stable")
         write_json(path, {"images": digest, "order": hardest_first.tolist()})
     fabric.barrier()
@@ -74,9 +75,11 @@ def _read_order(path: Path, digest: str) -> list[int] | None:
 
 
 @torch.inference_mode()
-def _count_misses(library: Library, network: nn.Module, images: Tensor, labels: Tensor, device: torch.device) -> Tensor:
+def _count_misses(
+    library: Library, graph: NetworkGraph, images: Tensor, labels: Tensor, device: torch.device
+) -> Tensor:
     """Return how many of the ranking networks misclassify each image, (n,)."""
-    networks = CompressedNetworks(library, network, Quantizer(), device=device)
+    networks = CompressedNetworks(library, graph, Quantizer(), device=device)
     batch_size = library.manifest.evaluation_batch_size
     batches = ResidentBatches(images.to(device), labels.to(device), batch_size)
     misses = torch.zeros(len(labels), dtype=torch.int64)

@@ -28,6 +28,7 @@ def describe(manifest: Manifest) -> NetworkDescription:
         class_names=tuple(manifest.class_names),
         mean=tuple(manifest.mean or ()),
         std=tuple(manifest.std or ()),
+        network_output=manifest.network_output,
     )
 
 
@@ -41,7 +42,7 @@ def pack_candidate(networks: CompressedNetworks, genotype: Genotype) -> PackedNe
     level = networks.level(genotype.level)
     bits_of = dict(zip(networks.layers, genotype.bits, strict=True))
     layers = []
-    for layer in networks.library.manifest.layers:
+    for layer in networks.library.manifest.stored_layers:
         bits = bits_of.get(layer.name, UNCOMPRESSED_BITS)
         if bits == UNCOMPRESSED_BITS:
             weights, scale = _array(level.full_precision(layer.name)), np.zeros(0, np.float32)
@@ -59,20 +60,20 @@ def pack_candidate(networks: CompressedNetworks, genotype: Genotype) -> PackedNe
 def library_fixed_bytes(networks: CompressedNetworks) -> int:
     """Return the bytes of a packed file that are the same for every candidate of a library."""
     manifest = networks.library.manifest
-    names = [layer.name for layer in manifest.layers]
+    names = [layer.name for layer in manifest.stored_layers]
     return fixed_bytes(describe(manifest), names, networks.level(_any_level(networks)).rest)
 
 
 def scale_counts(networks: CompressedNetworks) -> NDArray[np.int64]:
     """Return the number of scales of each layer of the library where it is compressed, shape (layers,).
 
-    An uncompressed layer has none.
+    A layer that is not compressed has none.
     """
     factors = networks.level(_any_level(networks)).factors
     counts = []
     for layer in networks.library.manifest.layers:
         many = networks.quantizer.per_channel or layer.name in factors
-        counts.append(0 if layer.name in networks.excluded else layer.out_channels if many else 1)
+        counts.append(0 if layer.name not in networks.shapes else layer.out_channels if many else 1)
     return np.array(counts, np.int64)
 
 

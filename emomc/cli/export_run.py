@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from jsonargparse import Namespace
-from torch import nn
+from torch import Tensor, nn
 
 from emomc.candidates.calibration import open_calibration
 from emomc.candidates.compressed_networks import CompressedNetworks
@@ -19,13 +20,16 @@ from emomc.compression.quantizers import Quantizer
 from emomc.compression.widths import FULL_ACTIVATION_BITS
 from emomc.data.splits import load_split
 from emomc.export.formats import FORMATS, export_network, verify_export
-from emomc.export.verification import EvaluationConditions
+from emomc.export.verification import EvaluationConditions, ExpectedScores
 from emomc.fronts.pick_rules import Pick
 from emomc.fronts.picks import pick_point
 from emomc.library.library import Library
-from emomc.library.sources import library_data, library_network
+from emomc.library.sources import checked_library_graph, library_data, library_network
 from emomc.packed_file.network import PackedNetwork
 from emomc.runtime.notices import quiet_lightning
+
+# An exported file is compared with the network that was searched on this many images.
+_CHECKED_IMAGES = 16
 
 
 def export(arguments: Namespace, search: SearchFolder, front: Mapping[str, Any], rule: Pick, output: Path) -> None:
@@ -45,9 +49,17 @@ def export(arguments: Namespace, search: SearchFolder, front: Mapping[str, Any],
         network = library_network(library, arguments.network)
         # A network of the zoo is built from the file alone, as users of the file do.
         users_network = network if arguments.network else None
-        packed = pack_point(library, network, front, point, search)
+        networks, genotype = point_network(library, network, front, point, search)
+        packed = pack_candidate(networks, genotype)
         coding = arguments.coding or front["coding"]
-        written = export_network(output, packed, arguments.format, coding=coding, network=users_network)
+        written = export_network(
+            output,
+            packed,
+            arguments.format,
+            coding=coding,
+            network=users_network,
+            expected=_expected_scores(networks, genotype),
+        )
         print(picked.reason)
         print(f"{output}: {written:,} bytes{_promise(front, point, arguments.format, coding, written)}")
         if arguments.verify:
@@ -79,7 +91,18 @@ def pack_point(
     point: Mapping[str, Any],
     search: SearchFolder | None = None,
 ) -> PackedNetwork:
-    """Return the packed network of a point of a front.
+    """Return the packed network of a point of a front; see ``point_network``."""
+    return pack_candidate(*point_network(library, network, front, point, search))
+
+
+def point_network(
+    library: Library,
+    network: nn.Module | None,
+    front: Mapping[str, Any],
+    point: Mapping[str, Any],
+    search: SearchFolder | None = None,
+) -> tuple[CompressedNetworks, Genotype]:
+    """Return the networks of a library as a search had them, and the genotype of a point of its front.
 
     Args:
         library: of the front.
@@ -97,14 +120,26 @@ def pack_point(
         bits = tuple(int(point["bits"][layer.name]) for layer in library.manifest.compressed_layers)
     except KeyError as error:
         raise UserError(f"expected a front of the library {library.path}, found one without {error}") from None
-    network = network or library_network(library)
     calibration = front.get("calibration")
     if quantizer.bias_correction and not isinstance(calibration, str):
         raise UserError(f"expected the name of a calibration in the front, found {calibration!r}")
     inputs = open_calibration(library, Path(calibration).name) if isinstance(calibration, str) else None
     finetuned_folder = search.finetuned if search else None
-    networks = CompressedNetworks(library, network, quantizer, inputs=inputs, finetuned_folder=finetuned_folder)
-    return pack_candidate(networks, Genotype(int(point["level"]), bits, str(point.get("tuned") or "")))
+    graph = checked_library_graph(library, network or library_network(library), _noise(library))
+    networks = CompressedNetworks(library, graph, quantizer, inputs=inputs, finetuned_folder=finetuned_folder)
+    return networks, Genotype(int(point["level"]), bits, str(point.get("tuned") or ""))
+
+
+def _noise(library: Library) -> Tensor:
+    """Return images of noise, which is enough to compare two forms of a network: an export needs no data."""
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(_CHECKED_IMAGES, *library.manifest.input_shape, generator=generator)
+
+
+@torch.no_grad()
+def _expected_scores(networks: CompressedNetworks, genotype: Genotype) -> ExpectedScores:
+    images = _noise(networks.library)
+    return ExpectedScores(images, networks.load(genotype)(images))
 
 
 def _promise(front: Mapping[str, Any], point: Mapping[str, Any], format: str, coding: str, written: int) -> str:

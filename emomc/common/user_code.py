@@ -23,7 +23,12 @@ from emomc.common.files import sha256_of_file
 def names_user_code(spec: str) -> bool:
     """Return whether ``spec`` has the form ``where:Class``."""
     where, _, name = spec.rpartition(":")
-    return bool(where) and name.isidentifier()
+    return bool(where) and (name.isidentifier() or where == "timm")
+
+
+def names_file(spec: str) -> bool:
+    """Return whether ``where`` of ``where:Class`` is a file, not a package."""
+    return _is_file(spec.rpartition(":")[0])
 
 
 def load_object(spec: str, what: str) -> Any:

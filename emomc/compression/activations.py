@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from emomc.networks.folding import FoldedNetwork
 
 Range = tuple[float, float]
 
@@ -32,26 +33,33 @@ def round_activations(values: Tensor, bits: int, low: float, high: float) -> Ten
 class ActivationRounding:
     """Rounds the inputs of the layers of one network, once their ranges are set."""
 
-    def __init__(self, network: nn.Module, layers: tuple[str, ...], bits: int) -> None:
-        """Add a hook to each of the named layers; nothing is rounded before ``use``."""
-        self._rounders = {name: _Rounder(bits) for name in layers}
-        for name, rounder in self._rounders.items():
-            network.get_submodule(name).register_forward_pre_hook(rounder)
+    def __init__(self, network: FoldedNetwork, bits: int) -> None:
+        """Put a rounding before each layer that has weights; nothing is rounded before ``use``."""
+        module = network.module
+        self._names: dict[str, str] = {}
+        for number, layer in enumerate(network.layers):
+            self._names[layer.name] = name = f"rounding_{number}"
+            module.add_module(name, _Rounder(bits))
+            for node in network.calls[layer.name]:
+                with module.graph.inserting_before(node):
+                    rounded = module.graph.call_module(name, (node.args[0],))
+                node.update_arg(0, rounded)
+        module.recompile()
+        self._module = module
 
     def use(self, ranges: Mapping[str, Range] | None) -> None:
         """Set the ranges (layer name -> smallest and largest input); None: do not round."""
-        for name, rounder in self._rounders.items():
-            rounder.range = None if ranges is None else ranges[name]
+        for layer, name in self._names.items():
+            self._module.get_submodule(name).range = None if ranges is None else ranges[layer]  # type: ignore[assignment]
 
 
-class _Rounder:
-    """A hook of one layer; an object, not a function, so that a copy of the network gets a copy of it."""
+class _Rounder(nn.Module):
+    """Rounds what it is given; a module, so that a copy of the network gets a copy of it."""
 
     def __init__(self, bits: int) -> None:
+        super().__init__()
         self.bits = bits
         self.range: Range | None = None
 
-    def __call__(self, layer: nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
-        if self.range is None:
-            return arguments
-        return (round_activations(arguments[0], self.bits, *self.range), *arguments[1:])
+    def forward(self, values: Tensor) -> Tensor:
+        return values if self.range is None else round_activations(values, self.bits, *self.range)

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 
 def mean_output_error(mean_patch: Tensor, weight: Tensor, quantized: Tensor) -> Tensor:
@@ -28,12 +25,3 @@ def mean_output_error(mean_patch: Tensor, weight: Tensor, quantized: Tensor) -> 
     groups = len(mean_patch)
     error = (quantized.double() - weight.double()).reshape(groups, len(weight) // groups, -1)
     return (error * mean_patch.to(error.device).reshape(groups, 1, -1)).sum(2).flatten()
-
-
-def add_biases(network: nn.Module, layers: Iterable[str]) -> None:
-    """Give a bias of zeros to those of the named convolutions and linear layers that have none, in place."""
-    modules = dict(network.named_modules())
-    for name in layers:
-        layer = modules.get(name)
-        if isinstance(layer, (nn.Conv2d, nn.Linear)) and layer.bias is None:
-            layer.bias = nn.Parameter(torch.zeros_like(layer.weight.flatten(1)[:, 0]))

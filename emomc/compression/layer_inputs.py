@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable
-from contextlib import ExitStack
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx
 
 from emomc.common.errors import UserError
+from emomc.networks.folding import FoldedNetwork
+from emomc.networks.graph_layers import MATRIX_PRODUCTS
+from emomc.networks.layers import LayerShape, output_first
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,45 +33,58 @@ class LayerInputs:
 
 
 @torch.no_grad()
-def measure_inputs(network: nn.Module, layers: Iterable[str], batches: Iterable[Tensor]) -> dict[str, LayerInputs]:
-    """Run images through a network and return the statistics of the inputs of its layers.
+def measure_inputs(network: FoldedNetwork, batches: Iterable[Tensor]) -> dict[str, LayerInputs]:
+    """Run images through a network and return the statistics of the inputs of its layers that have weights.
 
     Args:
-        network: in eval mode.
-        layers: names of convolutions and linear layers.
+        network: without rounding of activations.
         batches: images, float, (n, channels, height, width), on the network's device.
 
     Raises:
-        UserError: a layer is not called.
+        UserError: there are no images.
     """
-    records = {name: _InputRecord(network.get_submodule(name)) for name in layers}
-    with ExitStack() as hooks:
-        for record in records.values():
-            handle = record.layer.register_forward_pre_hook(record.add)
-            hooks.callback(handle.remove)
-        for images in batches:
-            network(images)
-    uncalled = [name for name, record in records.items() if not record.sums]
-    if uncalled:
-        raise UserError(f"expected every layer to be called, found that {uncalled[0]} is not")
-    return {name: record.statistics() for name, record in records.items()}
+    recorder = _InputRecorder(network)
+    for images in batches:
+        recorder.run(images)
+    if not all(record.sums for record in recorder.records.values()):
+        raise UserError("expected images to measure the inputs of layers on, found none")
+    return {name: record.statistics() for name, record in recorder.records.items()}
+
+
+class _InputRecorder(fx.Interpreter):
+    """Runs a network and shows each call of a layer to the layer's record."""
+
+    def __init__(self, network: FoldedNetwork) -> None:
+        super().__init__(network.module)
+        self.records = {
+            layer.name: _InputRecord(layer, network.module.get_parameter(layer.weight_key)) for layer in network.layers
+        }
+        self._records = {
+            node: self.records[layer.name] for layer in network.layers for node in network.calls[layer.name]
+        }
+
+    def run_node(self, n: fx.Node) -> Any:
+        record = self._records.get(n)
+        if record is not None:
+            record.add(n, self.env[n.args[0]])  # type: ignore[index]
+        return super().run_node(n)
 
 
 class _InputRecord:
     """The range of the inputs of one layer, and their sums over images and calls, one for each shape of the inputs."""
 
-    def __init__(self, layer: nn.Module) -> None:
+    def __init__(self, layer: LayerShape, weight: Tensor) -> None:
         self.layer = layer
-        self.sums: dict[tuple[int, ...], Tensor] = {}
-        self.counts: dict[tuple[int, ...], int] = {}
+        self.weight = weight
+        self.sums: dict[tuple[fx.Node, tuple[int, ...]], Tensor] = {}
+        self.counts: dict[tuple[fx.Node, tuple[int, ...]], int] = {}
         self.low, self.high = float("inf"), float("-inf")
 
-    def add(self, layer: nn.Module, arguments: tuple[Any, ...]) -> None:
-        inputs = arguments[0]
-        shape = tuple(inputs.shape[1:])
+    def add(self, node: fx.Node, inputs: Tensor) -> None:
+        key = node, tuple(inputs.shape[1:])
         total = inputs.sum(0, keepdim=True).double()
-        self.sums[shape] = self.sums[shape] + total if shape in self.sums else total
-        self.counts[shape] = self.counts.get(shape, 0) + len(inputs)
+        self.sums[key] = self.sums[key] + total if key in self.sums else total
+        self.counts[key] = self.counts.get(key, 0) + len(inputs)
         self.low, self.high = min(self.low, float(inputs.min())), max(self.high, float(inputs.max()))
 
     def statistics(self) -> LayerInputs:
@@ -78,24 +93,31 @@ class _InputRecord:
         The sum of a layer's outputs is linear in its weights, and its derivative by a weight is the sum of the inputs
         that this weight is multiplied with.
         """
-        weight = torch.zeros_like(self.layer.get_parameter("weight"), dtype=torch.float64)
-        groups = int(getattr(self.layer, "groups", 1))
+        weight = torch.zeros_like(self.weight, dtype=torch.float64)
         patch_sum = torch.zeros_like(weight)
-        positions = 0
-        for shape, total in self.sums.items():
+        positions = 0.0
+        for key, total in self.sums.items():
+            node = key[0]
             with torch.enable_grad():
                 tracked = weight.clone().requires_grad_(True)
-                outputs = self._outputs(tracked, total)
+                outputs = _outputs(self.layer, node, total, tracked)
                 (gradient,) = torch.autograd.grad(outputs.sum(), tracked)
             patch_sum += gradient
-            positions += self.counts[shape] * (outputs.numel() // len(weight))
+            positions += self.counts[key] * (outputs.numel() // self.layer.out_channels)
+        ordered = output_first(patch_sum, self.layer)
+        groups, channels = self.layer.groups, self.layer.out_channels
         # All output channels of a group have the same inputs.
-        patch = patch_sum.reshape(groups, len(weight) // groups, *weight.shape[1:])[:, 0] / positions
+        patch = ordered.reshape(groups, channels // groups, *ordered.shape[1:])[:, 0] / positions
         return LayerInputs(patch, self.low, self.high)
 
-    def _outputs(self, weight: Tensor, inputs: Tensor) -> Tensor:
-        parameters: dict[str, Tensor | None] = {"weight": weight}
-        if self.layer.bias is not None:
-            parameters["bias"] = weight.new_zeros(len(weight))
-        outputs: Tensor = torch.func.functional_call(self.layer, parameters, (inputs,))  # type: ignore[arg-type]
-        return outputs
+
+def _outputs(layer: LayerShape, node: fx.Node, inputs: Tensor, weight: Tensor) -> Tensor:
+    """Return what a call of a layer gives for other inputs and weights, without a bias."""
+    if node.target in MATRIX_PRODUCTS:
+        return inputs @ (weight if layer.input_first else weight.T)
+    arguments = [inputs, weight, *node.args[2:]]
+    if len(arguments) > 2:
+        arguments[2] = None
+    rest = {key: value for key, value in node.kwargs.items() if key != "bias"}
+    outputs: Tensor = node.target(*arguments, **rest)  # type: ignore[operator]
+    return outputs

@@ -7,16 +7,18 @@ that the command line can read the names without importing torch.
 from __future__ import annotations
 
 import dataclasses
+import importlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from emomc.common.errors import UserError
+from emomc.common.files import atomic_write
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from emomc.export.verification import EvaluationConditions
+    from emomc.export.verification import EvaluationConditions, ExpectedScores
     from emomc.packed_file.network import PackedNetwork
 
 
@@ -32,6 +34,8 @@ class ExportFormat:
     """Path, packed network, coding, and a user's network before folding -> bytes written."""
     count_correct: Callable[..., int] | None
     """Arguments of ``verify_export`` except the format -> images classified correctly; None: it cannot be run."""
+    scores: Callable[[Path, PackedNetwork, Tensor, nn.Module | None], Tensor] | None
+    """Path, network, images, and a user's network -> the class scores of the file; None: it cannot be run."""
     exact: bool = True
     """Whether that number equals the search's exactly, on the same machine."""
 
@@ -57,34 +61,44 @@ def _write_onnx_for_zigzag(path: Path, packed: PackedNetwork, coding: str, netwo
 def _write_dense(path: Path, packed: PackedNetwork, coding: str, network: nn.Module | None) -> int:
     from emomc.export.state_dict import write_dense
 
-    return write_dense(path, packed)
+    return write_dense(path, packed, network)
 
 
-def _count_correct_packed(*arguments: object) -> int:
-    from emomc.export.verification import count_correct_packed
+def _verification(name: str) -> Callable[..., Any]:
+    """Return a function of ``emomc.export.verification`` that is imported when it is called."""
 
-    return count_correct_packed(*arguments)  # type: ignore[arg-type]
+    def call(*arguments: Any) -> Any:
+        return getattr(importlib.import_module("emomc.export.verification"), name)(*arguments)
 
-
-def _count_correct_dense(*arguments: object) -> int:
-    from emomc.export.verification import count_correct_dense
-
-    return count_correct_dense(*arguments)  # type: ignore[arg-type]
-
-
-def _count_correct_onnx(*arguments: object) -> int:
-    from emomc.export.verification import count_correct_onnx
-
-    return count_correct_onnx(*arguments)  # type: ignore[arg-type]
+    return call
 
 
 FORMATS: Mapping[str, ExportFormat] = {
     format.name: format
     for format in (
-        ExportFormat("emomc", "packed file of the size that the search counted", _write_packed, _count_correct_packed),
-        ExportFormat("onnx", "integer weights, for onnxruntime", _write_onnx, _count_correct_onnx, exact=False),
-        ExportFormat("onnx-zigzag", "for the accelerator model ZigZag only", _write_onnx_for_zigzag, None),
-        ExportFormat("torch", "dense float32 state dict as safetensors", _write_dense, _count_correct_dense),
+        ExportFormat(
+            "emomc",
+            "packed file of the size that the search counted",
+            _write_packed,
+            _verification("count_correct_packed"),
+            _verification("scores_packed"),
+        ),
+        ExportFormat(
+            "onnx",
+            "integer weights, for onnxruntime",
+            _write_onnx,
+            _verification("count_correct_onnx"),
+            _verification("scores_onnx"),
+            exact=False,
+        ),
+        ExportFormat("onnx-zigzag", "for the accelerator model ZigZag only", _write_onnx_for_zigzag, None, None),
+        ExportFormat(
+            "torch",
+            "dense float32 state dict as safetensors",
+            _write_dense,
+            _verification("count_correct_dense"),
+            _verification("scores_dense"),
+        ),
     )
 }
 """Name -> format."""
@@ -96,7 +110,13 @@ else:
 
 
 def export_network(
-    path: Path, packed: PackedNetwork, format: FormatName, *, coding: str = "best", network: nn.Module | None = None
+    path: Path,
+    packed: PackedNetwork,
+    format: FormatName,
+    *,
+    coding: str = "best",
+    network: nn.Module | None = None,
+    expected: ExpectedScores | None = None,
 ) -> int:
     """Write a compressed network.
 
@@ -105,15 +125,21 @@ def export_network(
         packed: the network.
         format: a name of ``FORMATS``.
         coding: for ``emomc``: a name of ``CODINGS``, or ``best`` for the shortest per layer.
-        network: for the ONNX formats: a user's network before folding; None for a network of the zoo.
+        network: a user's network before folding; None for a network of the zoo.
+        expected: scores that the file must give before it takes its name. A format that cannot be run is not checked.
 
     Returns:
         Bytes written.
 
     Raises:
-        UserError: the format is unknown, or as ``write_packed`` and ``write_onnx``.
+        UserError: the format is unknown, the file gives other scores, or as ``write_packed`` and ``write_onnx``.
     """
-    return _format(format).write(path, packed, coding, network)
+    chosen = _format(format)
+    with atomic_write(path) as partial:
+        written = chosen.write(partial, packed, coding, network)
+        if expected is not None and chosen.scores is not None:
+            expected.check(chosen.scores(partial, packed, expected.images, network), f"the file of the format {format}")
+    return written
 
 
 def verify_export(

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from emomc.common.errors import UserError
-from emomc.compression.bias_correction import add_biases
 from emomc.compression.quantization import dequantize
 from emomc.networks.build import build_network
-from emomc.networks.folding import fold_structure
-from emomc.networks.tracing import trace_network
+from emomc.networks.folding import FoldedNetwork
+from emomc.networks.graph import NetworkGraph, trace_network
+from emomc.networks.layers import as_stored
+from emomc.networks.preparation import plain_copy
 from emomc.networks.zoo import NETWORKS
 from emomc.packed_file.network import NetworkDescription, PackedLayer, PackedNetwork
 from emomc.packed_file.reader import read_packed
@@ -36,25 +38,57 @@ def load_compressed(path: Path | str, network: nn.Module | None = None) -> nn.Mo
 
 
 def unpack_network(packed: PackedNetwork, network: nn.Module | None = None) -> nn.Module:
-    """Return a packed network as a network that can be run; see ``load_compressed``."""
+    """Return the network that was packed; see ``load_compressed``."""
+    return unpack_folded(packed, network).module
+
+
+def unpack_folded(packed: PackedNetwork, network: nn.Module | None = None) -> FoldedNetwork:
+    """Return the network that was packed with what is known of its layers; see ``load_compressed``."""
     description = packed.description
     own = network is None
-    if network is None:
-        network = _own_network(description)
-    folded = fold_structure(network, trace_network(network, description.input_shape))
-    state = dense_state(packed)
-    # Bias correction adds a bias to layers without one.
-    add_biases(folded, [layer.name for layer in packed.layers if f"{layer.name}.bias" in state])
-    _check_fit(state, folded, own=own)
-    # A network of the zoo was built on the meta device, without memory to copy into: assign the tensors.
-    folded.load_state_dict(state, assign=own)
-    return folded.requires_grad_(False)
+    graph = trace_network(
+        _own_network(description) if network is None else plain_copy(network, description.input_shape),
+        description.input_shape,
+        description.network_output,
+    )
+    if any(norm.mean in packed.tensors for norm in graph.norms):
+        graph = graph.without_folding()
+    # Correcting a layer's bias gives it one.
+    bare = FoldedNetwork(graph).module.state_dict().keys()
+    folded = FoldedNetwork(graph, _layers_with_further_biases(graph, packed, bare))
+    state = _state(packed, folded)
+    _check_fit(state, folded, description.network, own=own)
+    # What was built on no device has no memory of its own to copy into.
+    folded.module.load_state_dict(state, strict=False, assign=own)
+    folded.module.requires_grad_(False)
+    return folded
 
 
-def dense_state(packed: PackedNetwork) -> dict[str, Tensor]:
-    """Return the state dict of the folded network, with weights in float32."""
-    weights = {f"{layer.name}.weight": layer_weight(layer) for layer in packed.layers}
-    return weights | {name: torch.from_numpy(tensor.copy()) for name, tensor in packed.tensors.items()}
+def dense_state(packed: PackedNetwork, network: nn.Module | None = None) -> dict[str, Tensor]:
+    """Return the state dict of the folded network, weights in float32; ``network`` as for ``load_compressed``."""
+    folded = unpack_folded(packed, network)
+    constants = folded.graph.constants
+    return {name: tensor for name, tensor in folded.module.state_dict().items() if name not in constants}
+
+
+def _layers_with_further_biases(graph: NetworkGraph, packed: PackedNetwork, known: Collection[str]) -> list[str]:
+    further = packed.tensors.keys() - known
+    if not further:
+        return []
+    every = FoldedNetwork(graph, [layer.name for layer in graph.layers if layer.stored])
+    return [layer for layer, key in every.bias_keys.items() if key in further]
+
+
+def _state(packed: PackedNetwork, folded: FoldedNetwork) -> dict[str, Tensor]:
+    shapes = {layer.name: layer for layer in folded.layers}
+    state = {name: torch.from_numpy(tensor.copy()) for name, tensor in packed.tensors.items()}
+    for layer in packed.layers:
+        shape = shapes.get(layer.name)
+        if shape is None or layer.codes.shape[0] != shape.out_channels:
+            state[f"{layer.name}.weight"] = layer_weight(layer)
+        else:
+            state[shape.weight_key] = as_stored(layer_weight(layer), shape)
+    return state
 
 
 def layer_weight(layer: PackedLayer) -> Tensor:
@@ -79,17 +113,16 @@ def _own_network(description: NetworkDescription) -> nn.Module:
         )
 
 
-def _check_fit(state: dict[str, Tensor], network: nn.Module, *, own: bool) -> None:
-    expected = network.state_dict()
+def _check_fit(state: dict[str, Tensor], folded: FoldedNetwork, name: str, *, own: bool) -> None:
+    constants = folded.graph.constants
+    expected = {key: tensor for key, tensor in folded.module.state_dict().items() if key not in constants}
     if state.keys() != expected.keys():
-        name = sorted(state.keys() ^ expected.keys())[0]
-        where = "the file" if name in state else "the network"
-        raise UserError(
-            f"expected the file to hold the tensors of {type(network).__name__}, found {name} only in {where}"
-        )
-    for name, tensor in state.items():
-        shape, kind = expected[name].shape, expected[name].dtype
+        odd = sorted(state.keys() ^ expected.keys())[0]
+        where = "the file" if odd in state else "the network"
+        raise UserError(f"expected the file to hold the tensors of {name}, found {odd} only in {where}")
+    for key, tensor in state.items():
+        shape, kind = expected[key].shape, expected[key].dtype
         if tensor.shape != shape or (own and tensor.dtype != kind):
             raise UserError(
-                f"expected {name} of shape {tuple(shape)} and {kind}, found {tuple(tensor.shape)} and {tensor.dtype}"
+                f"expected {key} of shape {tuple(shape)} and {kind}, found {tuple(tensor.shape)} and {tensor.dtype}"
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import warnings
 from collections.abc import Iterable
@@ -16,7 +17,9 @@ from torch import nn
 from emomc.common.errors import UserError
 from emomc.common.files import atomic_write
 from emomc.compression.widths import UNCOMPRESSED_BITS
-from emomc.export.loading import layer_weight, unpack_network
+from emomc.export.loading import layer_weight, unpack_folded
+from emomc.networks.folding import FoldedNetwork
+from emomc.networks.layers import LayerShape, as_stored
 from emomc.packed_file.network import PackedLayer, PackedNetwork
 
 OPSET = 21
@@ -46,11 +49,13 @@ def write_onnx(path: Path, packed: PackedNetwork, network: nn.Module | None = No
         UserError: the extra ``export`` is not installed, or the network cannot be traced into ONNX.
     """
     onnx = _onnx()
-    model = _graph_of(packed, network, batch=None)
+    folded = unpack_folded(packed, network)
+    model = _graph_of(packed, folded, batch=None)
     # Find all weights before the first one is replaced.
-    for layer, weight, transposed in [*_weights_of(model, packed)]:
-        if layer.bits != UNCOMPRESSED_BITS:
-            _quantize(model, layer, weight, transposed=transposed)
+    places = {place.tensor.name: place for place in _weights_of(model, packed, folded)}
+    for place in places.values():
+        if place.layer.bits != UNCOMPRESSED_BITS:
+            _quantize(model, place)
     _describe(model, packed)
     try:
         onnx.checker.check_model(model, full_check=True)
@@ -82,8 +87,9 @@ def write_onnx_for_zigzag(
         UserError: as for ``write_onnx``.
     """
     onnx = _onnx()
-    model = onnx.shape_inference.infer_shapes(_graph_of(packed, network, batch=1), data_prop=True)
-    layer_of = {weight.name: layer for layer, weight, _ in _weights_of(model, packed)}
+    folded = unpack_folded(packed, network)
+    model = onnx.shape_inference.infer_shapes(_graph_of(packed, folded, batch=1), data_prop=True)
+    layer_of = {place.tensor.name: place.layer for place in _weights_of(model, packed, folded)}
     for node in model.graph.node:
         layer = next((layer_of[name] for name in node.input if name in layer_of), None)
         if layer is not None:
@@ -104,16 +110,15 @@ def _onnx() -> Any:
     return onnx
 
 
-def _graph_of(packed: PackedNetwork, network: nn.Module | None, *, batch: int | None) -> Any:
+def _graph_of(packed: PackedNetwork, folded: FoldedNetwork, *, batch: int | None) -> Any:
     """Trace the folded network; the batch size is dynamic if ``batch`` is None."""
-    folded = unpack_network(packed, network)
     # torch.export would treat a batch size of 1 as a constant.
     images = torch.zeros(batch or 2, *packed.description.input_shape)
     dynamic = None if batch else ({0: torch.export.Dim.DYNAMIC},)
     try:
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            traced = torch.export.export(folded, (images,), dynamic_shapes=dynamic, strict=False)
+            traced = torch.export.export(folded.module, (images,), dynamic_shapes=dynamic, strict=False)
             program = torch.onnx.export(
                 traced, opset_version=OPSET, dynamo=True, input_names=[_INPUT], output_names=[_OUTPUT], verbose=False
             )
@@ -141,44 +146,122 @@ def _clean(model: Any) -> None:
                 size.dim_param = size.dim_param.replace(symbol, _BATCH)
 
 
-def _weights_of(model: Any, packed: PackedNetwork) -> Iterable[tuple[PackedLayer, Any, bool]]:
-    """Yield each layer, the initialiser that holds its weights, and whether they are transposed there."""
+@dataclasses.dataclass(frozen=True)
+class _Place:
+    """Where a layer's weights are in the ONNX graph."""
+
+    layer: PackedLayer
+    shape: LayerShape
+    tensor: Any
+    """The initialiser."""
+    input_first: bool
+    """Whether its input channels come first."""
+
+
+def _weights_of(model: Any, packed: PackedNetwork, folded: FoldedNetwork) -> Iterable[_Place]:
+    """Yield each layer and where its weights are; layers of the same weights may be in one place."""
     from onnx import numpy_helper
 
+    shapes = {layer.name: layer for layer in folded.layers}
+    named = {layer.weight_key for layer in folded.layers}
     found = {tensor.name: tensor for tensor in model.graph.initializer}
-    free = [tensor for name, tensor in found.items() if name not in {f"{layer.name}.weight" for layer in packed.layers}]
+    free = [tensor for name, tensor in found.items() if name not in named]
     for layer in packed.layers:
-        tensor = found.get(f"{layer.name}.weight")
-        transposed = tensor is None
+        shape = shapes[layer.name]
+        tensor, turned = found.get(shape.weight_key), False
         if tensor is None and layer.codes.ndim == 2:
             # For inputs of more than two dimensions the exporter transposes and renames the weights of a linear layer.
-            transpose = layer_weight(layer).numpy().T
-            tensor = next((one for one in free if _equal(numpy_helper.to_array(one), transpose)), None)
+            transpose = as_stored(layer_weight(layer), shape).numpy().T
+            tensor, turned = next((one for one in free if _equal(numpy_helper.to_array(one), transpose)), None), True
+        if tensor is None:
+            same = as_stored(layer_weight(layer), shape).numpy()
+            every = found.values()
+            tensor, turned = next((one for one in every if _equal(numpy_helper.to_array(one), same)), None), False
         if tensor is None:
             raise UserError(f"expected the weights of {layer.name} in the ONNX graph, found none of these values")
-        yield layer, tensor, transposed
+        yield _Place(layer, shape, tensor, shape.input_first != turned)
 
 
 def _equal(one: NDArray[Any], other: NDArray[Any]) -> bool:
     return one.shape == other.shape and bool((one == other).all())
 
 
-def _quantize(model: Any, layer: PackedLayer, weight: Any, *, transposed: bool) -> None:
-    """Replace an initialiser by integers and a DequantizeLinear node."""
+def _quantize(model: Any, place: _Place) -> None:
+    """Replace an initialiser by integers and the node that multiplies them by their scale."""
     onnx = _onnx()
+    layer, name = place.layer, place.tensor.name
     codes, scale = _positive(layer)
-    name, kind = weight.name, _integer_type(onnx, layer.bits)
-    raw = _raw(codes.T if transposed else codes, layer.bits)
-    integers = onnx.TensorProto(name=f"{name}/codes", data_type=kind, dims=weight.dims, raw_data=raw)
-    one = len(scale) == 1
-    step = onnx.numpy_helper.from_array(scale.reshape(()) if one else scale, f"{name}/scale")
-    attributes = {} if one else {"axis": 1 if transposed else 0}
-    inputs = [integers.name, step.name]
-    node = onnx.helper.make_node("DequantizeLinear", inputs, [name], name=_DEQUANTIZED.format(layer.name), **attributes)
+    kind = _integer_type(onnx, layer.bits)
+    # The scales of a grouped layer with its inputs first are along two axes: such a layer is turned in the graph.
+    turn_later = place.input_first and place.shape.groups > 1
+    output_axis = 1 if place.input_first and not turn_later else 0
+    stored = np.swapaxes(codes, 0, 1) if output_axis else codes
+    integers = onnx.TensorProto(
+        name=f"{name}/codes", data_type=kind, dims=stored.shape, raw_data=_raw(np.ascontiguousarray(stored), layer.bits)
+    )
+    result = f"{name}/output_first" if turn_later else name
+    apart = any(node.op_type == "MatMul" and name in node.input for node in model.graph.node)
+    nodes, constants = _dequantize(onnx, integers, scale, output_axis, result, apart=apart)
+    nodes[0].name = _DEQUANTIZED.format(layer.name)
+    if turn_later:
+        more_nodes, more_constants = _turn(onnx, place, result)
+        nodes, constants = nodes + more_nodes, constants + more_constants
     kept = [tensor for tensor in model.graph.initializer if tensor.name != name]
     del model.graph.initializer[:]
-    model.graph.initializer.extend([*kept, integers, step])
-    model.graph.node.insert(0, node)
+    model.graph.initializer.extend([*kept, *constants])
+    for node in reversed(nodes):
+        model.graph.node.insert(0, node)
+
+
+def _dequantize(
+    onnx: Any, integers: Any, scale: NDArray[np.float32], axis: int, result: str, *, apart: bool
+) -> tuple[list[Any], list[Any]]:
+    """Return the nodes and constants that multiply integers by their scale.
+
+    Args:
+        onnx: the package.
+        integers: a tensor.
+        scale: one, or one for each index of the axis.
+        axis: of the output channels.
+        result: name of the products.
+        apart: whether to multiply in a node of its own. onnxruntime replaces a DequantizeLinear before a MatMul by a
+            product that rounds the activations to 8 bits.
+    """
+    make, one = onnx.helper.make_node, len(scale) == 1
+    shape = [1] * len(integers.dims)
+    if apart and not one:
+        shape[axis] = len(scale)
+    values = scale.reshape(shape) if apart else scale.reshape(()) if one else scale
+    step = onnx.numpy_helper.from_array(values, f"{result}/scale")
+    if not apart:
+        attributes = {} if one else {"axis": axis}
+        return [make("DequantizeLinear", [integers.name, step.name], [result], **attributes)], [integers, step]
+    unit = onnx.numpy_helper.from_array(np.float32(1).reshape(()), f"{result}/one")
+    as_floats = f"{result}/as_floats"
+    return [
+        make("DequantizeLinear", [integers.name, unit.name], [as_floats]),
+        make("Mul", [as_floats, step.name], [result]),
+    ], [integers, unit, step]
+
+
+def _turn(onnx: Any, place: _Place, given: str) -> tuple[list[Any], list[Any]]:
+    """Return the nodes and constants that put the input channels of a grouped layer's weights first."""
+    shape, name = place.shape, place.tensor.name
+    kernel = place.layer.codes.shape[2:]
+    split = (shape.groups, shape.out_channels // shape.groups, shape.in_channels // shape.groups, *kernel)
+    first = (shape.in_channels, shape.out_channels // shape.groups, *kernel)
+    sizes = [
+        onnx.numpy_helper.from_array(np.array(values, np.int64), f"{name}/{key}")
+        for key, values in (("groups", split), ("input_first", first))
+    ]
+    order = [0, 2, 1, *range(3, len(split))]
+    make = onnx.helper.make_node
+    nodes = [
+        make("Reshape", [given, sizes[0].name], [f"{name}/split"]),
+        make("Transpose", [f"{name}/split"], [f"{name}/turned"], perm=order),
+        make("Reshape", [f"{name}/turned", sizes[1].name], [name]),
+    ]
+    return nodes, sizes
 
 
 def _positive(layer: PackedLayer) -> tuple[NDArray[Any], NDArray[np.float32]]:

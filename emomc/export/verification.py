@@ -15,9 +15,12 @@ from emomc.common.errors import UserError
 from emomc.compression.activations import ActivationRounding, Range
 from emomc.compression.widths import FULL_ACTIVATION_BITS
 from emomc.data.resident import ResidentBlocks
-from emomc.export.loading import load_compressed, unpack_network
+from emomc.export.loading import unpack_folded
 from emomc.lightning_modules.candidate import CandidateClassifier
+from emomc.networks.equivalence import TOLERANCE, deviation
+from emomc.networks.folding import FoldedNetwork
 from emomc.packed_file.network import PackedNetwork
+from emomc.packed_file.reader import read_packed
 from emomc.runtime.trainers import validation_trainer
 
 
@@ -35,6 +38,50 @@ class EvaluationConditions:
     """Layer name -> smallest and largest input, if inputs are rounded."""
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class ExpectedScores:
+    """What a search's network gives for some images."""
+
+    images: Tensor
+    """Float, (n, channels, height, width), normalised."""
+    scores: Tensor
+    """(n, classes)."""
+
+    def check(self, scores: Tensor, what: str) -> None:
+        """Check the scores of something else for the same images.
+
+        Raises:
+            UserError: one differs by more than ``TOLERANCE`` of the largest.
+        """
+        found = deviation(scores, self.scores)
+        if found > TOLERANCE:
+            raise UserError(
+                f"expected {what} to give the scores of the network that was searched, found a difference of "
+                f"{found:.1e} of the largest: nothing is written"
+            )
+
+
+@torch.no_grad()
+def scores_packed(path: Path, packed: PackedNetwork, images: Tensor, network: nn.Module | None) -> Tensor:
+    """Return the class scores of a packed file, (n, classes)."""
+    scores: Tensor = unpack_folded(read_packed(path), network).module(images)
+    return scores
+
+
+@torch.no_grad()
+def scores_dense(path: Path, packed: PackedNetwork, images: Tensor, network: nn.Module | None) -> Tensor:
+    """Return the class scores of a state dict, (n, classes)."""
+    scores: Tensor = _read_dense(path, packed, network).module(images)
+    return scores
+
+
+def scores_onnx(path: Path, packed: PackedNetwork, images: Tensor, network: nn.Module | None) -> Tensor:
+    """Return the class scores of an ONNX file in onnxruntime, (n, classes)."""
+    session = _session(path)
+    (scores,) = session.run(None, {session.get_inputs()[0].name: images.contiguous().numpy()})
+    return torch.from_numpy(scores)
+
+
 def count_correct_packed(
     path: Path,
     packed: PackedNetwork,
@@ -44,7 +91,7 @@ def count_correct_packed(
     network: nn.Module | None,
 ) -> int:
     """Evaluate a packed file as the search does; on the same machine the count is the same."""
-    return _count_correct(load_compressed(path, network), packed, images, labels, conditions)
+    return _count_correct(unpack_folded(read_packed(path), network), packed, images, labels, conditions)
 
 
 def count_correct_dense(
@@ -56,9 +103,7 @@ def count_correct_dense(
     network: nn.Module | None,
 ) -> int:
     """Evaluate a state dict as the search does; on the same machine the count is the same."""
-    loaded = unpack_network(packed, network)
-    loaded.load_state_dict(load_file(path))
-    return _count_correct(loaded, packed, images, labels, conditions)
+    return _count_correct(_read_dense(path, packed, network), packed, images, labels, conditions)
 
 
 def count_correct_onnx(
@@ -70,11 +115,7 @@ def count_correct_onnx(
     network: nn.Module | None,
 ) -> int:
     """Run an ONNX file in onnxruntime, in float32; the count may differ slightly from the search's."""
-    try:
-        import onnxruntime
-    except ImportError:
-        raise UserError("expected the packages of pip install 'emomc[export]', found no onnxruntime") from None
-    session: Any = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    session = _session(path)
     name = session.get_inputs()[0].name
     correct = 0
     for part, label in zip(images.split(conditions.batch_size), labels.split(conditions.batch_size), strict=True):
@@ -83,13 +124,27 @@ def count_correct_onnx(
     return correct
 
 
+def _read_dense(path: Path, packed: PackedNetwork, network: nn.Module | None) -> FoldedNetwork:
+    loaded = unpack_folded(packed, network)
+    loaded.module.load_state_dict(load_file(path), strict=False)
+    return loaded
+
+
+def _session(path: Path) -> Any:
+    try:
+        import onnxruntime
+    except ImportError:
+        raise UserError("expected the packages of pip install 'emomc[export]', found no onnxruntime") from None
+    return onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+
+
 def _count_correct(
-    loaded: nn.Module, packed: PackedNetwork, images: Tensor, labels: Tensor, conditions: EvaluationConditions
+    loaded: FoldedNetwork, packed: PackedNetwork, images: Tensor, labels: Tensor, conditions: EvaluationConditions
 ) -> int:
-    loaded = loaded.to(memory_format=torch.channels_last)
+    loaded = loaded.to(torch.device("cpu"))
     if ranges := conditions.input_ranges:
-        ActivationRounding(loaded, tuple(ranges), conditions.activation_bits).use(ranges)
-    module = CandidateClassifier(loaded, len(packed.description.class_names), conditions.batch_size)
+        ActivationRounding(loaded, conditions.activation_bits).use(ranges)
+    module = CandidateClassifier(loaded.module, len(packed.description.class_names), conditions.batch_size)
     blocks = ResidentBlocks(images, labels, conditions.batch_size)
     trainer = validation_trainer(torch.device("cpu"), conditions.precision)
     trainer.validate(module, blocks, verbose=False)

@@ -42,7 +42,7 @@ def front_document(search: Search) -> dict[str, Any]:
             point["bytes_by_layer"] = {name: round(float(stored[row, column])) for column, name in enumerate(names)}
         if config.quantization.activation_bits is not None and search.inputs:
             seen = search.inputs.level(candidate.genotype.level)
-            point["input_ranges"] = {name: list(seen[name].range) for name in names}
+            point["input_ranges"] = {name: list(seen[name].range) for name in names if name in seen}
         points.append(point)
     dense = search.library.dense_accuracy
     images = front[0].evaluation.images if front and front[0].evaluation else None
@@ -84,14 +84,12 @@ def front_document(search: Search) -> dict[str, Any]:
 
 
 def _point(search: Search, candidate: Candidate) -> dict[str, Any]:
-    names = [layer.name for layer in search.library.manifest.layers]
-    searched = dict(zip(search.space.layers, candidate.genotype.bits, strict=True))
     evaluation = candidate.evaluation
     return {
         "index": candidate.index,
         "level": candidate.genotype.level,
         "tuned": candidate.genotype.finetuned or None,
-        "bits": {name: searched.get(name, UNCOMPRESSED_BITS) for name in names},
+        "bits": search.cost_model.bits(candidate.genotype),
         "density": search.cost_model.density(candidate.genotype),
         "validation_accuracy": candidate.accuracy,
         "validation_correct": evaluation.correct if evaluation else None,

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from emomc.common.errors import UserError
-from emomc.networks.layers import LayerCall, LayerShape
+from emomc.networks.layers import LAYER_KINDS, LayerCall, LayerShape
 
 Array = npt.NDArray[np.float64]
 
@@ -18,13 +18,16 @@ Array = npt.NDArray[np.float64]
 class CallTable:
     """The layer calls in one forward pass of one image; the calls of one layer are adjacent.
 
+    A transposed convolution is described as it is usually computed: as a 1x1 convolution from each input pixel to all
+    outputs that the kernel reaches from it, whose overlaps are then added.
+
     All arrays have shape (calls,). x is the width and y the height: a kernel of (height, width) (3, 5) has fy 3, fx 5.
     """
 
     layer: npt.NDArray[np.intp]
     """Index of the called layer."""
     linear: npt.NDArray[np.bool_]
-    """Whether the layer is linear; it is described as a 1x1 convolution over its positions."""
+    """Whether the layer is linear or a product; it is described as a 1x1 convolution over its positions."""
     c: Array
     """Input channels of one group."""
     k: Array
@@ -78,8 +81,9 @@ def check_layers(layers: Sequence[LayerShape]) -> None:
     if not layers:
         raise UserError("expected at least one layer, found none")
     for layer in layers:
-        if layer.kind not in ("conv", "linear"):
-            raise UserError(f"expected layers of kind conv or linear, found {layer.name} of kind {layer.kind!r}")
+        if layer.kind not in LAYER_KINDS:
+            kinds = ", ".join(LAYER_KINDS)
+            raise UserError(f"expected layers of kind {kinds}, found {layer.name} of kind {layer.kind!r}")
         if not layer.calls:
             raise UserError(f"expected layers that are called, found {layer.name} without a call")
 
@@ -107,4 +111,22 @@ def _row(index: int, layer: LayerShape, call: LayerCall) -> tuple[float, ...]:
     (fy, fx), (sy, sx), (dy, dx) = layer.kernel_size, layer.stride, layer.dilation
     c, k = layer.in_channels // layer.groups, layer.out_channels // layer.groups
     input_values = layer.in_channels * call.input_size[0] * call.input_size[1]
-    return (index, layer.kind == "linear", c, k, layer.groups, ox, oy, fx, fy, sx, sy, dx, dy, input_values)
+    if layer.kind == "conv_transpose":
+        oy, ox = call.input_size
+        k, fy, fx, sy, sx, dy, dx = k * fy * fx, 1, 1, 1, 1, 1, 1
+    return (
+        index,
+        layer.kind in ("linear", "product"),
+        c,
+        k,
+        layer.groups,
+        ox,
+        oy,
+        fx,
+        fy,
+        sx,
+        sy,
+        dx,
+        dy,
+        input_values,
+    )

@@ -18,11 +18,11 @@ def pack_level(state: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> dict
 
     Args:
         state: the state dict of the network, with removed weights set to zero.
-        masks: layer name -> boolean tensor, true where the weight remains.
+        masks: name of a weight in the state -> boolean tensor, true where the weight remains.
     """
     packed = {}
     for key, value in state.items():
-        mask = masks.get(key.removesuffix(".weight")) if key.endswith(".weight") else None
+        mask = masks.get(key)
         tensor = value.detach().cpu().contiguous()
         if mask is None or bool(mask.all()):
             packed[key] = tensor
@@ -65,6 +65,6 @@ def unpack_mask(bits: Tensor, shape: torch.Size) -> Tensor:
     return torch.from_numpy(flat).bool().reshape(shape)
 
 
-def mask_key(layer: str) -> str:
-    """Return the name of the tensor that holds a layer's mask, if the layer is pruned."""
-    return f"{layer}.weight{_MASK}"
+def mask_key(weight: str) -> str:
+    """Return the name of the tensor that holds the mask of a weight, if it is pruned."""
+    return f"{weight}{_MASK}"

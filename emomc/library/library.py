@@ -88,15 +88,17 @@ class Library:
 
         Args:
             percent: weights remaining, percent; a level of that percentage is replaced.
-            state: the state dict of the network, with removed weights set to zero.
+            state: of the network, see ``unique_state``, with removed weights set to zero.
             masks: layer name -> boolean tensor, true where the weight remains.
             validation_accuracy: 0..1.
             epochs: epochs of training spent on this level.
         """
         file = self.path / f"level_{percent:03d}.safetensors"
+        keys = {layer.name: layer.weight_key for layer in self.manifest.layers}
+        of_weights = {keys[name]: mask for name, mask in masks.items()}
         with atomic_write(file) as partial:
             # save_file would make a file that only its owner may read.
-            partial.write_bytes(save(pack_level(state, masks)))
+            partial.write_bytes(save(pack_level(state, of_weights)))
         record = LevelRecord(
             percent,
             file.name,
@@ -158,8 +160,8 @@ class Library:
             names = set(file.keys())
             masks = {}
             for layer in self.manifest.compressed_layers:
-                weight = state[f"{layer.name}.weight"]
-                key = mask_key(layer.name)
+                weight = state[layer.weight_key]
+                key = mask_key(layer.weight_key)
                 masks[layer.name] = (
                     unpack_mask(file.get_tensor(key), weight.shape)
                     if key in names

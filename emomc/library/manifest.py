@@ -69,13 +69,19 @@ class Manifest:
     """Per channel, of pixels scaled to 0..1; None if a user's data module does not give it."""
     std: tuple[float, ...] | None
     layers: tuple[LayerShape, ...]
-    """Every convolution and linear layer, in forward order."""
+    """Every layer that multiplies, in forward order, with those that have no weights to compress."""
     excluded_layers: tuple[str, ...]
     """Layers that stay uncompressed."""
     evaluation_batch_size: int
     """Images per batch of every evaluation: results are bit-identical for one batch size only."""
     settings: dict[str, Any]
     """The training settings that made the library."""
+    network_output: str | None = None
+    """Key or index of the class scores among several outputs of the network."""
+    graph_sha256: str | None = None
+    """Digest of the network's computation; None in libraries made before there was one."""
+    torch_version: str | None = None
+    """Version of torch that the digest was made with: others may export the same network to other operations."""
     data_source_sha256: str | None = None
     """SHA-256 of the source file of a user's data module; None for the project's own datasets."""
     levels: tuple[LevelRecord, ...] = ()
@@ -90,7 +96,7 @@ class Manifest:
         require(isinstance(self.network, str), "a network's name as network", self.network)
         for key in ("network_args", "data", "settings"):
             require(isinstance(getattr(self, key), dict), f"a mapping as {key}", getattr(self, key))
-        for key in ("network_source_sha256", "data_source_sha256"):
+        for key in ("network_source_sha256", "network_output", "graph_sha256", "torch_version", "data_source_sha256"):
             require(isinstance(getattr(self, key), str | None), f"a text or null as {key}", getattr(self, key))
         require(isinstance(self.data.get("dataset"), str), "a dataset's name in data", self.data.get("dataset"))
         require(min(self.input_shape) >= 1, "an input_shape of at least 1 pixel and channel", self.input_shape)
@@ -112,9 +118,14 @@ class Manifest:
         return len(self.class_names)
 
     @property
+    def stored_layers(self) -> tuple[LayerShape, ...]:
+        """The layers with weights of their own, compressed or not."""
+        return tuple(layer for layer in self.layers if layer.stored)
+
+    @property
     def compressed_layers(self) -> tuple[LayerShape, ...]:
         """The layers whose weights are pruned and quantized."""
-        return tuple(layer for layer in self.layers if layer.name not in self.excluded_layers)
+        return tuple(layer for layer in self.stored_layers if layer.name not in self.excluded_layers)
 
 
 def read_manifest(folder: Path) -> Manifest:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
-from emomc.networks.tracing import NetworkTrace
+from emomc.networks.graph import NetworkGraph
+from emomc.networks.graph_layers import GraphLayer
+from emomc.networks.layers import LayerShape, as_stored, output_first
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,55 +40,130 @@ class FoldedState:
         return scale if factor is None else scale * factor.to(scale.device)
 
     def full_precision(self, layer: str) -> Tensor:
-        """Return a layer's weights in float32, not quantized, with its BatchNorm folded in."""
+        """Return a layer's weights in float32, not quantized, with its BatchNorm folded in; output channels first."""
         weight, factor = self.weights[layer], self.factors.get(layer)
         return weight if factor is None else weight * factor.view(-1, *[1] * (weight.ndim - 1))
 
 
-def fold_structure(network: nn.Module, trace: NetworkTrace) -> nn.Module:
-    """Return a copy of the network, in eval mode, without its foldable BatchNorms.
+class FoldedNetwork:
+    """A network without its foldable BatchNorms, as a graph that runs.
 
-    Each folded BatchNorm becomes ``nn.Identity`` and its layer gets a bias. The values are not those of a trained
-    network yet: load ``FoldedState``.
+    Its tensors are copies of the network's; they are those of a trained network once a ``FoldedState`` is loaded.
     """
-    folded = copy.deepcopy(network).eval()
-    for layer_name, norm_name in trace.foldable.items():
-        layer = folded.get_submodule(layer_name)
-        parent_name, _, child_name = norm_name.rpartition(".")
-        setattr(folded.get_submodule(parent_name), child_name, nn.Identity())
-        if layer.bias is None:
-            layer.bias = nn.Parameter(layer.weight.new_zeros(layer.weight.shape[0]))
-    return folded
+
+    def __init__(self, graph: NetworkGraph, biases: Iterable[str] = ()) -> None:
+        """Fold the norms and give each folded layer a bias.
+
+        Args:
+            graph: of the network; it is not changed.
+            biases: further layers that need a bias of their own, if they can have one: see ``can_have_bias``.
+        """
+        self.graph = graph
+        self.module: fx.GraphModule = copy.deepcopy(graph.module)
+        self.layers = tuple(layer for layer in graph.layers if layer.stored)
+        self.bias_keys: dict[str, str] = {}
+        """Layer name -> name of the bias that all calls of the layer add, for layers that have one of their own."""
+        nodes = dict(zip(graph.module.graph.nodes, self.module.graph.nodes, strict=True))
+        wanted = {*biases, *graph.foldable}
+        self.calls = {layer.shape.name: tuple(nodes[node] for node in layer.nodes) for layer in graph.graph_layers}
+        """Layer name -> the nodes that call it; the input of each is its first argument."""
+        for layer in graph.graph_layers:
+            if layer.shape.stored and (layer.bias or (layer.shape.name in wanted and can_have_bias(layer))):
+                self.bias_keys[layer.shape.name] = layer.bias or self._add_bias(layer)
+        for norm in graph.norms:
+            node = nodes[norm.node]
+            node.replace_all_uses_with(node.args[0])
+            self.module.graph.erase_node(node)
+        self.module.graph.eliminate_dead_code()
+        self.module.delete_all_unused_submodules()
+        _drop_unused_tensors(self.module)
+        self.module.recompile()
+        # The graph has no training mode: it is what eval mode computes.
+        self.module.eval()
+
+    def fold(self, state: Mapping[str, Tensor]) -> FoldedState:
+        """Split a trained state dict into weights, BatchNorm factors and what else the folded network holds.
+
+        Args:
+            state: of the network as it was trained; entries under a tensor's first name are enough.
+
+        Returns:
+            The folded state; y = gamma (conv(x) + b - mean) / sigma + beta becomes factor conv(x) + bias with
+            factor = gamma / sqrt(variance + epsilon) and bias = (b - mean) factor + beta.
+        """
+        weights = {layer.name: output_first(state[layer.weight_key], layer) for layer in self.layers}
+        keys = {layer.weight_key for layer in self.layers}
+        rest = {
+            name: state[name].detach() if name in state else tensor.detach().cpu()
+            for name, tensor in self.module.state_dict().items()
+            if name not in keys | self.graph.constants
+        }
+        factors = {}
+        for norm in self.graph.norms:
+            mean, variance = state[norm.mean].double(), state[norm.variance].double()
+            gamma = torch.ones_like(mean) if norm.gamma is None else state[norm.gamma].double()
+            beta = torch.zeros_like(mean) if norm.beta is None else state[norm.beta].double()
+            factor = gamma / (variance + norm.epsilon).sqrt()
+            key = self.bias_keys[norm.layer]
+            bias = state.get(key, torch.zeros_like(mean)).double()
+            factors[norm.layer] = factor.float()
+            rest[key] = ((bias - mean) * factor + beta).float()
+        return FoldedState(weights, factors, rest)
+
+    @torch.no_grad()
+    def load(self, state: FoldedState) -> None:
+        """Copy a folded state into the network, its weights not quantized."""
+        self.module.load_state_dict(state.rest, strict=False)
+        for layer in self.layers:
+            self.set_weight(layer, state.full_precision(layer.name))
+
+    def to(self, device: torch.device) -> FoldedNetwork:
+        """Move the network to a device, in channels-last memory format and without gradients; return it."""
+        self.module.to(device, memory_format=torch.channels_last).requires_grad_(False)  # type: ignore[call-overload]
+        for node in self.module.graph.nodes:
+            # Where the code makes tensors, the graph has the device that it was made on.
+            if node.kwargs.get("device") is not None:
+                node.kwargs = {**node.kwargs, "device": device}
+        self.module.recompile()
+        return self
+
+    def set_weight(self, layer: LayerShape, weight: Tensor) -> None:
+        """Copy a layer's weights, output channels first, to where the network has them."""
+        self.module.get_parameter(layer.weight_key).data.copy_(as_stored(weight, layer))
+
+    def _add_bias(self, layer: GraphLayer) -> str:
+        """Give a layer a bias of zeros, which all its calls add; return its name."""
+        key = layer.shape.weight_key
+        name = f"{key.removesuffix('weight')}bias" if key.endswith("weight") else f"{key}_bias"
+        taken = self.graph.module.state_dict().keys()
+        while name in taken:
+            name += "_"
+        weight = self.module.get_parameter(key)
+        bias = nn.Parameter(weight.new_zeros(layer.shape.out_channels))
+        folder, _, last = name.rpartition(".")
+        self.module.get_submodule(folder).register_parameter(last, bias)
+        for node in self.calls[layer.shape.name]:
+            with self.module.graph.inserting_before(node):
+                attribute = self.module.graph.get_attr(name)
+            positional = list(node.args) + [None] * (3 - len(node.args))
+            positional[2] = attribute
+            node.args = tuple(positional)
+            node.kwargs = {key: value for key, value in node.kwargs.items() if key != "bias"}
+        return name
 
 
-def fold_state(state: Mapping[str, Tensor], network: nn.Module, trace: NetworkTrace) -> FoldedState:
-    """Split a trained state dict into weights, BatchNorm factors and what else the folded network holds.
+def can_have_bias(layer: GraphLayer) -> bool:
+    """Say whether all calls of a layer can add one bias of the layer's own: none of them adds another one."""
+    operations = {node.target for node in layer.nodes}
+    products = {torch.ops.aten.matmul.default, torch.ops.aten.mm.default}
+    return layer.bias is not None or (not layer.has_bias and not operations & products)
 
-    Args:
-        state: the state dict of the network as it was trained.
-        network: the network itself, for the epsilon of each norm.
-        trace: its trace.
 
-    Returns:
-        The folded state; y = gamma (conv(x) + b - mean) / sigma + beta becomes factor conv(x) + bias with
-        factor = gamma / sqrt(variance + epsilon) and bias = (b - mean) factor + beta.
-    """
-    compressible = {layer.name for layer in trace.layers}
-    weights = {name: state[f"{name}.weight"] for name in compressible}
-    norms = set(trace.foldable.values())
-    rest = {
-        key: value
-        for key, value in state.items()
-        if key.rpartition(".")[0] not in norms and key not in {f"{name}.weight" for name in compressible}
-    }
-    factors = {}
-    for layer, norm in trace.foldable.items():
-        mean, variance = state[f"{norm}.running_mean"].double(), state[f"{norm}.running_var"].double()
-        gamma = state.get(f"{norm}.weight", torch.ones_like(mean)).double()
-        beta = state.get(f"{norm}.bias", torch.zeros_like(mean)).double()
-        epsilon = float(network.get_submodule(norm).eps)  # type: ignore[arg-type]
-        factor = gamma / (variance + epsilon).sqrt()
-        bias = state.get(f"{layer}.bias", torch.zeros_like(mean)).double()
-        factors[layer] = factor.float()
-        rest[f"{layer}.bias"] = ((bias - mean) * factor + beta).float()
-    return FoldedState(weights, factors, rest)
+def _drop_unused_tensors(module: fx.GraphModule) -> None:
+    """Remove parameters and buffers that the graph no longer uses."""
+    used = {str(node.target) for node in module.graph.nodes if node.op == "get_attr"}
+    named = [*module.named_parameters(remove_duplicate=False), *module.named_buffers(remove_duplicate=False)]
+    for name, _ in named:
+        if name not in used:
+            folder, _, last = name.rpartition(".")
+            delattr(module.get_submodule(folder), last)

@@ -13,6 +13,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from emomc.common.errors import UserError, first_line
+from emomc.networks.state import first_names, load_unique, unique_state
 
 WRAPPERS = ("state_dict", "model_state_dict", "model", "network", "net")
 """Keys under which checkpoints store the weights; the first is Lightning's."""
@@ -20,7 +21,7 @@ WRAPPERS = ("state_dict", "model_state_dict", "model", "network", "net")
 _SHOWN = 3
 
 
-def load_weights(network: nn.Module, path: Path) -> None:
+def load_weights(network: nn.Module, path: Path, *, strict: bool = True) -> tuple[str, ...]:
     """Load a state dict into a network in place.
 
     The file is a safetensors file (suffix ``.safetensors``) or was written by ``torch.save`` and is read with
@@ -31,17 +32,42 @@ def load_weights(network: nn.Module, path: Path) -> None:
     Args:
         network: the network to fill; unchanged after an error.
         path: the file.
+        strict: whether every weight must be found with its shape, and nothing else.
+
+    Returns:
+        What did not fit, with the reason: empty if ``strict``.
 
     Raises:
-        UserError: the file is missing, cannot be read, has no state dict, or does not fit the network.
+        UserError: the file is missing, cannot be read, has no state dict, has a value that is not finite, or does not
+            fit the network: not in every weight if ``strict``, else in none.
     """
     found = _state_dict(_read(path), path)
-    wanted = network.state_dict()
+    wanted = unique_state(network)
     prefix = _prefix(found, wanted)
     if prefix:
         found = {name.removeprefix(prefix): value for name, value in found.items() if name.startswith(prefix)}
-    check_fit(found, wanted, type(network).__name__, path)
-    network.load_state_dict(found)
+    first = first_names(network)
+    found = {name: value for name, value in found.items() if first.get(name, name) == name or name not in first}
+    if strict:
+        check_fit(found, wanted, type(network).__name__, path)
+        left: tuple[str, ...] = ()
+    else:
+        fitting = {name: value for name, value in found.items() if name in wanted and value.shape == wanted[name].shape}
+        if not any(name.endswith("weight") for name in fitting):
+            # Nothing to keep: the error says what differs.
+            check_fit(found, wanted, type(network).__name__, path)
+        check_fit(fitting, {name: wanted[name] for name in fitting}, type(network).__name__, path)
+        # A count of batches that BatchNorm does not use: files from elsewhere may lack it.
+        missing = [name for name in wanted if name not in fitting and not name.endswith("num_batches_tracked")]
+        surplus = [name for name in found if name not in fitting and name not in missing]
+        reasons = dict.fromkeys(surplus, "not in the network")
+        for name in missing:
+            shape = tuple(found[name].shape) if name in found else None
+            reasons[name] = "not in the file" if shape is None else f"of shape {shape} in the file"
+        left = tuple(f"{name} ({reason})" for name, reason in reasons.items())
+        found = {name: fitting.get(name, value) for name, value in wanted.items()}
+    load_unique(network, found)
+    return left
 
 
 def _read(path: Path) -> Any:

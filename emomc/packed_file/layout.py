@@ -19,7 +19,7 @@ MAX_RECORDS = 1 << 16
 MAX_SIDE = 1 << 16
 """Largest number of channels, height and width of an image."""
 MAX_NAME_BYTES = (1 << 16) - 1
-LAYER_DIMENSIONS = (2, 4)
+LAYER_DIMENSIONS = (2, 3, 4)
 MAX_TENSOR_DIMENSIONS = 6
 
 # All little-endian and without padding.

@@ -42,6 +42,8 @@ class NetworkDescription:
     """Per channel, of pixels scaled to 0..1, stored as float32; empty if the normalisation is not known."""
     std: tuple[float, ...] = ()
     """As ``mean``; positive."""
+    network_output: str | None = None
+    """Key or index of the class scores among several outputs of a user's network."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -49,7 +51,7 @@ class PackedLayer:
     """The weights of one layer: ``codes * scale``, one float32 multiplication each."""
 
     name: str
-    """Name of the module; its weights are the state dict's ``NAME.weight``."""
+    """Name of the layer; its weights are usually the state dict's ``NAME.weight``."""
     bits: int
     """2..16, or 32 for weights left in float32."""
     codes: NDArray[Any]
@@ -102,6 +104,8 @@ def check_description(description: NetworkDescription) -> None:
         raise UserError(f"expected the name of a network, found {description.network!r}")
     if not isinstance(description.network_args, dict):
         raise UserError(f"expected network_args as a mapping, found {type(description.network_args).__name__}")
+    if not isinstance(description.network_output, str | None):
+        raise UserError(f"expected the key of an output as a text, found {description.network_output!r}")
     if digest is not None and not (isinstance(digest, str) and re.fullmatch("[0-9a-f]{64}", digest)):
         raise UserError(f"expected the SHA-256 of a network's source as 64 hex digits, found {digest!r}")
     if not all(isinstance(name, str) for name in names) or not 1 <= len(names) <= MAX_RECORDS:
@@ -165,10 +169,11 @@ def metadata_of(description: NetworkDescription) -> bytes:
         UserError: an argument cannot be written as JSON, or the metadata is too long.
     """
     values = dataclasses.asdict(description)
+    keys = ["network", "network_args", "network_source_sha256", "class_names"]
+    if description.network_output is not None:
+        keys.append("network_output")
     try:
-        metadata = metadata_bytes(
-            {key: values[key] for key in ("network", "network_args", "network_source_sha256", "class_names")}
-        )
+        metadata = metadata_bytes({key: values[key] for key in keys})
     except (TypeError, ValueError, RecursionError) as error:
         raise UserError(f"expected network_args that can be written as JSON, found: {error}") from None
     if len(metadata) > MAX_METADATA_BYTES:

@@ -205,7 +205,7 @@ def _metadata(text: bytes, classes: int) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise UserError(f"expected metadata in JSON, found: {type(error).__name__}") from None
     expected = {"network", "network_args", "network_source_sha256", "class_names"}
-    if not isinstance(values, dict) or set(values) != expected:
+    if not isinstance(values, dict) or set(values) - {"network_output"} != expected:
         raise UserError(f"expected the metadata {', '.join(sorted(expected))}, found other entries")
     names = values["class_names"]
     if not isinstance(names, list) or len(names) != classes:

@@ -19,11 +19,17 @@ class PretrainingConfig:
     """
 
     network: str = "lenet5"
-    """lenet5, mobilenet, vgg16, resnet18, or your own as ``path/to/file.py:Class`` or ``package.module:Class``."""
+    """lenet5, mobilenet, vgg16, resnet18, ``timm:NAME``, or your own as ``path/to/file.py:Class`` or
+    ``package.module:Class``."""
     network_args: dict[str, Any] = dataclasses.field(default_factory=dict)
     """Arguments of the network's constructor."""
     weights: str | None = None
-    """File of trained weights to start from (safetensors, .pt or .ckpt); without it the network is trained."""
+    """File of trained weights (safetensors, .pt or .ckpt). If all of them fit, they are the dense network; what does
+    not fit is named and trained."""
+    weights_strict: bool = False
+    """Refuse weights that do not fit in every name and shape."""
+    network_output: str | None = None
+    """Key or index of the class scores, if the network has several outputs; else the first."""
     exclude_layers: list[str] = dataclasses.field(default_factory=list)
     """Patterns such as ``head.*`` of layer names that stay uncompressed."""
     pre_train_epochs: int = 30

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from emomc.common.errors import UserError
 from emomc.common.files import existing_file, sha256_of_file
 from emomc.common.run_folder import RunFolder
@@ -15,32 +17,34 @@ from emomc.data.config import DataConfig
 from emomc.data.splits import DataFacts
 from emomc.library.library import Library
 from emomc.library.manifest import MANIFEST, Manifest
-from emomc.library.sources import data_source_sha256
+from emomc.library.sources import data_source_sha256, has_comparable_digest
 from emomc.networks.build import network_source_sha256
+from emomc.networks.graph import NetworkGraph
 from emomc.networks.layers import LayerShape
-from emomc.networks.tracing import NetworkTrace
 from emomc.pretraining.config import PretrainingConfig
 
 # Fields of a DataConfig that do not change the images.
 _DATA_ACCESS = ("data_dir", "cache", "num_workers")
+# The network is compared by its computation; levels and the batch size of evaluations may change.
+_NOT_COMPARED = ("levels", "evaluation_batch_size", "network_source_sha256", "graph_sha256", "torch_version", "layers")
 
 
-def manifest_of(config: PretrainingConfig, data: DataConfig, facts: DataFacts, trace: NetworkTrace) -> Manifest:
+def manifest_of(config: PretrainingConfig, data: DataConfig, facts: DataFacts, graph: NetworkGraph) -> Manifest:
     """Return the manifest, without levels, of a library with the given settings.
 
     Raises:
         UserError: the network does not give one score per class, or ``exclude_layers`` matches no layer or all layers.
     """
-    if trace.output_shape != (facts.num_classes,):
+    if graph.output_shape != (facts.num_classes,):
         raise UserError(
             f"expected {config.network} to give {facts.num_classes} class scores, found an output of shape "
-            f"{trace.output_shape}"
+            f"{graph.output_shape} for an image: let its constructor take num_classes, or set --network_args"
         )
     settings = dataclasses.asdict(config)
     # Without the bounds of the levels, so that levels can be added to a library.
     bounds = ("pre_prune_upper_bound", "pre_prune_lower_bound", "pre_prune_step")
     # The batch size of evaluations can be changed later; it is a field of the manifest.
-    for name in (*bounds, "network", "network_args", "keep_front", "evaluation_batch_size"):
+    for name in (*bounds, "network", "network_args", "network_output", "keep_front", "evaluation_batch_size"):
         del settings[name]
     if config.weights is not None:
         settings["weights"] = sha256_of_file(existing_file(Path(config.weights), "trained weights"))
@@ -53,16 +57,19 @@ def manifest_of(config: PretrainingConfig, data: DataConfig, facts: DataFacts, t
         class_names=facts.class_names,
         mean=facts.mean,
         std=facts.std,
-        layers=trace.layers,
-        excluded_layers=_excluded(trace.layers, config.exclude_layers),
+        layers=graph.layers,
+        excluded_layers=_excluded(graph.layers, config.exclude_layers),
         evaluation_batch_size=config.evaluation_batch_size,
         settings=settings,
+        network_output=config.network_output,
+        graph_sha256=graph.digest,
+        torch_version=torch.__version__,
         data_source_sha256=data_source_sha256(data.dataset),
     )
 
 
 def _excluded(layers: Sequence[LayerShape], patterns: Sequence[str]) -> tuple[str, ...]:
-    names = [layer.name for layer in layers]
+    names = [layer.name for layer in layers if layer.stored]
     for pattern in patterns:
         if not fnmatch.filter(names, pattern):
             raise UserError(f"expected exclude_layers to match a layer of {', '.join(names)}, found {pattern!r}")
@@ -70,6 +77,20 @@ def _excluded(layers: Sequence[LayerShape], patterns: Sequence[str]) -> tuple[st
     if len(excluded) == len(names):
         raise UserError(f"expected at least one layer to compress, found all {len(names)} excluded")
     return excluded
+
+
+def _check_same_network(library: Library, manifest: Manifest) -> None:
+    """Check that the network is the library's; its source may differ where its computation does not.
+
+    Raises:
+        UserError: it is another.
+    """
+    key = "graph_sha256" if has_comparable_digest(library.manifest) else "network_source_sha256"
+    if getattr(manifest, key) != getattr(library.manifest, key) or manifest.layers != library.manifest.layers:
+        raise UserError(
+            f"expected the network that made the library {library.path}, found {manifest.network} with another "
+            f"{'computation' if key == 'graph_sha256' else 'source'}: take another --output, or --overwrite"
+        )
 
 
 def open_or_create(run: RunFolder, manifest: Manifest) -> Library:
@@ -92,11 +113,13 @@ def open_or_create(run: RunFolder, manifest: Manifest) -> Library:
             found, asked = ({key: part[key] for key in part if key not in _DATA_ACCESS} for part in (found, asked))
         if field.name == "settings":
             found = {key: value for key, value in found.items() if key != "evaluation_batch_size"}
-        if field.name not in ("levels", "evaluation_batch_size") and found != asked:
+            found = {"weights_strict": False, **found}
+        if field.name not in _NOT_COMPARED and found != asked:
             raise UserError(
                 f"expected the library {path} to be made with {_difference(field.name, asked, found)}: "
                 f"take another --output, or --overwrite"
             )
+    _check_same_network(library, manifest)
     if library.manifest.evaluation_batch_size != manifest.evaluation_batch_size:
         library.change_evaluation_batch_size(manifest.evaluation_batch_size)
     return library

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import shutil
 import warnings
 from collections.abc import Callable, Sequence
@@ -17,23 +18,28 @@ from torch.utils.tensorboard.writer import SummaryWriter
 from emomc.common.files import folder_lock, remove_leftovers
 from emomc.common.run_folder import RunFolder
 from emomc.data.config import DataConfig
-from emomc.data.splits import describe_data
+from emomc.data.splits import DataFacts, describe_data
 from emomc.library.figure import library_figure
 from emomc.library.library import Library
 from emomc.library.manifest import MANIFEST
 from emomc.library.sources import build_data
 from emomc.networks.build import build_network
-from emomc.networks.tracing import NetworkWarning, trace_network
+from emomc.networks.graph import NetworkWarning, trace_network
+from emomc.networks.preparation import make_plain
+from emomc.networks.weights import load_weights
 from emomc.pretraining.config import PretrainingConfig
 from emomc.pretraining.library_settings import manifest_of, open_or_create
 from emomc.pretraining.stages import StageTraining
-from emomc.pretraining.trial import try_out
+from emomc.pretraining.trial import trains, try_out
 from emomc.runtime.determinism import deterministic_algorithms
 from emomc.runtime.devices import Devices
 from emomc.runtime.interrupts import interrupts_of_trainers
 from emomc.runtime.notices import quiet_lightning
 from emomc.runtime.seeds import derive_seed
 from emomc.runtime.trainers import training_trainer
+
+# Weights that do not fit are named up to this many.
+_SHOWN = 4
 
 
 def prepare_library(
@@ -78,13 +84,14 @@ def prepare_library(
             in_channels=facts.input_shape[0],
             num_classes=facts.num_classes,
             network_args=config.network_args,
+            input_shape=facts.input_shape,
         )
-    trace = trace_network(network, facts.input_shape)
-    manifest = manifest_of(config, data_config, facts, trace)
+    training, unfit = _load_weights(config, network)
+    graph = trace_network(make_plain(network, facts.input_shape), facts.input_shape, config.network_output)
+    manifest = manifest_of(config, data_config, facts, graph)
+    training, format_note = _with_memory_format(training, network, facts)
     if not (run.library / MANIFEST).exists():
-        try_out(network, data)
-    for note in trace.notes():
-        warnings.warn(note, NetworkWarning, stacklevel=2)
+        try_out(network, graph, data, training)
     # Only the first process locks and cleans the folder; Lightning starts the others.
     first = getattr(rank_zero_only, "rank", 0) == 0
     with quiet_lightning(), folder_lock(run.path) if first else contextlib.nullcontext(), interrupts_of_trainers():
@@ -94,7 +101,9 @@ def prepare_library(
             for part in (run.library, run.checkpoints, run.logs):
                 shutil.rmtree(part, ignore_errors=True)
         library = open_or_create(run, manifest)
-        stages = StageTraining(config, data, network, library, run, devices, callbacks)
+        for note in (*unfit, *graph.notes, *format_note):
+            warnings.warn(note, NetworkWarning, stacklevel=2)
+        stages = StageTraining(training, data, network, library, run, devices, callbacks)
         with deterministic_algorithms(devices.deterministic):
             stages.make_dense()
             for percent in config.levels:
@@ -102,6 +111,36 @@ def prepare_library(
         if first:
             _log_library(library, run)
     return library
+
+
+def _load_weights(config: PretrainingConfig, network: nn.Module) -> tuple[PretrainingConfig, list[str]]:
+    """Load the user's weights, if any.
+
+    Returns:
+        Settings that train the dense network no further if all weights fit; else a note of those that do not.
+    """
+    if config.weights is None:
+        return config, []
+    left = load_weights(network, Path(config.weights), strict=config.weights_strict)
+    if not left:
+        return dataclasses.replace(config, pre_train_epochs=0), []
+    shown = ", ".join(left[:_SHOWN]) + (f" and {len(left) - _SHOWN} more" if len(left) > _SHOWN else "")
+    return config, [
+        f"{config.weights} does not fit in all weights, so the network is trained for {config.pre_train_epochs} "
+        f"epochs: {shown}"
+    ]
+
+
+def _with_memory_format(
+    config: PretrainingConfig, network: nn.Module, facts: DataFacts
+) -> tuple[PretrainingConfig, list[str]]:
+    """Return settings with a memory format that the network can be trained in, and a note if it is another."""
+    contiguous = dataclasses.replace(config, channels_last=False)
+    if not config.channels_last or trains(network, config, facts) or not trains(network, contiguous, facts):
+        return config, []
+    return contiguous, [
+        "the network is trained in contiguous memory format: it cannot be trained in channels-last, which is faster"
+    ]
 
 
 def _log_library(library: Library, run: RunFolder) -> None:

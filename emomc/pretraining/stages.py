@@ -6,7 +6,6 @@ import contextlib
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
-from pathlib import Path
 
 import pytorch_lightning as pl
 import torch
@@ -23,7 +22,7 @@ from emomc.library.library import Library
 from emomc.library.manifest import DENSE
 from emomc.lightning_modules.classifier import Classifier
 from emomc.lightning_modules.pre_pruning import PrePruningClassifier
-from emomc.networks.weights import load_weights
+from emomc.networks.state import load_unique, unique_state
 from emomc.pretraining.config import PretrainingConfig
 from emomc.pretraining.norms import reestimate_norms
 from emomc.runtime.devices import Devices
@@ -71,20 +70,18 @@ class StageTraining:
         self.front = _front_of_checkpoints(run) if config.keep_front else None
 
     def make_dense(self) -> None:
-        """Train the dense network, or load the user's weights, and add it to the library."""
+        """Train the dense network and add it to the library."""
         if DENSE in self.library.percents:
             self._drop_checkpoint(DENSE)
             return
-        config = self.config
-        epochs = config.pre_train_epochs
-        if config.weights is not None:
-            load_weights(self.network, Path(config.weights))
-            epochs = 0
-        module = Classifier(self.network, self.library.manifest.num_classes, config.training_recipe)
+        config, epochs = self.config, self.config.pre_train_epochs
+        module = Classifier(
+            self.network, self.library.manifest.num_classes, config.training_recipe, config.network_output
+        )
         trainer = self._trainer(stage_of(DENSE), epochs, [])
         self._fit(trainer, module, stage_of(DENSE))
         masks = {
-            layer.name: torch.ones_like(self._weight(layer.name), dtype=torch.bool)
+            layer.name: torch.ones_like(self.network.get_parameter(layer.weight_key), dtype=torch.bool)
             for layer in self.library.manifest.compressed_layers
         }
         self._keep(DENSE, trainer, module, masks, epochs)
@@ -99,12 +96,14 @@ class StageTraining:
         above = [level for level in self.library.percents if level > percent]
         start = min(above) if config.pre_prune_schedule == "chain" else DENSE
         state = self.library.load_state(start)
-        self.network.load_state_dict(state)
+        load_unique(self.network, state)
         module = PrePruningClassifier(
             self.network,
             self.library.manifest.num_classes,
             config.fine_tuning_recipe,
             self.library.load_masks(start, state),
+            weight_keys={layer.name: layer.weight_key for layer in self.library.manifest.compressed_layers},
+            output=config.network_output,
         )
         macs = {layer.name: layer.macs for layer in self.library.manifest.compressed_layers}
         schedule = PruningSchedule(self._percents(percent), config.criterion, macs)
@@ -163,7 +162,7 @@ class StageTraining:
             # Before the level is added: a level in the library is not made again.
             if self.front is not None:
                 write_json(self.run.state_of_front_of_checkpoints, self.front.state_dict())
-            state = self.network.state_dict()
+            state = unique_state(self.network)
             self.library.add_level(percent, state, masks, validation_accuracy=accuracy, epochs=epochs)
             self._drop_checkpoint(percent)
         trainer.strategy.barrier()
@@ -176,9 +175,6 @@ class StageTraining:
     def _memory(self) -> contextlib.AbstractContextManager[None]:
         size = self.library.manifest.data["batch_size"]
         return memory_for(f"training with batches of {size} images", "lower --batch_size")
-
-    def _weight(self, layer: str) -> Tensor:
-        return self.network.get_parameter(f"{layer}.weight")
 
 
 def _front_of_checkpoints(run: RunFolder) -> ParetoCheckpoint:

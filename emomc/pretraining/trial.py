@@ -1,40 +1,128 @@
-"""Try out a network and its data before anything is written."""
+"""Try out a network and its data before anything is written: do once what training and search will do."""
 
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytorch_lightning as pl
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from emomc.common.errors import UserError, first_line
-from emomc.data.splits import Split, load_some
+from emomc.compression.pruning import prune_by_magnitude
+from emomc.data.splits import DataFacts, Split, load_some
+from emomc.library.level_file import pack_level, unpack_level
+from emomc.lightning_modules.classifier import Classifier
 from emomc.lightning_modules.image_data import ImageDataModule
+from emomc.networks.answer import select_answer
+from emomc.networks.equivalence import TOLERANCE, checked_graph, deviation
+from emomc.networks.graph import NetworkGraph
+from emomc.networks.state import load_unique, unique_state
+from emomc.pretraining.config import PretrainingConfig
+from emomc.runtime.optimizers import make_optimizer
 
 _SPLITS: tuple[Split, ...] = ("train", "validation")
 _IMAGES = 64
+_BATCH = 8
 
 
-def try_out(network: nn.Module, data: pl.LightningDataModule) -> None:
-    """Load some images of each split and run one of them through the network.
+def try_out(network: nn.Module, graph: NetworkGraph, data: pl.LightningDataModule, config: PretrainingConfig) -> None:
+    """Load some images of each split, and do once what training and search will do.
+
+    The network is run, trained for one step, pruned, written and read, and run as a candidate. It is not changed.
 
     Raises:
-        UserError: images cannot be loaded, or the network fails on one or gives scores that are not finite floats.
+        UserError: images cannot be loaded, or one of these steps fails.
     """
     if isinstance(data, ImageDataModule):
         data.load_resident()
-    name = type(network).__name__
-    tried = copy.deepcopy(network).eval()
     for split in _SPLITS:
-        images, _ = load_some(data, split, _IMAGES)
-        try:
-            with torch.no_grad():
-                scores = tried(images[:1])
-        except Exception as error:
-            raise UserError(
-                f"expected a network that takes {split} images of shape {tuple(images.shape[1:])}, found that {name} "
-                f"fails on one: {first_line(error)}"
-            ) from error
-        if not scores.is_floating_point() or not bool(scores.isfinite().all()):
-            raise UserError(f"expected finite class scores from {name}, found {scores.dtype} {scores[0].tolist()}")
+        images, labels = load_some(data, split, _IMAGES)
+        with _unseeded():
+            _try_running(copy.deepcopy(network).eval(), images[:1], split, config.network_output)
+    images, labels = images[:_BATCH], labels[:_BATCH]
+    with _unseeded():
+        tried = copy.deepcopy(network)
+        _train_one_step(tried, images, labels, graph.output_shape[0], config)
+        # A search makes its candidates of what was read.
+        checked_graph(graph, _try_level(tried, graph, config), images, config.network_output)
+
+
+def trains(network: nn.Module, config: PretrainingConfig, facts: DataFacts) -> bool:
+    """Return whether a step of training runs on random images in the memory format of the settings."""
+    images = torch.randn(_BATCH, *facts.input_shape, generator=torch.Generator().manual_seed(0))
+    labels = torch.arange(_BATCH) % facts.num_classes
+    try:
+        with _unseeded():
+            _train_one_step(copy.deepcopy(network), images, labels, facts.num_classes, config)
+    except UserError:
+        return False
+    return True
+
+
+@contextmanager
+def _unseeded() -> Iterator[None]:
+    """Leave torch's random numbers as they were: a trial does not change what is trained."""
+    with torch.random.fork_rng(devices=[]):
+        yield
+
+
+def _try_running(network: nn.Module, images: Tensor, split: str, output: str | None) -> None:
+    name = type(network).__name__
+    before = {key: value.clone() for key, value in unique_state(network).items()}
+    try:
+        with torch.no_grad():
+            scores, again = (select_answer(network(images), output) for _ in range(2))
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(
+            f"expected a network that takes {split} images of shape {tuple(images.shape[1:])}, found that {name} "
+            f"fails on one: {first_line(error)}"
+        ) from error
+    changed = [key for key, value in unique_state(network).items() if not torch.equal(value, before[key])]
+    if changed:
+        raise UserError(f"expected {name} in eval mode to keep its weights, found that running it changes {changed[0]}")
+    if not scores.is_floating_point() or not bool(scores.isfinite().all()):
+        raise UserError(f"expected finite class scores from {name}, found {scores.dtype} {scores[0].tolist()}")
+    if deviation(again, scores) > TOLERANCE:
+        raise UserError(
+            f"expected {name} in eval mode to give the same scores for the same image, found others each time: "
+            f"dropout that is always on is the usual cause"
+        )
+
+
+def _train_one_step(
+    network: nn.Module, images: Tensor, labels: Tensor, num_classes: int, config: PretrainingConfig
+) -> None:
+    recipe = config.training_recipe
+    name = type(network).__name__
+    try:
+        module = Classifier(network, num_classes, recipe, config.network_output).train()
+        optimizer = make_optimizer(network, recipe)
+        with torch.inference_mode(False), torch.enable_grad():
+            module.loss(images, labels).backward()
+        optimizer.step()
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(
+            f"expected a network that can be trained, found that {name} fails in the first step: {first_line(error)}"
+        ) from error
+
+
+def _try_level(network: nn.Module, graph: NetworkGraph, config: PretrainingConfig) -> nn.Module:
+    """Prune the network, and write and read it as a level; return what was read."""
+    layers = {layer.name: layer.weight_key for layer in graph.layers if layer.stored}
+    weights = {name: network.get_parameter(key).detach() for name, key in layers.items()}
+    macs = {layer.name: layer.macs for layer in graph.layers if layer.stored}
+    masks = prune_by_magnitude(weights, config.pre_prune_lower_bound, criterion=config.criterion, macs=macs)
+    with torch.no_grad():
+        for name, mask in masks.items():
+            network.get_parameter(layers[name]).mul_(mask)
+    packed = pack_level(unique_state(network), {layers[name]: mask for name, mask in masks.items()})
+    read = copy.deepcopy(network)
+    load_unique(read, unpack_level(packed))
+    return read

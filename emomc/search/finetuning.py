@@ -136,7 +136,7 @@ def finetune(
     network, weights = networks.trainable(genotype)
     recipe = Recipe(settings.learning_rate, weight_decay=0.0, schedule="cosine")
     fake = {
-        name: FakeQuantizedWeight(mask, start, networks.level(genotype.level).factors.get(name))
+        name: FakeQuantizedWeight(networks.shapes[name], mask, start, networks.level(genotype.level).factors.get(name))
         for name, (mask, start) in weights.items()
     }
     module = QuantizedClassifier(network, networks.library.manifest.num_classes, recipe, fake)

@@ -13,7 +13,7 @@ from typing import Any
 
 from lightning_fabric import Fabric
 from pytorch_lightning import LightningDataModule
-from torch import Tensor, nn
+from torch import Tensor
 
 from emomc.candidates.calibration import calibrate
 from emomc.candidates.compressed_networks import CompressedNetworks
@@ -29,7 +29,9 @@ from emomc.common.versions import versions
 from emomc.data.splits import load_split
 from emomc.hardware.description import load_hardware
 from emomc.library.library import Library
-from emomc.library.sources import library_data, library_network
+from emomc.library.sources import checked_library_graph, library_data, library_network
+from emomc.networks.graph import NetworkGraph
+from emomc.networks.preparation import plain_copy
 from emomc.runtime.determinism import deterministic_algorithms
 from emomc.runtime.digests import tensor_digest
 from emomc.runtime.interrupts import deferred_interrupt
@@ -41,6 +43,9 @@ from emomc.search.observer import SearchCallback, notify, observed
 from emomc.search.options import RunOptions
 from emomc.search.processes import Processes
 from emomc.search.state import Phase, Search
+
+# The network as it was exported is compared with the user's module on this many images.
+_CHECKED_IMAGES = 16
 
 
 def run_search(
@@ -70,15 +75,21 @@ def run_search(
     library = library if isinstance(library, Library) else Library.open(library)
     files = RunFolder.of_library(library.path).search(run.name)
     fabric = run.fabric or Fabric(accelerator="auto", devices=1)
-    network = run.network or library_network(library)
+    network = library_network(library) if run.network is None else plain_copy(run.network, library.manifest.input_shape)
     data = run.data or library_data(library)
     with quiet_lightning(), deterministic_algorithms(run.deterministic):
-        search = _begin(library, config, files, network, data, fabric)
+        hardware, space = load_hardware(config.hardware), _space(library, config)
+        images, labels = load_split(data, "validation")
+        graph = checked_library_graph(library, network, images[:_CHECKED_IMAGES])
+        networks = _networks(library, config, files, graph, data, fabric, space)
+        cost_model = CostModel(
+            networks, hardware, dataflow=config.dataflow, coding=config.coding, accounting=config.accounting
+        )
+        search = Search(library, config, files, space, cost_model)
         search.finetuning = run.finetuning
         observers = callbacks if fabric.is_global_zero else ()
-        images, labels = load_split(data, "validation")
         with _search_folder(search, fabric, overwrite=run.overwrite):
-            order = load_image_order(library, network, images, labels, fabric)
+            order = load_image_order(library, graph, images, labels, fabric)
             evaluator = _evaluator(search, images[order], labels[order])
             conditions = _conditions(evaluator, config, images[order], labels[order])
             if run.deterministic:
@@ -106,42 +117,38 @@ def run_search(
     return search
 
 
-def _begin(
+def _networks(
     library: Library,
     config: SearchConfig,
     files: SearchFolder,
-    network: nn.Module,
+    graph: NetworkGraph,
     data: LightningDataModule,
     fabric: Fabric,
-) -> Search:
-    """Check settings, levels and network, and return a search without candidates."""
-    hardware = load_hardware(config.hardware)
-    space = _space(library, config)
-    # Find a damaged level file now, not in the middle of the search.
-    for percent in space.levels:
-        library.check_file(percent)
+    space: SearchSpace,
+) -> CompressedNetworks:
+    """Return the networks of candidates; layer inputs are measured first where they are needed."""
     quantizer = config.quantization
-    networks = CompressedNetworks(
+    return CompressedNetworks(
         library,
-        network,
+        graph,
         quantizer,
         device=fabric.device,
-        inputs=calibrate(library, network, data, fabric, space.levels) if quantizer.needs_layer_inputs else None,
+        inputs=calibrate(library, graph, data, fabric, space.levels) if quantizer.needs_layer_inputs else None,
         finetuned_folder=files.finetuned,
     )
-    cost_model = CostModel(
-        networks, hardware, dataflow=config.dataflow, coding=config.coding, accounting=config.accounting
-    )
-    return Search(library, config, files, space, cost_model)
 
 
 def _space(library: Library, config: SearchConfig) -> SearchSpace:
+    """Return what is searched, after checking the files of its levels."""
     levels = [percent for percent in library.percents if config.lowest_level <= percent <= config.highest_level]
     if not levels:
         raise UserError(
             f"expected levels of {config.lowest_level}..{config.highest_level} % among those of the library, "
             f"found {', '.join(map(str, library.percents))}"
         )
+    # Find a damaged level file now, not in the middle of the search.
+    for percent in levels:
+        library.check_file(percent)
     layers = tuple(layer.name for layer in library.manifest.compressed_layers)
     return SearchSpace(tuple(sorted(levels)), layers, config.min_bits, config.max_bits)
 

@@ -106,7 +106,7 @@ static int read_layer(emomc_network *network, uint32_t index, const unsigned cha
     layer->stream_bytes = (uint32_t)number(record + 36, 4);
     if (number(record, 4) != names->position) return fail(reason, "names out of order");
     if (!(layer->name = (const char *)take(names, layer->name_bytes))) return fail(reason, "a name beyond the names");
-    if (layer->dimensions != 2 && layer->dimensions != 4) return fail(reason, "no convolution or linear layer");
+    if (layer->dimensions < 2 || layer->dimensions > 4) return fail(reason, "no convolution or linear layer");
     layer->weights = product(layer->shape, layer->dimensions, *weights_left);
     if (!layer->weights) return fail(reason, "no weights, or too many");
     *weights_left -= layer->weights;

@@ -72,7 +72,7 @@ CALLS = {
         lambda library: quantize_symmetric(torch.ones(3), 4, method="x"),
         "absmax, mse, found 'x'",
     ),
-    "no layer": (lambda library: trace_layers(nn.Flatten(), (1, 8, 8)), "Conv2d or Linear layers, found none"),
+    "no layer": (lambda library: trace_layers(nn.Flatten(), (1, 8, 8)), "convolution or linear layers, found none"),
     "a layer of no channels": (lambda library: LayerShape("a", "conv", 0, 3, (CALL,)), "in_channels of at least 1"),
     "more right than seen": (lambda library: Evaluation(5, 4, 10), r"correct <= seen <= images, found \(5, 4, 10\)"),
 }

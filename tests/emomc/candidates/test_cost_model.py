@@ -18,6 +18,7 @@ from emomc.hardware.description import load_hardware
 from emomc.hardware.energy import estimate_energy
 from emomc.hardware.size import estimate_size
 from emomc.hardware.workload import Workload
+from emomc.library.sources import library_graph
 from emomc.networks.build import build_network
 from emomc.packed_file.writer import write_packed
 
@@ -33,7 +34,7 @@ GENOTYPES = [
 @pytest.fixture(scope="module", params=[Quantizer("absmax"), Quantizer("mse", per_channel=True)])
 def networks(request, shared_library):
     lenet = build_network("lenet5", in_channels=1, num_classes=10, network_args={})
-    return CompressedNetworks(shared_library, lenet, request.param)
+    return CompressedNetworks(shared_library, library_graph(shared_library, lenet), request.param)
 
 
 def model(networks, *, hardware="emomc_fpga", dataflow="xy", coding="normal", accounting="exact"):
@@ -175,7 +176,7 @@ def test_layers_that_stay_uncompressed_are_paid_for(library):
     manifest = library.manifest
     lenet = build_network("lenet5", in_channels=1, num_classes=10, network_args={})
     library.manifest = dataclasses.replace(manifest, excluded_layers=("linear2",))
-    networks = CompressedNetworks(library, lenet, Quantizer())
+    networks = CompressedNetworks(library, library_graph(library, lenet), Quantizer())
     costs = model(networks, accounting="paper")
     linear = next(layer for layer in manifest.layers if layer.name == "linear2")
     stored = costs.bytes_by_layer([Genotype(20, (2, 2, 2, 2))])[0][-1]

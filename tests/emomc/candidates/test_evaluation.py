@@ -13,7 +13,7 @@ from emomc.common.errors import UserError
 from emomc.compression.quantizers import Quantizer
 from emomc.data.config import DataConfig
 from emomc.data.splits import load_split
-from emomc.library.sources import build_data
+from emomc.library.sources import build_data, library_graph
 from emomc.networks.build import build_network
 from emomc.runtime.digests import tensor_digest
 
@@ -28,7 +28,7 @@ def split():
 @pytest.fixture(scope="module")
 def networks(shared_library):
     lenet = build_network("lenet5", in_channels=1, num_classes=10, network_args={})
-    return CompressedNetworks(shared_library, lenet, Quantizer())
+    return CompressedNetworks(shared_library, library_graph(shared_library, lenet), Quantizer())
 
 
 @pytest.fixture
@@ -117,7 +117,7 @@ def test_bounds_of_an_evaluation():
 
 def test_scores_that_are_not_finite_are_refused(shared_library, split):
     lenet = build_network("lenet5", in_channels=1, num_classes=10, network_args={})
-    networks = CompressedNetworks(shared_library, lenet, Quantizer())
+    networks = CompressedNetworks(shared_library, library_graph(shared_library, lenet), Quantizer())
     images = split[0].clone()
     images[70] = float("inf")
     evaluator = CandidateEvaluator(networks, images, split[1], batch_size=64)

@@ -12,7 +12,7 @@ from emomc.export.loading import load_compressed
 from emomc.library.library import Library
 from emomc.library.manifest import Manifest
 from emomc.networks.build import build_network, network_source_sha256
-from emomc.networks.tracing import trace_network
+from emomc.networks.graph import trace_network
 from emomc.packed_file.reader import read_packed
 from emomc.search.config import SearchConfig
 from emomc.search.options import RunOptions

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 import pytest
 import torch
-from torch import nn
+from torch import fx, nn
 
 from emomc.common.files import folder_lock
 from emomc.library.library import Library
@@ -125,16 +125,17 @@ ERRORS = {
 
 @contextmanager
 def memory_for_batches_of(most: int, error: Exception) -> Iterator[None]:
-    """Let LeNet-5 fail on larger batches."""
-    forward = nn.Linear.forward
+    """Let linear layers, and candidates, fail on larger batches."""
+    call = nn.Module.__call__
 
-    def limited(self, inputs):
-        if len(inputs) > most:
+    def limited(self, *arguments, **named):
+        limits = isinstance(self, (nn.Linear, fx.GraphModule)) and type(arguments[0]) is torch.Tensor
+        if limits and len(arguments[0]) > most:
             raise error
-        return forward(self, inputs)
+        return call(self, *arguments, **named)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(nn.Linear, "forward", limited)
+        patch.setattr(nn.Module, "__call__", limited)
         yield
 
 

@@ -76,7 +76,7 @@ def test_a_library_that_names_code_runs_none(run, library, evil, what, digest, o
 
 def test_other_code_than_that_which_made_the_library_is_refused(run, library, evil):
     where, _ = evil
-    rewrite(library, network=f"{where}:Net", network_source_sha256="0" * 64)
+    rewrite(library, network=f"{where}:Net", network_source_sha256="0" * 64, graph_sha256=None)
     ran = run("search", "--library", library.path, "--network", f"{where}:Net")
     assert ran.status == 2
     assert "with another source" in ran.err

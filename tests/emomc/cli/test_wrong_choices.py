@@ -73,7 +73,16 @@ def test_an_excluded_pattern_that_matches_nothing(capsys, tmp_path, folder):
 
 def test_weights_that_do_not_fit(capsys, tmp_path, folder):
     torch.save({"conv1.weight": torch.zeros(6, 3, 5, 5)}, tmp_path / "weights.pt")
-    line = refusal(capsys, tmp_path, "--dataset", f"imagefolder:{folder}", "--weights", f"{tmp_path}/weights.pt")
+    line = refusal(
+        capsys,
+        tmp_path,
+        "--dataset",
+        f"imagefolder:{folder}",
+        "--weights",
+        f"{tmp_path}/weights.pt",
+        "--weights_strict",
+        "true",
+    )
     assert re.search("expected weights of LeNet5 in .*weights.pt, found no conv1.bias, .* and 6 more$", line)
 
 

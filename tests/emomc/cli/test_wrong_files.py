@@ -146,7 +146,7 @@ LIBRARY: dict[str, tuple[Damage, str]] = {
         signed(lambda tensors: tensors["linear1.bias"].fill_(float("nan"))),
         r"finite weights in .*level_050\.safetensors, found a NaN or an infinity in linear1",
     ),
-    "a level of another network": (foreign_level, "expected weights of LeNet5 .*conv1"),
+    "a level of another network": (foreign_level, "expected weights of lenet5 .*conv1"),
     "a level with a weight of another shape": (
         signed(lambda tensors: tensors.update({"conv1.bias": torch.zeros(7)})),
         "conv1.bias",
@@ -165,7 +165,7 @@ LIBRARY: dict[str, tuple[Damage, str]] = {
     "an image of two sides": (entry(input_shape=[32, 32]), "complete manifest"),
     "an image of no size": (entry(input_shape=[1, 0, 32]), "input_shape"),
     "classes that are none": (entry(class_names=[]), "class"),
-    "another number of classes": (entry(class_names=["a", "b"]), "layers conv1.*other shapes"),
+    "another number of classes": (entry(class_names=["a", "b"]), "layers conv1.*another computation"),
     "batches of nothing": (entry(evaluation_batch_size=0), "evaluation_batch_size"),
     "batches in words": (entry(evaluation_batch_size="many"), "evaluation_batch_size"),
     "a network that is unknown": (entry(network="lenet6"), "lenet5.*lenet6"),

@@ -22,7 +22,9 @@ from emomc.common.errors import UserError
 from emomc.compression.activations import ActivationRounding, round_activations
 from emomc.compression.quantizers import Quantizer
 from emomc.library.library import Library
-from emomc.library.sources import library_network
+from emomc.library.sources import library_graph
+from emomc.networks.folding import FoldedNetwork
+from emomc.networks.graph import trace_network
 from emomc.search.config import Finetuning, SearchConfig
 from emomc.search.options import RunOptions
 from emomc.search.run import run_search
@@ -62,9 +64,10 @@ def test_gradients_pass_within_the_range():
 
 
 def test_a_copy_of_a_network_rounds_for_itself():
-    network = nn.Sequential(nn.Linear(1, 1, bias=False))
-    rounding = ActivationRounding(network, ("0",), 2)
-    given_ = torch.tensor([[0.4]])
+    folded = FoldedNetwork(trace_network(nn.Sequential(nn.Linear(1, 1, bias=False)), (1, 1, 1)))
+    network = folded.module
+    rounding = ActivationRounding(folded, 2)
+    given_ = torch.tensor([[[[0.4]]]])
     plain = network(given_)
     rounding.use({"0": (0.0, 3.0)})
     other = copy.deepcopy(network)
@@ -122,7 +125,7 @@ def test_an_export_is_checked_with_the_ranges_of_the_front(narrow, tmp_path, cap
 
 def test_ranges_are_needed(shared_library):
     with pytest.raises(ValueError, match="narrow activations"):
-        CompressedNetworks(shared_library, library_network(shared_library), Quantizer(activation_bits=8))
+        CompressedNetworks(shared_library, library_graph(shared_library), Quantizer(activation_bits=8))
 
 
 @pytest.mark.parametrize("bits", [1, 17, 0])

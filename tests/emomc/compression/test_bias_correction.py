@@ -13,7 +13,7 @@ from emomc.candidates.compressed_networks import CompressedNetworks
 from emomc.candidates.cost_model import CostModel
 from emomc.candidates.genotype import Genotype
 from emomc.candidates.packing import pack_candidate
-from emomc.compression.bias_correction import add_biases, mean_output_error
+from emomc.compression.bias_correction import mean_output_error
 from emomc.compression.layer_inputs import measure_inputs
 from emomc.compression.quantization import quantize_symmetric
 from emomc.compression.quantizers import Quantizer
@@ -23,8 +23,9 @@ from emomc.export.loading import load_compressed, unpack_network
 from emomc.hardware.description import load_hardware
 from emomc.library.library import Library
 from emomc.library.manifest import Manifest
-from emomc.library.sources import build_data, library_network
-from emomc.networks.tracing import trace_network
+from emomc.library.sources import build_data, library_graph
+from emomc.networks.folding import FoldedNetwork
+from emomc.networks.graph import trace_network
 from emomc.packed_file.writer import write_packed
 
 SETTINGS = settings(max_examples=15, deadline=None)
@@ -37,7 +38,8 @@ def test_the_mean_output_error_is_what_it_says(seed, groups, bits):
     layer = nn.Conv2d(4, 6, 3, padding=1, groups=groups).double()
     images = torch.rand(5, 4, 7, 7, generator=generator).double()
     quantized = quantize_symmetric(layer.weight, bits, method="mse").dequantize()
-    patch = measure_inputs(nn.Sequential(layer), ["0"], [images])["0"].mean_patch
+    network = FoldedNetwork(trace_network(nn.Sequential(layer), (4, 7, 7)))
+    patch = measure_inputs(network, [images])["0"].mean_patch
     with torch.no_grad():
         before = layer(images).mean((0, 2, 3))
         error = mean_output_error(patch, layer.weight, quantized)
@@ -46,19 +48,16 @@ def test_the_mean_output_error_is_what_it_says(seed, groups, bits):
         torch.testing.assert_close(layer(images).mean((0, 2, 3)), before, rtol=1e-9, atol=1e-9)
 
 
-def test_biases_are_given_to_layers_without():
-    network = nn.Sequential(nn.Conv2d(1, 3, 3, bias=False), nn.Linear(2, 4, bias=False), nn.Linear(2, 2), nn.ReLU())
-    kept = network[2].bias
-    add_biases(network, ["0", "1", "2", "3", "nowhere"])
-    assert network[0].bias.tolist() == [0, 0, 0]
-    assert network[1].bias.tolist() == [0, 0, 0, 0]
-    assert network[2].bias is kept
-
-
 @pytest.fixture(scope="module")
 def inputs(shared_library, one_fabric):
     data = build_data(DataConfig(**shared_library.manifest.data))
-    return calibrate(shared_library, library_network(shared_library), data, one_fabric, shared_library.percents)
+    return calibrate(
+        shared_library,
+        library_graph(shared_library),
+        data,
+        one_fabric,
+        shared_library.percents,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +69,7 @@ def one_fabric():
 
 
 def corrected(library, inputs):
-    return CompressedNetworks(library, library_network(library), Quantizer("mse", bias_correction=True), inputs=inputs)
+    return CompressedNetworks(library, library_graph(library), Quantizer("mse", bias_correction=True), inputs=inputs)
 
 
 def test_calibration_is_read_back(shared_library, inputs):
@@ -79,16 +78,22 @@ def test_calibration_is_read_back(shared_library, inputs):
         assert again.level(percent).keys() == {layer.name for layer in shared_library.manifest.layers}
 
 
+def first_outputs(networks, genotype, images):
+    """The mean output of each channel of the first layer."""
+    network, name = networks.load(genotype), networks.layers[0]
+    weight, bias = network.get_parameter(f"{name}.weight"), network.get_parameter(f"{name}.bias")
+    return nn.functional.conv2d(images, weight, bias).mean((0, 2, 3))
+
+
 def test_the_first_layers_mean_output_is_that_of_the_level(shared_library, inputs):
     data = build_data(DataConfig(**shared_library.manifest.data))
     images, _ = load_some(data, "train", 512)
     networks = corrected(shared_library, inputs)
-    first = networks.layers[0]
     whole, low = (Genotype(50, (bits,) * len(networks.layers)) for bits in (32, 2))
-    means = [networks.load(genotype).get_submodule(first)(images).mean((0, 2, 3)) for genotype in (whole, low)]
+    means = [first_outputs(networks, genotype, images) for genotype in (whole, low)]
     torch.testing.assert_close(means[1], means[0], rtol=1e-4, atol=1e-5)
-    plain = CompressedNetworks(shared_library, library_network(shared_library), Quantizer("mse"))
-    uncorrected = plain.load(low).get_submodule(first)(images).mean((0, 2, 3))
+    plain = CompressedNetworks(shared_library, library_graph(shared_library), Quantizer("mse"))
+    uncorrected = first_outputs(plain, low, images)
     assert float((uncorrected - means[0]).abs().max()) > 100 * float((means[1] - means[0]).abs().max())
 
 
@@ -152,8 +157,10 @@ def test_a_layer_without_a_bias_gets_one_and_pays_for_it(tmp_path, one_fabric):
     library.add_level(100, network.state_dict(), {}, validation_accuracy=0.5, epochs=1)
     images = torch.rand(8, 1, 8, 8, generator=torch.Generator().manual_seed(1))
     store = open_calibration(library, "here")
-    store.write(100, measure_inputs(network, ["conv", "head"], [images]))
-    networks = CompressedNetworks(library, network, Quantizer("mse", bias_correction=True), inputs=store)
+    store.write(100, measure_inputs(FoldedNetwork(trace_network(network, (1, 8, 8))), [images]))
+    networks = CompressedNetworks(
+        library, library_graph(library, network), Quantizer("mse", bias_correction=True), inputs=store
+    )
     genotype = Genotype(100, (2, 2))
     packed = pack_candidate(networks, genotype)
     assert packed.tensors.keys() == {"conv.bias", "head.bias"}
@@ -167,4 +174,8 @@ def test_a_layer_without_a_bias_gets_one_and_pays_for_it(tmp_path, one_fabric):
 
 def test_bias_correction_needs_inputs(shared_library):
     with pytest.raises(ValueError, match="expected inputs="):
-        CompressedNetworks(shared_library, library_network(shared_library), Quantizer(bias_correction=True))
+        CompressedNetworks(
+            shared_library,
+            library_graph(shared_library),
+            Quantizer(bias_correction=True),
+        )

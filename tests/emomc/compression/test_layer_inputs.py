@@ -12,8 +12,15 @@ from torch.nn import functional
 from emomc.common.errors import UserError
 from emomc.compression.layer_inputs import measure_inputs
 from emomc.library.layer_input_store import LayerInputStore
+from emomc.networks.folding import FoldedNetwork
+from emomc.networks.graph import trace_network
+from emomc.networks.layers import output_first
 
 SETTINGS = settings(max_examples=20, deadline=None)
+
+
+def as_graph(network, input_shape):
+    return FoldedNetwork(trace_network(network, input_shape))
 
 
 @st.composite
@@ -35,7 +42,7 @@ def convolutions(draw):
 @given(convolutions(), st.integers(0, 1000))
 def test_the_mean_patch_is_the_mean_of_all_patches(layer, seed):
     images = torch.randn(6, 4, 9, 8, generator=torch.Generator().manual_seed(seed))
-    found = measure_inputs(nn.Sequential(layer), ["0"], images.split(4))["0"]
+    found = measure_inputs(as_graph(nn.Sequential(layer), (4, 9, 8)), images.split(4))["0"]
     patches = functional.unfold(
         images.double(), layer.kernel_size, padding=layer.padding, stride=layer.stride, dilation=layer.dilation
     )
@@ -61,32 +68,51 @@ def test_a_layer_called_twice_weighs_every_output_position_the_same():
     second = functional.max_pool2d(network.layer(images), 2)
     patches = [functional.unfold(part.double(), 3, padding=1) for part in (images, second)]
     mean = torch.cat([part.transpose(1, 2).flatten(0, 1) for part in patches]).mean(0).reshape(1, 2, 3, 3)
-    found = measure_inputs(network, ["layer"], [images])["layer"]
+    found = measure_inputs(as_graph(network, (2, 8, 8)), [images])["layer"]
     torch.testing.assert_close(found.mean_patch, mean.detach(), rtol=1e-5, atol=1e-6)
 
 
 def test_linear_layers_with_any_number_of_positions():
     network = nn.Sequential(nn.Linear(5, 3))
-    given = torch.randn(4, 7, 5, generator=torch.Generator().manual_seed(0))
-    found = measure_inputs(network, ["0"], [given])["0"]
-    torch.testing.assert_close(found.mean_patch, given.double().mean((0, 1))[None], rtol=1e-5, atol=1e-6)
+    given = torch.randn(4, 2, 7, 5, generator=torch.Generator().manual_seed(0))
+    found = measure_inputs(as_graph(network, (2, 7, 5)), [given])["0"]
+    torch.testing.assert_close(found.mean_patch, given.double().mean((0, 1, 2))[None], rtol=1e-5, atol=1e-6)
 
 
-def test_a_layer_that_is_not_called():
-    class Idle(nn.Module):
+@pytest.mark.parametrize("groups", [1, 2])
+def test_a_transposed_convolution_and_a_product_with_a_matrix(groups):
+    """Their weights are stored with the input channels first; the mean output follows from the mean inputs."""
+
+    class InputFirst(nn.Module):
         def __init__(self):
             super().__init__()
-            self.used, self.idle = nn.Linear(2, 2), nn.Linear(2, 2)
+            self.up = nn.ConvTranspose2d(4, 6, 3, stride=2, groups=groups, bias=False)
+            self.matrix = nn.Parameter(torch.randn(6, 5))
 
-        def forward(self, given):
-            return self.used(given)
+        def forward(self, images):
+            return self.up(images).flatten(2).transpose(1, 2) @ self.matrix
 
-    with pytest.raises(UserError, match="found that idle is not"):
-        measure_inputs(Idle(), ["used", "idle"], [torch.zeros(1, 2)])
+    torch.manual_seed(0)
+    network, images = InputFirst(), torch.randn(5, 4, 6, 7)
+    graph = trace_network(network, (4, 6, 7))
+    found = measure_inputs(FoldedNetwork(graph), images.split(2))
+    with torch.no_grad():
+        up = network.up(images)
+        outputs = {"up": up.mean((0, 2, 3)), "matrix": (up.flatten(2).transpose(1, 2) @ network.matrix).mean((0, 1))}
+    for layer in graph.layers:
+        weight = output_first(network.get_parameter(layer.weight_key).detach(), layer).double()
+        patch = found[layer.name].mean_patch
+        mean = (weight.reshape(len(patch), -1, *weight.shape[1:]) * patch[:, None]).flatten(2).sum(2).flatten()
+        torch.testing.assert_close(mean.float(), outputs[layer.name], rtol=1e-4, atol=1e-6)
+
+
+def test_no_images():
+    with pytest.raises(UserError, match="found none"):
+        measure_inputs(as_graph(nn.Sequential(nn.Linear(2, 2)), (1, 1, 2)), [])
 
 
 def test_from_disk_as_it_was_measured_and_only_for_the_same_weights(tmp_path):
-    layers = measure_inputs(nn.Sequential(nn.Conv2d(1, 2, 3)), ["0"], [torch.randn(2, 1, 5, 5)])
+    layers = measure_inputs(as_graph(nn.Sequential(nn.Conv2d(1, 2, 3)), (1, 5, 5)), [torch.randn(2, 1, 5, 5)])
     LayerInputStore(tmp_path / "made", {80: "a"}).write(80, layers)
     again = LayerInputStore(tmp_path / "made", {80: "a"})
     assert again.digest == "made"

@@ -12,8 +12,8 @@ from emomc.compression.quantization import quantize_symmetric
 from emomc.export.formats import export_network
 from emomc.export.loading import dense_state, unpack_network
 from emomc.networks.build import build_network
-from emomc.networks.folding import fold_state
-from emomc.networks.tracing import trace_network
+from emomc.networks.folding import FoldedNetwork
+from emomc.networks.graph import trace_network
 from emomc.packed_file.network import NetworkDescription, PackedLayer, PackedNetwork
 from emomc.packed_file.reader import read_packed
 
@@ -44,7 +44,7 @@ def pack(network, spec, input_shape, bits, per_channel=False):
             module.weight.data[0], module.weight.data[1] = -0.5, 0
             module.running_mean.normal_()
     trace = trace_network(network, input_shape)
-    folded = fold_state(network.state_dict(), network, trace)
+    folded = FoldedNetwork(trace).fold(network.state_dict())
     layers = []
     for index, layer in enumerate(trace.layers):
         width = bits[index]
@@ -154,10 +154,10 @@ def test_zigzag_reads_bits_and_work(case, tmp_path):
 def test_torch_is_a_plain_dense_state_dict_of_the_folded_network(case, tmp_path):
     packed, network = case
     path = tmp_path / "network.safetensors"
-    assert export_network(path, packed, "torch") == path.stat().st_size
+    assert export_network(path, packed, "torch", network=network) == path.stat().st_size
     state = load_file(path)
     expected = unpack_network(packed, network)
-    assert state.keys() == expected.state_dict().keys() == dense_state(packed).keys()
+    assert state.keys() == expected.state_dict().keys() == dense_state(packed, network).keys()
     expected.load_state_dict(state)
     assert all(torch.equal(tensor, expected.state_dict()[name]) for name, tensor in state.items())
 
@@ -184,6 +184,6 @@ def test_what_cannot_be_exported_is_refused(tmp_path):
             logits = super().forward(images)
             return logits if float(logits.sum()) > 0 else -logits
 
-    with pytest.raises(UserError, match=r"torch\.onnx\.export can trace, found that tokens\.py:Tokens fails"):
+    with pytest.raises(UserError, match=r"torch\.export can follow, found that Undecided cannot be exported"):
         export_network(tmp_path / "network", packed, "onnx", network=Undecided())
     assert not list(tmp_path.iterdir())

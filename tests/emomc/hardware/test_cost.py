@@ -423,9 +423,13 @@ def test_wrong_arguments_get_one_line(change: dict[str, object], message: str) -
 
 def test_unknown_layer_kinds_are_refused() -> None:
     strange = dataclasses.replace(linear(4, 4), kind="attention")  # type: ignore[arg-type]
-    with pytest.raises(UserError, match="expected layers of kind conv or linear, found fc of kind 'attention'"):
+    with pytest.raises(
+        UserError, match="expected layers of kind conv, linear, conv_transpose, product, found fc of kind 'attention'"
+    ):
         estimate_energy(Workload([strange], [[4]], [[0.5]]), dataflow="xy", hardware=FPGA)
-    with pytest.raises(UserError, match="expected layers of kind conv or linear, found fc of kind 'attention'"):
+    with pytest.raises(
+        UserError, match="expected layers of kind conv, linear, conv_transpose, product, found fc of kind 'attention'"
+    ):
         estimate_size(Workload([strange], [[4]], [[0.5]]), coding="normal")
     uncalled = dataclasses.replace(linear(4, 4), calls=())
     with pytest.raises(UserError, match="expected layers that are called, found fc without a call"):

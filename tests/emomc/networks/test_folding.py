@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections import Counter
 
 import pytest
 import torch
@@ -13,8 +12,9 @@ from torch import nn
 
 from emomc.compression.quantization import dequantize, quantize_symmetric
 from emomc.networks.build import build_network
-from emomc.networks.folding import fold_state, fold_structure
-from emomc.networks.tracing import trace_network
+from emomc.networks.equivalence import deviation
+from emomc.networks.folding import FoldedNetwork
+from emomc.networks.graph import trace_network
 
 SHAPE = (2, 12, 12)
 
@@ -55,15 +55,21 @@ def trained(network, seed=0):
     return network.eval()
 
 
-def load(network, folded, state):
-    """Fill a folded structure from a folded state."""
-    structure = fold_structure(network, trace_network(network, SHAPE))
-    missing, unexpected = structure.load_state_dict(state.rest, strict=False)
+def load(graph, folded, state):
+    """A folded network with the given weights."""
+    network = FoldedNetwork(graph)
+    missing, unexpected = network.module.load_state_dict(state.rest, strict=False)
     assert not unexpected
     assert {key.removesuffix(".weight") for key in missing} == set(state.weights)
-    for name, weight in folded.items():
-        structure.get_parameter(f"{name}.weight").data.copy_(weight)
-    return structure
+    for layer in network.layers:
+        network.set_weight(layer, folded[layer.name])
+    return network.module
+
+
+def fold(network, shape=SHAPE):
+    """The graph of a network and its folded state."""
+    graph = trace_network(network, shape)
+    return graph, FoldedNetwork(graph).fold(network.state_dict())
 
 
 @settings(max_examples=10, deadline=None)
@@ -71,8 +77,8 @@ def load(network, folded, state):
 def test_folded_logits_are_those_of_the_network(seed):
     torch.manual_seed(seed)
     network = trained(Normed(), seed)
-    state = fold_state(network.state_dict(), network, trace_network(network, SHAPE))
-    folded = load(network, {name: state.full_precision(name) for name in state.weights}, state)
+    graph, state = fold(network)
+    folded = load(graph, {name: state.full_precision(name) for name in state.weights}, state)
     images = torch.randn(5, *SHAPE)
     with torch.no_grad():
         torch.testing.assert_close(folded(images), network(images), atol=1e-5, rtol=1e-5)
@@ -82,8 +88,7 @@ def test_folded_logits_are_those_of_the_network(seed):
 @pytest.mark.parametrize("bits", [2, 4, 9])
 def test_codes_times_folded_scale_is_dequantize_then_fold(bits, per_channel):
     network = trained(Normed())
-    trace = trace_network(network, SHAPE)
-    state = fold_state(network.state_dict(), network, trace)
+    graph, state = fold(network)
     quantized = {
         name: quantize_symmetric(weight, bits, per_channel=per_channel) for name, weight in state.weights.items()
     }
@@ -93,26 +98,30 @@ def test_codes_times_folded_scale_is_dequantize_then_fold(bits, per_channel):
     other = copy.deepcopy(network)
     for name, tensor in quantized.items():
         other.get_parameter(f"{name}.weight").data.copy_(tensor.dequantize())
-    refolded = fold_state(other.state_dict(), other, trace)
+    _, refolded = fold(other)
     for name, weight in own.items():
         torch.testing.assert_close(weight, refolded.full_precision(name), rtol=1e-6, atol=0)
 
     images = torch.randn(5, *SHAPE, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
-        torch.testing.assert_close(load(network, own, state)(images), other(images), atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(load(graph, own, state)(images), other(images), atol=1e-5, rtol=1e-5)
+
+
+def norms_in(module):
+    return sum(node.target is torch.ops.aten.batch_norm.default for node in module.graph.nodes)
 
 
 def test_which_norms_go_and_which_stay():
     network = trained(Normed())
-    trace = trace_network(network, SHAPE)
-    assert trace.foldable == {"stem.0": "stem.1", "depthwise": "norm", "mix": "plain", "fc": "fc_norm"}
-    folded = fold_structure(network, trace)
-    kinds = Counter(type(module).__name__ for module in folded.modules())
-    assert kinds["BatchNorm2d"] == 1
-    assert kinds["BatchNorm1d"] == 0
-    assert kinds["Identity"] == 4
-    assert isinstance(folded.before, nn.BatchNorm2d)
-    state = fold_state(network.state_dict(), network, trace)
+    graph, state = fold(network)
+    means = {layer: norm.mean for layer, norm in graph.foldable.items()}
+    assert means == {
+        "stem.0": "stem.1.running_mean",
+        "depthwise": "norm.running_mean",
+        "mix": "plain.running_mean",
+        "fc": "fc_norm.running_mean",
+    }
+    assert norms_in(FoldedNetwork(graph).module) == 1
     assert {"before.weight", "before.bias", "before.running_mean", "before.running_var"} <= set(state.rest)
     assert not any(key.startswith(("stem.1", "norm.", "plain.", "fc_norm.")) for key in state.rest)
 
@@ -120,17 +129,39 @@ def test_which_norms_go_and_which_stay():
 def test_every_folded_layer_has_a_bias_and_the_network_is_untouched():
     network = trained(Normed())
     before = {key: value.clone() for key, value in network.state_dict().items()}
-    trace = trace_network(network, SHAPE)
-    folded = fold_structure(network, trace)
-    assert all(folded.get_submodule(name).bias is not None for name in trace.foldable)
+    graph, _ = fold(network)
+    folded = FoldedNetwork(graph)
+    assert graph.foldable.keys() <= folded.bias_keys.keys()
     assert network.stem[0].bias is None
     assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
-    assert not folded.training
+
+
+def test_biases_are_given_to_layers_without():
+    class NoBias(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv2d(2, 4, 3, bias=False)
+            self.matrix = nn.Parameter(torch.ones(4, 3))
+            self.head = nn.Linear(3, 2)
+
+        def forward(self, images):
+            return self.head(self.conv(images).mean((2, 3)) @ self.matrix)
+
+    network = NoBias()
+    folded = FoldedNetwork(trace_network(network, SHAPE), ["conv", "matrix", "head"])
+    # A product of matrices has no place for a bias of its own.
+    assert folded.bias_keys == {"conv": "conv.bias", "head": "head.bias"}
+    assert folded.module.get_parameter("conv.bias").tolist() == [0, 0, 0, 0]
+    images = torch.randn(2, *SHAPE)
+    torch.testing.assert_close(folded.module(images), network(images))
+    folded.module.get_parameter("conv.bias").data.fill_(1)
+    changed = network.head((network.conv(images).mean((2, 3)) + 1) @ network.matrix)
+    torch.testing.assert_close(folded.module(images), changed)
 
 
 def test_scales_of_layers_without_a_norm_are_left_alone():
     network = trained(Normed())
-    state = fold_state(network.state_dict(), network, trace_network(network, SHAPE))
+    _, state = fold(network)
     scale = torch.tensor([0.25])
     assert state.scale("head", scale) is scale
     assert torch.equal(state.full_precision("head"), network.head.weight)
@@ -140,7 +171,7 @@ def test_scales_of_layers_without_a_norm_are_left_alone():
 def test_negative_gammas_give_negative_scales():
     network = trained(Normed())
     network.norm.weight.data = torch.tensor([1.0, -1.0, 0.0, 2.0, -3.0, 0.5])
-    state = fold_state(network.state_dict(), network, trace_network(network, SHAPE))
+    _, state = fold(network)
     scale = state.scale("depthwise", torch.tensor([0.5]))
     assert scale.sign().tolist() == [1, -1, 0, 1, -1, 1]
 
@@ -150,15 +181,10 @@ def test_the_networks_lose_all_their_norms(name):
     torch.manual_seed(0)
     network = trained(build_network(name, in_channels=3, num_classes=10, network_args={}))
     shape = (3, 32, 32)
-    trace = trace_network(network, shape)
-    folded = fold_structure(network, trace)
-    assert not any(isinstance(module, nn.BatchNorm2d) for module in folded.modules())
-    state = fold_state(network.state_dict(), network, trace)
-    folded.load_state_dict(state.rest, strict=False)
-    for layer in state.weights:
-        folded.get_parameter(f"{layer}.weight").data.copy_(state.full_precision(layer))
+    graph = trace_network(network, shape)
+    folded = FoldedNetwork(graph)
+    assert norms_in(folded.module) == 0
+    folded.load(folded.fold(network.state_dict()))
     images = torch.randn(2, *shape)
     with torch.no_grad():
-        expected = network(images)
-        difference = (folded(images) - expected).abs().max() / expected.abs().max()
-    assert difference < 1e-4
+        assert deviation(folded.module(images), network(images)) < 1e-4

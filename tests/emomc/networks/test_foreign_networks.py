@@ -12,8 +12,8 @@ from emomc.hardware.energy import estimate_energy
 from emomc.hardware.size import estimate_size
 from emomc.hardware.workload import Workload
 from emomc.networks.build import build_network
-from emomc.networks.folding import fold_structure
-from emomc.networks.tracing import trace_layers, trace_network
+from emomc.networks.folding import FoldedNetwork
+from emomc.networks.graph import trace_layers, trace_network
 
 # Name -> (layers, the weights' entry in torchvision, which notes parameters and multiply-accumulates at 224x224).
 TORCHVISION = {
@@ -37,7 +37,7 @@ def test_torchvision_networks_at_64x64(name):
     trace = trace_network(network, (3, 64, 64))
     assert len(trace.layers) == layers
     assert trace.output_shape == (5,)
-    assert (trace.unused, trace.uncosted) == ((), {})
+    assert trace.notes == ()
     assert len(trace.foldable) == sum(isinstance(module, nn.BatchNorm2d) for module in network.modules())
     bits, density = np.full((1, layers), 8), np.full((1, layers), 0.5)
     for dataflow in DATAFLOWS:
@@ -46,7 +46,8 @@ def test_torchvision_networks_at_64x64(name):
         )
         assert 0 < energy[0] < 100
     assert estimate_size(Workload(trace.layers, bits, density), coding="csr")[0] > 0
-    assert not any(isinstance(module, nn.BatchNorm2d) for module in fold_structure(network, trace).modules())
+    operations = {node.target for node in FoldedNetwork(trace).module.graph.nodes}
+    assert torch.ops.aten.batch_norm.default not in operations
 
 
 @pytest.mark.parametrize("name", TORCHVISION)
@@ -95,8 +96,8 @@ def test_unusual_layers_are_measured_as_they_are():
     assert layers["twice"].weights == 7 * 7 * 9
     assert layers["twice"].macs == 2 * 7 * 7 * 9 * 25
     assert layers["tokens"].macs == 7 * 3 * 25
-    assert trace.unused == ("spare",)
-    assert trace.uncosted == {"scale": "PReLU"}
+    assert trace.notes[0] == "layers that the answer does not depend on are left out: spare"
+    assert "only bytes: scale.weight" in trace.notes[1]
     bits, density = np.full((1, len(layers)), 4), np.full((1, len(layers)), 0.3)
     for dataflow in DATAFLOWS:
         energy = estimate_energy(

@@ -12,7 +12,7 @@ from emomc.hardware.energy import estimate_energy
 from emomc.hardware.size import estimate_size
 from emomc.hardware.workload import Workload
 from emomc.networks.build import build_network, network_source_sha256
-from emomc.networks.tracing import trace_layers, trace_network
+from emomc.networks.graph import trace_layers, trace_network
 from emomc.networks.zoo import NETWORKS
 
 # Input channels, layers, KiB at 32 bits, and mJ of the dense network at 32 bits under X|Y, IC|OC, Fx|Fy and X|Fx: what
@@ -45,8 +45,7 @@ def test_any_number_of_channels_and_classes(name, in_channels, num_classes):
     network = build_network(name, in_channels=in_channels, num_classes=num_classes)
     trace = trace_network(network, (in_channels, 32, 32))
     assert trace.output_shape == (num_classes,)
-    assert trace.unused == ()
-    assert trace.uncosted == {}
+    assert trace.notes == ()
     norms = sum(isinstance(module, nn.BatchNorm2d) for module in network.modules())
     assert len(trace.foldable) == norms
 

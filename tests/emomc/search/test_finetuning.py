@@ -23,7 +23,7 @@ from emomc.common.errors import UserError
 from emomc.compression.quantizers import Quantizer
 from emomc.data.config import DataConfig
 from emomc.library.library import Library
-from emomc.library.sources import build_data, library_network
+from emomc.library.sources import build_data, library_graph
 from emomc.search.config import Finetuning, SearchConfig
 from emomc.search.finetuning import finetune
 from emomc.search.options import RunOptions
@@ -35,9 +35,7 @@ LOW = 3
 @pytest.fixture(scope="module")
 def networks(shared_library, tmp_path_factory):
     folder = tmp_path_factory.mktemp("tuned")
-    return CompressedNetworks(
-        shared_library, library_network(shared_library), Quantizer("mse"), finetuned_folder=folder
-    )
+    return CompressedNetworks(shared_library, library_graph(shared_library), Quantizer("mse"), finetuned_folder=folder)
 
 
 @pytest.fixture(scope="module")

@@ -15,6 +15,7 @@ from emomc.candidates.cost_model import CostModel
 from emomc.candidates.genotype import SearchSpace
 from emomc.compression.quantizers import Quantizer
 from emomc.hardware.description import load_hardware
+from emomc.library.sources import library_graph
 from emomc.networks.build import build_network
 from emomc.search.start_population import cheapest_allocations, start_population
 
@@ -24,7 +25,7 @@ COLUMNS = ("energy_mj",)
 @pytest.fixture(scope="module")
 def cost_model(shared_library):
     lenet = build_network("lenet5", in_channels=1, num_classes=10, network_args={})
-    networks = CompressedNetworks(shared_library, lenet, Quantizer(per_channel=True))
+    networks = CompressedNetworks(shared_library, library_graph(shared_library, lenet), Quantizer(per_channel=True))
     return CostModel(networks, load_hardware("emomc_fpga"), dataflow="xy", coding="csr")
 
 

@@ -1,0 +1,66 @@
+"""Checking that a network gives the same scores after it was written in another way."""
+
+from __future__ import annotations
+
+import warnings
+
+import torch
+from torch import Tensor, nn
+
+from emomc.common.errors import UserError
+from emomc.networks.answer import select_answer
+from emomc.networks.folding import FoldedNetwork
+from emomc.networks.graph import NetworkGraph, NetworkWarning
+from emomc.networks.state import unique_state
+
+TOLERANCE = 1e-4
+"""Largest deviation of a score, as a fraction of the largest score."""
+
+
+def deviation(scores: Tensor, expected: Tensor) -> float:
+    """Return the largest difference of scores from those expected, as a fraction of the largest; NaN counts as inf."""
+    found = (scores - expected).abs().max() / expected.abs().max().clamp(min=torch.finfo(expected.dtype).tiny)
+    return float(found) if bool(found.isfinite()) else float("inf")
+
+
+@torch.no_grad()
+def checked_graph(graph: NetworkGraph, network: nn.Module, images: Tensor, output: str | None = None) -> NetworkGraph:
+    """Return the graph of a network, folded only if that gives the network's own scores.
+
+    Args:
+        graph: of the network.
+        network: on the CPU, with trained weights.
+        images: float, (n, channels, height, width), normalised.
+        output: which output has the class scores.
+
+    Returns:
+        The graph, or one whose BatchNorms are kept: a note says so.
+
+    Raises:
+        UserError: even that one gives other scores.
+    """
+    training = network.training
+    expected = select_answer(network.eval()(images), output)
+    network.train(training)
+    found = _deviation_of(graph, network, images, expected)
+    if found <= TOLERANCE:
+        return graph
+    unfolded = graph.without_folding()
+    if graph.norms and _deviation_of(unfolded, network, images, expected) <= TOLERANCE:
+        warnings.warn(
+            f"BatchNorm is not folded into the layers: that would change the scores by {found:.1e} of the largest",
+            NetworkWarning,
+            stacklevel=2,
+        )
+        return unfolded
+    raise UserError(
+        f"expected {type(network).__name__} to give the scores of its exported graph, found a difference of "
+        f"{found:.1e} of the largest: a forward that depends on the values of an image, or on the number of images, "
+        f"cannot be exported"
+    )
+
+
+def _deviation_of(graph: NetworkGraph, network: nn.Module, images: Tensor, expected: Tensor) -> float:
+    folded = FoldedNetwork(graph).to(torch.device("cpu"))
+    folded.load(folded.fold(unique_state(network)))
+    return deviation(folded.module(images), expected)

@@ -1,0 +1,73 @@
+"""Giving a user's network plain weights: lazy modules get their shapes, computed weights become parameters."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+
+import torch
+from torch import nn
+from torch.nn.parameter import is_lazy
+from torch.nn.utils import parametrize, remove_spectral_norm, remove_weight_norm
+
+from emomc.common.errors import UserError, first_line
+
+
+def make_plain(network: nn.Module, input_shape: tuple[int, int, int]) -> nn.Module:
+    """Initialise the lazy modules of a network and bake its parametrizations into weights, in place; return it.
+
+    Weight and spectral norms are removed, by either of torch's ways: the weights that they compute in eval mode become
+    parameters. What computes its weights in its own ``forward`` stays as it is.
+
+    Args:
+        network: any module.
+        input_shape: (channels, height, width) of one image.
+
+    Raises:
+        UserError: lazy modules cannot be initialised, since the network fails on images of that shape.
+    """
+    training = network.training
+    network.eval()
+    if any(is_lazy(part) for part in [*network.parameters(), *network.buffers()]):
+        _initialise(network, input_shape)
+    for module in [*network.modules()]:
+        if parametrize.is_parametrized(module):
+            _bake(module)
+        own = {name for name, _ in module.named_parameters(recurse=False)}
+        for name in own:
+            # Such a name may mean something else: torch raises ValueError then.
+            with contextlib.suppress(ValueError):
+                if name.endswith("_g") and f"{name[:-2]}_v" in own:
+                    remove_weight_norm(module, name[:-2])
+                elif name.endswith("_orig"):
+                    remove_spectral_norm(module, name.removesuffix("_orig"))
+    return network.train(training)
+
+
+def plain_copy(network: nn.Module, input_shape: tuple[int, int, int]) -> nn.Module:
+    """Return a copy of a network with plain weights; see ``make_plain``."""
+    for module in network.modules():
+        for name, value in vars(module).items():
+            # The older weight norm keeps its last result, which cannot be copied; the next forward makes it anew.
+            if isinstance(value, torch.Tensor) and not value.is_leaf:
+                setattr(module, name, value.detach())
+    return make_plain(copy.deepcopy(network), input_shape)
+
+
+def _initialise(network: nn.Module, input_shape: tuple[int, int, int]) -> None:
+    try:
+        with torch.no_grad():
+            network(torch.zeros(2, *input_shape))
+    except Exception as error:
+        raise UserError(
+            f"expected a network that takes images of shape {tuple(input_shape)}, found that "
+            f"{type(network).__name__} fails on one: {first_line(error)}"
+        ) from error
+
+
+def _bake(module: nn.Module) -> None:
+    names = list(module.parametrizations)  # type: ignore[arg-type]
+    for name in names:
+        # One that has no way back stays: its layer is then left uncompressed, with a note.
+        with contextlib.suppress(RuntimeError, ValueError, NotImplementedError):
+            parametrize.remove_parametrizations(module, name, leave_parametrized=True)
