@@ -28,8 +28,7 @@ def make_plain(network: nn.Module, input_shape: tuple[int, int, int]) -> nn.Modu
     """
     training = network.training
     network.eval()
-    if any(is_lazy(part) for part in [*network.parameters(), *network.buffers()]):
-        _initialise(network, input_shape)
+    initialise(network, input_shape)
     for module in [*network.modules()]:
         if parametrize.is_parametrized(module):
             _bake(module)
@@ -54,10 +53,19 @@ def plain_copy(network: nn.Module, input_shape: tuple[int, int, int]) -> nn.Modu
     return make_plain(copy.deepcopy(network), input_shape)
 
 
-def _initialise(network: nn.Module, input_shape: tuple[int, int, int]) -> None:
+def initialise(network: nn.Module, input_shape: tuple[int, int, int]) -> None:
+    """Give lazy modules their shapes by running two images of zeros through the network, if there are any.
+
+    Raises:
+        UserError: the network fails on images of that shape.
+    """
+    if not any(is_lazy(part) for part in [*network.parameters(), *network.buffers()]):
+        return
+    training = network.training
     try:
         with torch.no_grad():
-            network(torch.zeros(2, *input_shape))
+            network.eval()(torch.zeros(2, *input_shape))
+        network.train(training)
     except Exception as error:
         raise UserError(
             f"expected a network that takes images of shape {tuple(input_shape)}, found that "
@@ -66,8 +74,17 @@ def _initialise(network: nn.Module, input_shape: tuple[int, int, int]) -> None:
 
 
 def _bake(module: nn.Module) -> None:
-    names = list(module.parametrizations)  # type: ignore[arg-type]
-    for name in names:
-        # One that has no way back stays: its layer is then left uncompressed, with a note.
-        with contextlib.suppress(RuntimeError, ValueError, NotImplementedError):
-            parametrize.remove_parametrizations(module, name, leave_parametrized=True)
+    """Replace the parametrizations of a module by what they give; in place, whatever torch shares with its copies."""
+    lists = dict(module.parametrizations.items())  # type: ignore[operator, union-attr]
+    with torch.no_grad():
+        values = {name: getattr(module, name).detach().clone() for name in lists}
+    own = {name: [*one.parameters(recurse=False)] for name, one in lists.items()}
+    # torch gives the module a class of its own, which copies share: its base is the class that it had before.
+    module.__class__ = type(module).__bases__[0]
+    del module.parametrizations
+    for name, value in values.items():
+        if own[name]:
+            trained = any(part.requires_grad for part in own[name])
+            module.register_parameter(name, nn.Parameter(value, requires_grad=trained))
+        else:
+            module.register_buffer(name, value)

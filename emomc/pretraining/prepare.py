@@ -25,7 +25,7 @@ from emomc.library.manifest import MANIFEST
 from emomc.library.sources import build_data
 from emomc.networks.build import build_network
 from emomc.networks.graph import NetworkWarning, trace_network
-from emomc.networks.preparation import make_plain
+from emomc.networks.preparation import initialise, make_plain
 from emomc.networks.weights import load_weights
 from emomc.pretraining.config import PretrainingConfig
 from emomc.pretraining.library_settings import manifest_of, open_or_create
@@ -86,6 +86,8 @@ def prepare_library(
             network_args=config.network_args,
             input_shape=facts.input_shape,
         )
+    initialise(network, facts.input_shape)
+    # Before the weights get other names.
     training, unfit = _load_weights(config, network)
     graph = trace_network(make_plain(network, facts.input_shape), facts.input_shape, config.network_output)
     manifest = manifest_of(config, data_config, facts, graph)

@@ -15,8 +15,8 @@ CPU = ("--accelerator", "cpu")
 TINY = (*CPU, "--pre_train_epochs", 1, "--pre_prune_epochs", 1, "--pre_prune_step", 60, "--batch_size", 64)
 SEARCH = (*CPU, "--population_size", 4, "--number_generations", 1, "--name", "s")
 
-# What each of the steps may do differently; the others are tried by the target of slow tests.
-QUICK = ("Viewed", "Standardized", "SeveralNames", "Attentive")
+# These are tried always, the others by the target of slow tests; every form of each is compared in the tests of export.
+QUICK = ("Viewed", "SeveralNames")
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,8 @@ from emomc.networks.state import load_unique, unique_state
 USERS = Path(__file__).parents[2] / "users_networks.py"
 EQUAL, with_trained_norms = (load_object(f"{USERS}:{name}", "networks") for name in ("EQUAL", "with_trained_norms"))
 SHAPE = (1, 32, 32)
+# Weights stored with their inputs first, products that a runtime may replace, and equal weights.
+QUICK = ("Other", "Attentive", "Twins", "OwnMatrix")
 RUN = [name for name, format in FORMATS.items() if format.scores is not None]
 
 
@@ -76,7 +78,11 @@ def test_every_form_has_the_scores_of_the_network(tmp_path, kind):
         assert deviation(FORMATS[name].scores(path, packed, images, fresh), expected) < TOLERANCE, name
 
 
-@pytest.mark.parametrize("kind", EQUAL, ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize(
+    "kind",
+    [pytest.param(kind, marks=() if kind.__name__ in QUICK else pytest.mark.slow) for kind in EQUAL],
+    ids=lambda kind: kind.__name__,
+)
 def test_few_bits_give_the_same_scores_in_every_form(tmp_path, kind):
     torch.manual_seed(0)
     network = make_plain(kind(), SHAPE)
