@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -82,7 +83,7 @@ def _find(spec: str) -> Callable[..., Any]:
 def _timm(name: str) -> Callable[..., Any]:
     """Return what makes a network of the package timm."""
     try:
-        import timm
+        timm = importlib.import_module("timm")
     except ImportError:
         raise UserError(
             f"expected the package timm for the network {_TIMM}{name}, found none: pip install timm"

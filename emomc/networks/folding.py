@@ -94,7 +94,8 @@ class FoldedNetwork:
         weights = {layer.name: output_first(state[layer.weight_key], layer) for layer in self.layers}
         keys = {layer.weight_key for layer in self.layers}
         rest = {
-            name: state[name].detach() if name in state else tensor.detach().cpu()
+            # A copy: what is loaded into the network later must not change the state.
+            name: state[name].detach() if name in state else tensor.detach().cpu().clone()
             for name, tensor in self.module.state_dict().items()
             if name not in keys | self.graph.constants
         }

@@ -168,6 +168,11 @@ def test_a_layer_without_a_bias_gets_one_and_pays_for_it(tmp_path, one_fabric):
     written = write_packed(tmp_path / "net.emomc", packed, "normal")
     cost = CostModel(networks, load_hardware("emomc_fpga"), dataflow="xy", coding="normal").costs([genotype])
     assert written == int(cost["size_bytes"][0])
+    # Another candidate in between changes nothing: the level's own biases are still zero.
+    before = networks.load(genotype)(images).clone()
+    networks.load(Genotype(100, (3, 4)))
+    assert not networks.level(100).rest["conv.bias"].any()
+    assert torch.equal(networks.load(genotype)(images), before)
     loaded = unpack_network(packed, NoBias())
     torch.testing.assert_close(loaded(images), networks.load(genotype)(images))
 
