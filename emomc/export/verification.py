@@ -77,9 +77,7 @@ def scores_dense(path: Path, packed: PackedNetwork, images: Tensor, network: nn.
 
 def scores_onnx(path: Path, packed: PackedNetwork, images: Tensor, network: nn.Module | None) -> Tensor:
     """Return the class scores of an ONNX file in onnxruntime, (n, classes)."""
-    session = _session(path)
-    (scores,) = session.run(None, {session.get_inputs()[0].name: images.contiguous().numpy()})
-    return torch.from_numpy(scores)
+    return _run_onnx(_session(path), images)
 
 
 def count_correct_packed(
@@ -116,18 +114,19 @@ def count_correct_onnx(
 ) -> int:
     """Run an ONNX file in onnxruntime, in float32; the count may differ slightly from the search's."""
     session = _session(path)
-    name = session.get_inputs()[0].name
-    correct = 0
-    for part, label in zip(images.split(conditions.batch_size), labels.split(conditions.batch_size), strict=True):
-        (logits,) = session.run(None, {name: part.contiguous().numpy()})
-        correct += int((torch.from_numpy(logits).argmax(1) == label).sum())
-    return correct
+    parts = zip(images.split(conditions.batch_size), labels.split(conditions.batch_size), strict=True)
+    return sum(int((_run_onnx(session, part).argmax(1) == label).sum()) for part, label in parts)
 
 
 def _read_dense(path: Path, packed: PackedNetwork, network: nn.Module | None) -> FoldedNetwork:
     loaded = unpack_folded(packed, network)
     loaded.module.load_state_dict(load_file(path), strict=False)
     return loaded
+
+
+def _run_onnx(session: Any, images: Tensor) -> Tensor:
+    (scores,) = session.run(None, {session.get_inputs()[0].name: images.contiguous().numpy()})
+    return torch.from_numpy(scores)
 
 
 def _session(path: Path) -> Any:

@@ -195,7 +195,7 @@ def _uses_of(node: fx.Node, sizes: TensorSizes) -> list[_Use]:
     if node.target in CONVOLUTIONS:
         return [_convolution(node, sizes)]
     if node.target in TRANSPOSED:
-        return [_transposed(node, sizes)]
+        return [_convolution(node, sizes, transposed=True)]
     if node.target is aten.linear.default:
         return [_linear(node, arguments(node)[1], _argument(node, 2, "bias"), sizes, turned=True)]
     if node.target in MATRIX_PRODUCTS:
@@ -239,44 +239,27 @@ def _repeats(node: fx.Node, sizes: TensorSizes, dimensions: int) -> int:
     return max(1, sizes.rows_of_one(node)) if len(sizes[node]) == dimensions + 2 else 1
 
 
-def _convolution(node: fx.Node, sizes: TensorSizes) -> _Use:
-    given, weight = sizes[arguments(node)[0]], sizes[arguments(node)[1]]
-    dimensions = len(weight) - 2
+def _convolution(node: fx.Node, sizes: TensorSizes, *, transposed: bool = False) -> _Use:
+    given, weight = arguments(node)[:2]
+    shape = sizes[weight]
+    dimensions = len(shape) - 2
     groups = int(_argument(node, 6, "groups", 1))
-    call = LayerCall(_maps(given, dimensions), _maps(sizes[node], dimensions))
+    # A transposed convolution has its input channels first, and the output padding before the dilation.
+    inputs, outputs = (shape[0], shape[1] * groups) if transposed else (shape[1] * groups, shape[0])
+    call = LayerCall(_maps(sizes[given], dimensions), _maps(sizes[node], dimensions))
     return _Use(
         node,
-        "conv",
-        arguments(node)[1],
+        "conv_transpose" if transposed else "conv",
+        weight,
         _argument(node, 2, "bias"),
-        (call,) * _repeats(arguments(node)[0], sizes, dimensions),
-        in_channels=weight[1] * groups,
-        out_channels=weight[0],
-        kernel=_two(weight[2:], dimensions),
+        (call,) * _repeats(given, sizes, dimensions),
+        in_channels=inputs,
+        out_channels=outputs,
+        kernel=_two(shape[2:], dimensions),
         stride=_two(_argument(node, 3, "stride", 1), dimensions),
-        dilation=_two(_argument(node, 5, "dilation", 1), dimensions),
+        dilation=_two(_argument(node, 7 if transposed else 5, "dilation", 1), dimensions),
         groups=groups,
-    )
-
-
-def _transposed(node: fx.Node, sizes: TensorSizes) -> _Use:
-    given, weight = sizes[arguments(node)[0]], sizes[arguments(node)[1]]
-    dimensions = len(weight) - 2
-    groups = int(_argument(node, 6, "groups", 1))
-    call = LayerCall(_maps(given, dimensions), _maps(sizes[node], dimensions))
-    return _Use(
-        node,
-        "conv_transpose",
-        arguments(node)[1],
-        _argument(node, 2, "bias"),
-        (call,) * _repeats(arguments(node)[0], sizes, dimensions),
-        in_channels=weight[0],
-        out_channels=weight[1] * groups,
-        kernel=_two(weight[2:], dimensions),
-        stride=_two(_argument(node, 3, "stride", 1), dimensions),
-        dilation=_two(_argument(node, 7, "dilation", 1), dimensions),
-        groups=groups,
-        input_first=True,
+        input_first=transposed,
     )
 
 
