@@ -47,7 +47,8 @@ class Classifier(pl.LightningModule):
         self._finite = torch.ones((), dtype=torch.bool)
         self._loss = nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing)
         # The default average of torchmetrics is over classes; accuracy here is over images.
-        self.val_accuracy = MulticlassAccuracy(num_classes, average="micro")
+        # The labels are checked before.
+        self.val_accuracy = MulticlassAccuracy(num_classes, average="micro", validate_args=False)
 
     def forward(self, images: Tensor) -> Tensor:
         """Return class scores (n, classes) for normalised images (n, channels, height, width)."""
@@ -71,11 +72,14 @@ class Classifier(pl.LightningModule):
     def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Check the labels before they are moved to the device; a wrong label would abort the process on a GPU.
 
+        Labels on a GPU are not checked, since that would wait for the batches before.
+
         Raises:
             UserError: a label is outside 0..num_classes-1.
         """
         labels = batch[1] if isinstance(batch, (tuple, list)) and len(batch) == 2 else None
-        if isinstance(labels, Tensor) and len(labels) and not labels.is_floating_point():
+        checked = isinstance(labels, Tensor) and len(labels) and not labels.is_floating_point()
+        if checked and labels.device.type == "cpu":
             check_labels(labels, self.num_classes, "train" if self.trainer.training else "validation")
         return batch
 

@@ -21,6 +21,8 @@ from emomc.data.splits import DataFacts, KnownSplits, Split
 RESIDENT_LIMIT_BYTES = 4 * 2**30
 """With ``cache="auto"``, image files that take more than this when decoded are streamed."""
 
+_CPU = torch.device("cpu")
+
 Loader = ResidentLoader | DataLoader[tuple[Tensor, Tensor]]
 
 
@@ -43,6 +45,7 @@ class ImageDataModule(LightningDataModule, KnownSplits):
         self._dataset: ImageDataset | None = None
         self._indices: dict[Split, Tensor] = {}
         self._splits: dict[Split, Images] = {}
+        self._constants: dict[torch.device, tuple[Tensor, Tensor]] = {}
 
     def prepare_data(self) -> None:
         """Download what is missing; Lightning calls this in one process."""
@@ -107,15 +110,15 @@ class ImageDataModule(LightningDataModule, KnownSplits):
     def train_dataloader(self) -> Loader:
         """Return batches of this device's share of the training images, in a new order each epoch."""
         rank, devices = (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
-        return self._loader("train", shuffle=True, rank=rank, world_size=devices)
+        return self._loader("train", self._device, shuffle=True, rank=rank, world_size=devices)
 
     def val_dataloader(self) -> Loader:
         """Return batches of all validation images, always in the same order."""
-        return self._loader("validation", shuffle=False)
+        return self._loader("validation", self._device, shuffle=False)
 
     def test_dataloader(self) -> Loader:
         """Return batches of all test images, always in the same order."""
-        return self._loader("test", shuffle=False)
+        return self._loader("test", self._device, shuffle=False)
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Normalise a batch on its device; augment it first in training."""
@@ -131,10 +134,12 @@ class ImageDataModule(LightningDataModule, KnownSplits):
 
     def normalise(self, images: Tensor) -> Tensor:
         """Return float32 (x / 255 - mean) / std of uint8 images of shape (n, c, h, w)."""
-        # One multiplication and one subtraction per pixel.
-        std = torch.tensor(self.std, device=images.device).view(-1, 1, 1)
-        mean = torch.tensor(self.mean, device=images.device).view(-1, 1, 1)
-        return images * (1 / (255 * std)) - mean / std
+        # One multiplication and one subtraction per pixel. Making the constants for each batch would wait for the device.
+        if images.device not in self._constants:
+            std, mean = (torch.tensor(values).view(-1, 1, 1) for values in (self.std, self.mean))
+            self._constants[images.device] = (1 / (255 * std)).to(images.device), (mean / std).to(images.device)
+        factor, offset = self._constants[images.device]
+        return images * factor - offset
 
     def load_resident(self) -> None:
         """Decode the images that training keeps in memory, so that an image that cannot be decoded is found early.
@@ -151,7 +156,7 @@ class ImageDataModule(LightningDataModule, KnownSplits):
         labels = self._images(split).labels
         images = torch.empty((len(labels), *self.input_shape))
         start = 0
-        for raw, _ in self._loader(split, shuffle=False):
+        for raw, _ in self._loader(split, _CPU, shuffle=False):
             images[start : start + len(raw)] = self.normalise(raw)
             start += len(raw)
         return images, labels
@@ -174,12 +179,19 @@ class ImageDataModule(LightningDataModule, KnownSplits):
                 self._splits[split] = part.decoded() if self.is_resident and isinstance(part, FileImages) else part
         return self._splits[split]
 
-    def _loader(self, split: Split, *, shuffle: bool, rank: int = 0, world_size: int = 1) -> Loader:
+    @property
+    def _device(self) -> torch.device:
+        """The Trainer's device."""
+        return _CPU if self.trainer is None else self.trainer.strategy.root_device
+
+    def _loader(
+        self, split: Split, device: torch.device, *, shuffle: bool, rank: int = 0, world_size: int = 1
+    ) -> Loader:
         images = self._images(split)
         size, seed = self.config.batch_size, self.config.seed
         batches = EpochBatches(len(images), size, shuffle=shuffle, seed=seed, rank=rank, world_size=world_size)
         if self.is_resident:
-            return ResidentLoader(images, batches)
+            return ResidentLoader(_moved(images, device), batches)
         workers = self.config.num_workers
         return DataLoader(
             images,  # type: ignore[arg-type]  # read by a batch of indices at a time
@@ -191,3 +203,11 @@ class ImageDataModule(LightningDataModule, KnownSplits):
             # It seeds the workers. Without it the loader would draw from torch's generator, which augmentation uses.
             generator=torch.Generator().manual_seed(seed),
         )
+
+
+def _moved(images: Images, device: torch.device) -> Images:
+    """Return images on a GPU, if they take at most half of its free memory; else where they are."""
+    if device.type != "cuda" or not isinstance(images, ArrayImages):
+        return images
+    free, _ = torch.cuda.mem_get_info(device)
+    return images.to(device) if images.images.nbytes <= free // 2 else images

@@ -27,6 +27,7 @@ from benchmarks.paper.recorded_search import recorded_search, stage_one_seconds
 from emomc.common.files import write_text
 from emomc.library.library import Library
 from emomc.library.manifest import DENSE
+from emomc.library.sources import library_data
 from emomc.pretraining.prepare import prepare_library
 from emomc.runtime.devices import Devices
 from emomc.runtime.notices import quiet_lightning
@@ -114,7 +115,7 @@ def _outcome(arguments: argparse.Namespace, step: Step, seed: int) -> Outcome:
         library,
         step_search(step, arguments.generations, seed),
         "ablation",
-        data_dir=arguments.data_dir,
+        data=library_data(library, data_dir=arguments.data_dir),
         accelerator=arguments.accelerator,
         early_rejection=step.early_rejection,
     )

@@ -8,6 +8,7 @@ from typing import Any
 
 from benchmarks.common.command_line import command
 from benchmarks.common.figures import save_figure
+from benchmarks.common.part_clock import Part
 from benchmarks.common.tables import csv_text, table
 from benchmarks.paper.figure import front_figure
 from benchmarks.paper.outcomes import ALLOWED_LOSS_POINTS, COLUMNS, UNITS, Images, Outcome, Trade, trades_of
@@ -16,6 +17,7 @@ from emomc.common.files import write_text
 from emomc.library.manifest import DENSE
 
 DATASETS = {"mnist": "MNIST", "cifar10": "CIFAR-10", "digits": "digits"}
+NETWORKS = {"lenet5": "LeNet-5", "vgg16": "VGG-16", "mobilenet": "MobileNet", "resnet18": "ResNet-18"}
 
 Outcomes = Sequence[Outcome]
 
@@ -33,6 +35,7 @@ def write(
     note: str,
     outcomes: Outcomes,
     settings: Mapping[str, Mapping[str, Any]],
+    parts: Sequence[Part] = (),
 ) -> None:
     """Write the page, and beside it the table and a figure for each cost.
 
@@ -43,10 +46,12 @@ def write(
         note: what the budget cuts.
         outcomes: every search of every arm and seed.
         settings: arm -> its settings by name.
+        parts: what was done now, with its time.
     """
     arm = next(iter(settings.values()))
     title = title_of(experiment, outcomes[0].front["dataset"], arm["stage I: network_args"])
-    figures = {cost: output.with_name(f"{output.stem}_{cost}.png") for cost in COLUMNS}
+    searched = {trade.cost for trade in trades_of(outcomes)}
+    figures = {cost: output.with_name(f"{output.stem}_{cost}.png") for cost in COLUMNS if cost in searched}
     for cost, path in figures.items():
         save_figure(front_figure(experiment, cost, outcomes), path)
     write_text(output.with_suffix(".csv"), csv_text([_row(experiment, title, budget, outcome) for outcome in outcomes]))
@@ -59,6 +64,7 @@ def write(
         *(f"![fronts, {cost}]({path.name})" for cost, path in figures.items()),
         _libraries(outcomes),
         _work(outcomes),
+        *([_parts(parts)] if parts else []),
         _differences(settings),
     ]
     write_text(output, "\n\n".join(sections) + "\n")
@@ -66,7 +72,7 @@ def write(
 
 def title_of(experiment: str, dataset: str, network_args: Mapping[str, Any]) -> str:
     """Return the experiment for people; a folder of CIFAR-10's images holds them as JPEG files."""
-    network = {"lenet5": "LeNet-5", "vgg16": "VGG-16", "mobilenet": "MobileNet"}[experiment.split("_")[0]]
+    network = NETWORKS[experiment.split("_")[0]]
     jpeg = "CIFAR-10 (JPEG)" if experiment.endswith("cifar10") else "images of a folder"
     width = f" of {network_args['width']:g} of its width" if "width" in network_args else ""
     return f"{network}{width} on {DATASETS.get(dataset, jpeg)}"
@@ -179,6 +185,24 @@ Of the {searches} searches of a library together. Seconds are of a machine that 
 one search of a library measured the next ones need not.
 
 {table(head, rows)}"""
+
+
+def _parts(parts: Sequence[Part]) -> str:
+    rows = [
+        [
+            part.name,
+            f"{part.seconds:.1f}",
+            "-" if part.gpu_busy is None else f"{100 * part.gpu_busy:.0f}",
+            "-" if part.gpu_gib is None else f"{part.gpu_gib:.2f}",
+        ]
+        for part in parts
+    ]
+    return f"""## The time
+
+Of each part of the last run of the command. Busy: share of the time in which a kernel ran on the GPU. Memory: most that
+tensors took on the GPU at a time.
+
+{table(["part", "seconds", "GPU busy, %", "GPU memory, GiB"], rows)}"""
 
 
 def _differences(settings: Mapping[str, Mapping[str, Any]]) -> str:

@@ -9,15 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from lightning_fabric import Fabric
+from pytorch_lightning import LightningDataModule
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 
 from benchmarks.common.page import machine
+from benchmarks.common.part_clock import TimeIsUp
 from emomc.callbacks.search.front_writer import FrontWriter
 from emomc.common.files import read_json, sha256_of_file, write_json
 from emomc.fronts.front_file import read_front
 from emomc.library.library import Library
 from emomc.library.manifest import MANIFEST
-from emomc.library.sources import library_data
 from emomc.search.config import SearchConfig
 from emomc.search.observer import SearchCallback
 from emomc.search.options import RunOptions
@@ -46,11 +47,21 @@ def recorded_search(
     config: SearchConfig,
     name: str,
     *,
-    data_dir: str,
+    data: LightningDataModule,
     accelerator: str,
     early_rejection: bool = True,
+    max_minutes: float | None = None,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Run a search, or take the one that was finished with these settings on this library.
+
+    Args:
+        library: to search.
+        config: the settings.
+        name: of the search's folder.
+        data: the library's; several searches of a library may share it.
+        accelerator: in Lightning's terms.
+        early_rejection: see ``RunOptions``.
+        max_minutes: the search stops after this time; None: no limit.
 
     Returns:
         The content of front.json, and the search's work: ``asked``, ``measured`` and ``distinct`` candidates,
@@ -58,6 +69,7 @@ def recorded_search(
 
     Raises:
         KeyboardInterrupt: the search was interrupted; the same call goes on from there.
+        TimeIsUp: the search was stopped by ``max_minutes``; likewise.
     """
     folder = library.path.parent / "search" / name
     digest = sha256_of_file(library.path / MANIFEST)
@@ -72,13 +84,16 @@ def recorded_search(
         [FrontWriter(), recorder],
         run=RunOptions(
             name=name,
-            data=library_data(library, data_dir=data_dir),
+            data=data,
             fabric=Fabric(accelerator=accelerator, devices=1),
             early_rejection=early_rejection,
+            max_minutes=max_minutes,
         ),
     )
-    if not search.finished:
+    if search.interrupted:
         raise KeyboardInterrupt
+    if not search.finished:
+        raise TimeIsUp(f"{name} is not finished")
     return read_front(folder), read_json(folder / WORK, "the work of a search")
 
 

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 _CLIPS = 80
 # Above this many bits the best threshold is close to the largest weight, and each one tried costs 2^bits boundaries.
 _FINE_BITS, _FINE_CLIPS, _FINE_LOWEST = 8, 10, 0.8
+# Values of grids that `mse` tries at a time.
+_TOGETHER = 1 << 18
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,6 +47,7 @@ def least_squared_error(rows: Tensor, bits: int) -> Tensor:
     threshold needs no pass over the weights.
     """
     import torch  # here, so that the command line can list the methods without it
+    from torch.nn import functional
 
     device = rows.device
     top = 2 ** (bits - 1) - 1
@@ -58,17 +61,25 @@ def least_squared_error(rows: Tensor, bits: int) -> Tensor:
         fractions = torch.linspace(_FINE_LOWEST, 1, _FINE_CLIPS, device=device, dtype=torch.float64)
     codes = torch.arange(top + 1, device=device, dtype=torch.float64)
     errors = []
-    for fraction in fractions:
-        step = (magnitudes[:, -1:] * fraction / top).float().double()
-        edges = torch.searchsorted(magnitudes, (codes[1:] - 0.5) * step)
-        edges = torch.cat([torch.zeros_like(edges[:, :1]), edges, torch.full_like(edges[:, :1], rows.shape[1])], 1)
-        value = codes * step
-        count = edges.diff(dim=1)
-        error = squares.gather(1, edges).diff(dim=1) - 2 * value * sums.gather(1, edges).diff(dim=1) + value**2 * count
-        errors.append(error.sum(1))
+    # Some fractions at a time: together they are fast, and take little memory.
+    for some in fractions.split(max(1, _TOGETHER // (len(rows) * (top + 1)))):
+        step = (magnitudes[:, -1:] * some / top).float().double()
+        values = step.unsqueeze(2) * codes
+        edges = torch.searchsorted(magnitudes, (step.unsqueeze(2) * (codes[1:] - 0.5)).flatten(1))
+        edges = functional.pad(edges.view(len(rows), len(some), top), (1, 0))
+        edges = functional.pad(edges, (0, 1), value=rows.shape[1])
+        count, total, square = (
+            part.diff(dim=2) for part in (edges, *(_at(running, edges) for running in (sums, squares)))
+        )
+        errors.append((square - 2 * values * total + values**2 * count).sum(2))
     # Ties: the largest threshold. argmin returns the first minimum, so it comes first after the flip.
-    best = torch.stack(errors).flip(0).argmin(0)
+    best = torch.cat(errors, 1).flip(1).argmin(1)
     return largest_weight(rows, bits) * fractions.flip(0)[best].float()
+
+
+def _at(running: Tensor, edges: Tensor) -> Tensor:
+    """Return the running sums of each row, shape (rows, n), at its edges, shape (rows, fractions, edges)."""
+    return running.gather(1, edges.flatten(1)).view(edges.shape)
 
 
 QUANTIZERS: Mapping[str, QuantizerMethod] = {

@@ -59,6 +59,8 @@ class EpochBatches(DistributedSampler[Tensor]):
 class ResidentLoader:
     """Yields batches of images in memory: (uint8 images of shape (n, c, h, w), int64 labels of shape (n,)).
 
+    They are on the device of the images.
+
     Lightning accepts any iterable object with a length as a loader. It calls ``set_epoch`` of its ``sampler``, and then
     also expects a ``batch_sampler``.
     """

@@ -61,11 +61,17 @@ class ArrayImages:
         return len(self.labels)
 
     def __getitem__(self, indices: Tensor) -> tuple[Tensor, Tensor]:
+        # Without waiting for the device to finish the batches before.
+        indices = indices.to(self.images.device, non_blocking=True)
         return self.images[indices], self.labels[indices]
 
     def subset(self, indices: Tensor) -> ArrayImages:
         """Return some of the images, in the order of ``indices``."""
         return ArrayImages(*self[indices])
+
+    def to(self, device: torch.device) -> ArrayImages:
+        """Return the images in the memory of a device."""
+        return ArrayImages(self.images.to(device), self.labels.to(device))
 
 
 class FileImages:

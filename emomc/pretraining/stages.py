@@ -9,11 +9,12 @@ from fractions import Fraction
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import LearningRateMonitor, ModelCheckpoint
+from pytorch_lightning.callbacks import LearningRateMonitor
 from pytorch_lightning.loggers import TensorBoardLogger
 from torch import Tensor, nn
 
 from emomc.callbacks.trainer.epoch_seed import EpochSeed
+from emomc.callbacks.trainer.paced_checkpoint import PacedCheckpoint
 from emomc.callbacks.trainer.pareto_checkpoint import ParetoCheckpoint
 from emomc.callbacks.trainer.pruning_schedule import PruningSchedule
 from emomc.common.files import read_json, write_json
@@ -126,10 +127,9 @@ class StageTraining:
         return [*steps, Fraction(percent)]
 
     def _trainer(self, stage: str, epochs: int, callbacks: list[pl.Callback]) -> pl.Trainer:
-        checkpoint = ModelCheckpoint(
+        checkpoint = PacedCheckpoint(
             self.run.checkpoint(stage).parent,
             filename=self.run.checkpoint(stage).stem,
-            save_on_train_epoch_end=True,
             enable_version_counter=False,
         )
         logger = TensorBoardLogger(self.run.path, name=self.run.logs.name, version=stage_slug(stage))

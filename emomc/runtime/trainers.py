@@ -78,6 +78,8 @@ def _single_device_options(device: torch.device, precision: str, callbacks: Sequ
         # The Trainer must use its own process only, even if a launcher started several.
         "plugins": [LightningEnvironment()],
         "callbacks": list(callbacks),
+        # Algorithms chosen by time could be others in the next run, and round otherwise.
+        "benchmark": False,
         "logger": False,
         "enable_checkpointing": False,
         "enable_progress_bar": False,
