@@ -134,7 +134,7 @@ class ImageDataModule(LightningDataModule, KnownSplits):
 
     def normalise(self, images: Tensor) -> Tensor:
         """Return float32 (x / 255 - mean) / std of uint8 images of shape (n, c, h, w)."""
-        # One multiplication and one subtraction per pixel. Making the constants for each batch would wait for the device.
+        # One multiplication and one subtraction per pixel. To copy the constants for each batch would wait for the GPU.
         if images.device not in self._constants:
             std, mean = (torch.tensor(values).view(-1, 1, 1) for values in (self.std, self.mean))
             self._constants[images.device] = (1 / (255 * std)).to(images.device), (mean / std).to(images.device)

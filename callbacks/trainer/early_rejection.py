@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Protocol
 
 import pytorch_lightning as pl
@@ -23,19 +24,20 @@ class EarlyRejection(pl.Callback):
     so its data loader is stopped instead.
     """
 
-    def __init__(self, loader: Stoppable, affordable_misses: int) -> None:
+    def __init__(self, loader: Stoppable, affordable_misses: float = math.inf) -> None:
         """Set the loader and the limit.
 
         Args:
             loader: data loader of the validation.
-            affordable_misses: largest number of misclassified images allowed.
+            affordable_misses: largest number of misclassified images allowed; may be changed for the next validation.
         """
         self._loader = loader
-        self._affordable_misses = affordable_misses
+        self.affordable_misses = affordable_misses
 
     def on_validation_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
         """Stop the loader if too many images were misclassified."""
         if not isinstance(pl_module, CandidateClassifier):
             raise TypeError(f"expected a CandidateClassifier to reject, found {type(pl_module).__name__}")
-        if pl_module.seen - pl_module.correct > self._affordable_misses:
+        # Counting waits for the device, so it is not done without need.
+        if self.affordable_misses < math.inf and pl_module.seen - pl_module.correct > self.affordable_misses:
             self._loader.stop()

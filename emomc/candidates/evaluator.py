@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from torch import Tensor
 
 from emomc.callbacks.trainer.early_rejection import EarlyRejection
@@ -45,6 +47,9 @@ class CandidateEvaluator:
         self.images = len(labels)
         self._blocks = ResidentBlocks(images.to(networks.device), labels.to(networks.device), batch_size)
         self._module = CandidateClassifier(networks.network, networks.library.manifest.num_classes, batch_size)
+        self._rejection = EarlyRejection(self._blocks)
+        # One for all candidates: making a Trainer reads the metadata of every package that is installed.
+        self._trainer = validation_trainer(networks.device, precision, [self._rejection])
 
     def evaluate(
         self,
@@ -69,11 +74,9 @@ class CandidateEvaluator:
         previous = previous or Evaluation(0, 0, self.images)
         self._blocks.begin(previous.seen, stoppable=required_correct > 0)
         self.networks.load(genotype)
-        affordable_misses = previous.most_correct - required_correct
-        callbacks = [EarlyRejection(self._blocks, affordable_misses)] if required_correct else []
+        self._rejection.affordable_misses = previous.most_correct - required_correct if required_correct else math.inf
         with memory_for(f"evaluating batches of {self.batch_size} images", SMALLER_BATCHES):
-            trainer = validation_trainer(self.networks.device, self.precision, callbacks)
-            trainer.validate(self._module, self._blocks, verbose=False)
+            self._trainer.validate(self._module, self._blocks, verbose=False)
         if not self._module.finite:
             raise UserError(
                 f"expected finite class scores, found others at level {genotype.level} % with bits {genotype.bits}"

@@ -127,11 +127,7 @@ class StageTraining:
         return [*steps, Fraction(percent)]
 
     def _trainer(self, stage: str, epochs: int, callbacks: list[pl.Callback]) -> pl.Trainer:
-        checkpoint = PacedCheckpoint(
-            self.run.checkpoint(stage).parent,
-            filename=self.run.checkpoint(stage).stem,
-            enable_version_counter=False,
-        )
+        checkpoint = PacedCheckpoint(self.run.checkpoint(stage))
         logger = TensorBoardLogger(self.run.path, name=self.run.logs.name, version=stage_slug(stage))
         standard = [EpochSeed(self.config.seed, stage), checkpoint, LearningRateMonitor("step")]
         further = list(self.callbacks(stage))

@@ -7,6 +7,7 @@ import inspect
 import itertools
 import json
 import pkgutil
+from pathlib import Path
 
 import pytest
 import pytorch_lightning as pl
@@ -52,6 +53,7 @@ ARGUMENTS = {
     "StageProgressBar": lambda: {"stage": "dense"},
     "EpochSeed": lambda: {},
     "ParetoCheckpoint": lambda: {"monitor": {"val/accuracy": "max", "val/loss": "min"}},
+    "PacedCheckpoint": lambda: {"path": Path("last.ckpt")},
     "PruningSchedule": lambda: {"percents": [80, 50]},
 }
 OBSERVERS = [kind for kind in CALLBACKS if issubclass(kind, SearchCallback)]
