@@ -35,6 +35,8 @@ from benchmarks.paper import page
 from benchmarks.paper.arm_run import PARTS, ArmRun
 from benchmarks.paper.experiments import ARMS, BUDGETS, TRADES, Budget, arm_search, arm_stage_one
 from benchmarks.paper.outcomes import Outcome
+from emomc.data.config import DataConfig
+from emomc.lightning_modules.image_data import ImageDataModule
 from emomc.runtime.notices import quiet_lightning
 
 
@@ -75,7 +77,8 @@ def _run(arguments: argparse.Namespace, experiment: str, clock: PartClock) -> No
     output = arguments.output or Path(f"docs/results/paper_{experiment}.md")
     arms = arguments.arms or budget.arms
     seeds = arguments.seeds or list(budget.seeds)
-    runs = [_arm_run(arguments, experiment, arm, seed, clock) for seed in seeds for arm in arms]
+    images: dict[DataConfig, ImageDataModule] = {}
+    runs = [_arm_run(arguments, experiment, arm, seed, clock, images) for seed in seeds for arm in arms]
     if arguments.reference_seeds is not None:
         runs = [run for run in runs if run.arm != "reference" or run.seed in arguments.reference_seeds]
     if arguments.minutes and _searches_on(output.with_suffix(".csv"), arguments.budget) >= len(runs) * len(TRADES):
@@ -93,11 +96,20 @@ def _run(arguments: argparse.Namespace, experiment: str, clock: PartClock) -> No
         print(output.read_text(encoding="utf-8"))
 
 
-def _arm_run(arguments: argparse.Namespace, experiment: str, arm: str, seed: int, clock: PartClock) -> ArmRun:
+def _arm_run(
+    arguments: argparse.Namespace,
+    experiment: str,
+    arm: str,
+    seed: int,
+    clock: PartClock,
+    images: dict[DataConfig, ImageDataModule],
+) -> ArmRun:
     on_gpu = arguments.budget == "gpu"
+    budget = BUDGETS[experiment][arguments.budget]
+    _, config = arm_stage_one(experiment, budget, arm, seed, **_given(arguments))
     return ArmRun(
         experiment,
-        BUDGETS[experiment][arguments.budget],
+        budget,
         arm,
         seed,
         arguments.runs / experiment / arguments.budget / f"{arm}-{seed}",
@@ -105,6 +117,7 @@ def _arm_run(arguments: argparse.Namespace, experiment: str, arm: str, seed: int
         arguments.accelerator or ("gpu" if on_gpu else "cpu"),
         arguments.precision or ("bf16-mixed" if on_gpu else "32-true"),
         clock,
+        images.setdefault(config, ImageDataModule(config)),
     )
 
 

@@ -11,8 +11,9 @@ from benchmarks.common.part_clock import PartClock
 from benchmarks.paper.experiments import Budget, arm_search, arm_stage_one, arm_trades
 from benchmarks.paper.outcomes import Outcome, Trade
 from benchmarks.paper.recorded_search import recorded_search, stage_one_seconds
+from emomc.callbacks.trainer.epoch_lines import EpochLines
 from emomc.library.library import Library
-from emomc.library.sources import library_data
+from emomc.lightning_modules.image_data import ImageDataModule
 from emomc.pretraining.prepare import prepare_library
 from emomc.runtime.devices import Devices
 
@@ -38,6 +39,8 @@ class ArmRun:
     precision: str
     """Arithmetic of the training."""
     clock: PartClock
+    data: ImageDataModule
+    """The images of all arms and seeds that have the same split."""
 
     def run(self, parts: Sequence[str], trades: Sequence[Trade]) -> Iterator[Outcome]:
         """Run the parts; yield each search that is finished.
@@ -60,22 +63,28 @@ class ArmRun:
 
     def _searches(self, trades: Sequence[Trade]) -> Iterator[Outcome]:
         library = Library.open(self.folder / "library")
-        data = library_data(library, data_dir=self.given.get("data_dir"))
         for trade in arm_trades(self.budget, self.arm, trades):
             name = trade.search_name
             config = arm_search(self.experiment, self.budget, self.arm, self.seed, trade)
             with self.clock.part(self._name(f"search {trade.label}"), self.clock.longest(f"{self.arm} search")):
                 front, work = recorded_search(
-                    library, config, name, data=data, accelerator=self.accelerator, max_minutes=self.clock.minutes_left
+                    library,
+                    config,
+                    name,
+                    data=self.data,
+                    accelerator=self.accelerator,
+                    max_minutes=self.clock.minutes_left,
                 )
             levels, seconds = library.manifest.levels, stage_one_seconds(self.folder)
             yield Outcome(self.arm, self.seed, trade, front, work, levels, seconds)
 
     def _library(self, levels: Mapping[str, int]) -> Library:
-        config, data = arm_stage_one(self.experiment, self.budget, self.arm, self.seed, **{**self.given, **levels})
+        config, _ = arm_stage_one(self.experiment, self.budget, self.arm, self.seed, **{**self.given, **levels})
         trainer = {"limit_train_batches": self.budget.images_per_epoch}
         devices = Devices(accelerator=self.accelerator, devices=1, precision=self.precision, trainer=trainer)
-        return prepare_library(config, data, self.folder, devices=devices)
+        return prepare_library(
+            config, self.data, self.folder, devices=devices, callbacks=lambda stage: [EpochLines(stage)]
+        )
 
     def _name(self, part: str) -> str:
         return f"{self.experiment} {self.arm} {part}" + (f", seed {self.seed}" if self.seed else "")

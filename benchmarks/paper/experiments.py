@@ -40,6 +40,8 @@ class Budget:
     """Settings of stage I that differ from those of the shipped configurations in both arms."""
     images_per_epoch: float = 1.0
     """Share of the training images that an epoch sees, chosen anew each time."""
+    search_precision: str = "32-true"
+    """Arithmetic of the candidates, in Lightning's terms."""
     seeds: tuple[int, ...] = (0, 1, 2)
     """Seeds that are run if the command names none."""
     arms: tuple[str, ...] = tuple(ARMS)
@@ -76,15 +78,21 @@ SMALL_CIFAR10 = Budget(
 """The small budget of both experiments with CIFAR-10: about an hour on two cores."""
 
 GPU = Budget(
-    "For ten minutes of one H100 or H200: batches of 512 images in the training of ours, with rates to match; the "
-    "reference has 60 dense epochs of its 300 and 4 a level of its 32, at the rate that 300 epochs end with, which "
-    "costs it accuracy. 2,420 candidates a search. Convolutions in TF32.",
+    "For ten minutes of one H100 or H200: training in bf16 with batches of 512 images and rates to match, candidates "
+    "in fp16. The reference has 60 dense epochs of its 300 and 4 a level of its 32, at the rate that 300 epochs end "
+    "with, which costs it accuracy. 2,420 candidates a search.",
     number_generations=120,
     stage_one={
-        "emomc": {"batch_size": 512, "learning_rate": 0.3, "pre_prune_learning_rate": 0.01, "label_smoothing": 0.1},
-        "reference": {"pre_train_epochs": 60, "pre_prune_epochs": 4},
+        "emomc": {"learning_rate": 0.2, "pre_prune_learning_rate": 0.01, "label_smoothing": 0.1},
+        "reference": {
+            "pre_train_epochs": 60,
+            "learning_rate": 0.1,
+            "pre_prune_epochs": 4,
+            "pre_prune_learning_rate": 2 * 0.000097656,
+        },
     },
-    common={"evaluation_batch_size": 1000},
+    common={"batch_size": 512, "evaluation_batch_size": 1000},
+    search_precision="16-mixed",
     seeds=(0,),
     arms=("emomc", "reference"),
     first_trades={"reference": ("xy", "csr")},
@@ -155,6 +163,7 @@ def arm_search(experiment: str, budget: Budget, arm: str, seed: int, trade: Trad
     shipped = shipped_settings(experiment + ARMS[arm], "search")
     own = {key: value for key, value in shipped.items() if key not in ("objectives", "dataflow", "size_constraint")}
     size = {"population_size": 20, "number_generations": budget.number_generations}
+    problem |= {"precision": budget.search_precision}
     values = {**own, **problem, **size, "objectives": ("accuracy", trade.cost), "seed": seed}
     return SearchConfig(**fields_in(SearchConfig, values))
 

@@ -24,10 +24,12 @@ def reestimate_norms(trainer: pl.Trainer, module: pl.LightningModule, data: pl.L
     if not any(isinstance(part, _BATCH_NORMS) for part in module.modules()):
         return
     torch.manual_seed(seed)
-    device = module.device
-    batches = ((images.to(device), labels) for images, labels in data.train_dataloader())
+    # A Trainer leaves its module on the CPU.
+    device = trainer.strategy.root_device
+    module.to(device)
     # Data modules augment only while their Trainer trains; with 0 epochs they have no Trainer yet.
     data.trainer = trainer
     trainer.training = True
+    batches = ((images.to(device), labels) for images, labels in data.train_dataloader())
     update_bn((data.on_after_batch_transfer(batch, 0) for batch in batches), module, device=device)
     trainer.training = False

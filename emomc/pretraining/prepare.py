@@ -23,6 +23,7 @@ from emomc.library.figure import library_figure
 from emomc.library.library import Library
 from emomc.library.manifest import MANIFEST
 from emomc.library.sources import build_data
+from emomc.lightning_modules.image_data import ImageDataModule
 from emomc.networks.build import build_network
 from emomc.networks.graph import NetworkWarning, trace_network
 from emomc.networks.preparation import initialise, make_plain
@@ -44,7 +45,7 @@ _SHOWN = 4
 
 def prepare_library(
     config: PretrainingConfig,
-    data_config: DataConfig,
+    data: DataConfig | ImageDataModule,
     folder: Path | str,
     *,
     devices: Devices | None = None,
@@ -58,7 +59,8 @@ def prepare_library(
 
     Args:
         config: how to train and prune.
-        data_config: the data; its seed decides the split.
+        data: settings of the data, whose seed decides the split, or a module made with them, which may already have
+            decoded its images.
         folder: run folder; Lightning's checkpoints and TensorBoard logs are written beside the library.
         devices: where to train; None: Lightning chooses.
         network: used instead of the network that ``config.network`` names; the library still records that name.
@@ -75,8 +77,9 @@ def prepare_library(
     devices = devices or Devices()
     # Before anything is written: Lightning raises here if it does not accept a setting.
     training_trainer(devices, enable_progress_bar=False, max_epochs=1, logger=False)
-    data = build_data(data_config)
-    facts = describe_data(data)
+    data_config = data.config if isinstance(data, ImageDataModule) else data
+    data_module = data if isinstance(data, ImageDataModule) else build_data(data)
+    facts = describe_data(data_module)
     if network is None:
         torch.manual_seed(derive_seed(config.seed, "start"))
         network = build_network(
@@ -93,7 +96,7 @@ def prepare_library(
     manifest = manifest_of(config, data_config, facts, graph)
     training, format_note = _with_memory_format(training, network, facts)
     if not (run.library / MANIFEST).exists():
-        try_out(network, graph, data, training)
+        try_out(network, graph, data_module, training)
     # Only the first process locks and cleans the folder; Lightning starts the others.
     first = getattr(rank_zero_only, "rank", 0) == 0
     with quiet_lightning(), folder_lock(run.path) if first else contextlib.nullcontext(), interrupts_of_trainers():
@@ -105,7 +108,7 @@ def prepare_library(
         library = open_or_create(run, manifest)
         for note in (*unfit, *graph.notes, *format_note):
             warnings.warn(note, NetworkWarning, stacklevel=2)
-        stages = StageTraining(training, data, network, library, run, devices, callbacks)
+        stages = StageTraining(training, data_module, network, library, run, devices, callbacks)
         with deterministic_algorithms(devices.deterministic):
             stages.make_dense()
             for percent in config.levels:

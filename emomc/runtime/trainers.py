@@ -11,6 +11,7 @@ from pytorch_lightning.plugins.environments import LightningEnvironment
 
 from emomc.runtime.checkpoint_io import WholeCheckpointIO
 from emomc.runtime.devices import Devices
+from emomc.runtime.gpu import KeptMemoryAccelerator
 from emomc.runtime.lightning_refusals import lightning_refusals
 
 
@@ -72,7 +73,7 @@ def finetuning_trainer(
 
 def _single_device_options(device: torch.device, precision: str, callbacks: Sequence[pl.Callback]) -> dict[str, Any]:
     return {
-        "accelerator": device.type,
+        "accelerator": KeptMemoryAccelerator() if device.type == "cuda" else device.type,
         "devices": 1 if device.type == "cpu" else [device.index or 0],
         "precision": precision,
         # The Trainer must use its own process only, even if a launcher started several.
