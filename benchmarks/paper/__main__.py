@@ -56,7 +56,7 @@ def main() -> None:
     parser.add_argument("--accelerator", help="cpu, but gpu with the budget gpu, if not given")
     parser.add_argument("--precision", help="of the training; 32-true, but bf16-mixed with gpu, if not given")
     parser.add_argument("--runs", type=Path, default=Path("runs/paper"))
-    parser.add_argument("--output", type=Path, help="page to write; docs/results/paper_EXPERIMENT.md if not given")
+    parser.add_argument("--output", type=Path, help="page to write, if not docs/results/paper_EXPERIMENT.md")
     arguments = parser.parse_args()
     if arguments.output and len(arguments.experiment) > 1:
         parser.error("expected one experiment with --output, which names one page")
@@ -74,7 +74,8 @@ def main() -> None:
 def _run(arguments: argparse.Namespace, experiment: str, clock: PartClock) -> None:
     """Run an experiment and write its page after each search."""
     budget = BUDGETS[experiment][arguments.budget]
-    output = arguments.output or Path(f"docs/results/paper_{experiment}.md")
+    suffix = "_gpu" if arguments.budget == "gpu" else ""
+    output = arguments.output or Path(f"docs/results/paper_{experiment}{suffix}.md")
     arms = arguments.arms or budget.arms
     seeds = arguments.seeds or list(budget.seeds)
     images: dict[DataConfig, ImageDataModule] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -94,7 +95,7 @@ Made by `{command()}`; seeds {_joined(sorted({str(outcome.seed) for outcome in o
 
 `reference` has the settings of the paper's published code (the shipped `{experiment}_reference.yaml`), `emomc` our own
 (`{experiment}.yaml`); the last section lists where they differ. Epochs: {epochs}{share}.
-{note}
+{textwrap.fill(note, 120)}
 
 Both search the same 13 levels (80 to 20 % of the weights), are judged by the paper's formulas, and have the same split
 of the images. Uncompressed means 32 bits and all weights, energy under the same dataflow. Both arms stop candidates

@@ -13,7 +13,7 @@ from emomc.candidates.genotype import Genotype
 from emomc.common.errors import UserError
 from emomc.data.resident import ResidentBlocks
 from emomc.lightning_modules.candidate import CandidateClassifier
-from emomc.runtime.gpu import memory_pool
+from emomc.runtime.gpu import kept_memory
 from emomc.runtime.memory import memory_for
 from emomc.runtime.trainers import validation_trainer
 
@@ -51,7 +51,6 @@ class CandidateEvaluator:
         self._rejection = EarlyRejection(self._blocks)
         # One for all candidates: making a Trainer reads the metadata of every package that is installed.
         self._trainer = validation_trainer(networks.device, precision, [self._rejection])
-        self._memory = memory_pool(networks.device)
 
     def evaluate(
         self,
@@ -77,7 +76,8 @@ class CandidateEvaluator:
         self._blocks.begin(previous.seen, stoppable=required_correct > 0)
         self.networks.load(genotype)
         self._rejection.affordable_misses = previous.most_correct - required_correct if required_correct else math.inf
-        with memory_for(f"evaluating batches of {self.batch_size} images", SMALLER_BATCHES), self._memory():
+        memory = memory_for(f"evaluating batches of {self.batch_size} images", SMALLER_BATCHES)
+        with memory, kept_memory(self.networks.device):
             self._trainer.validate(self._module, self._blocks, verbose=False)
         if not self._module.finite:
             raise UserError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+import functools
 
 import pytorch_lightning as pl
 import torch
@@ -23,12 +23,15 @@ class KeptMemoryAccelerator(CUDAAccelerator):
         """Do nothing."""
 
 
-def memory_pool(device: torch.device) -> Callable[[], contextlib.AbstractContextManager[None]]:
+def kept_memory(device: torch.device) -> contextlib.AbstractContextManager[None]:
     """Return a context in which tensors take their memory from a pool that is never emptied; on a CPU, one without.
 
     A Trainer empties torch's common pool at the start of each run.
     """
-    if device.type != "cuda":
-        return contextlib.nullcontext
-    pool = torch.cuda.MemPool()
-    return lambda: torch.cuda.use_mem_pool(pool, device)
+    return torch.cuda.use_mem_pool(_pool(device), device) if device.type == "cuda" else contextlib.nullcontext()
+
+
+@functools.cache
+def _pool(device: torch.device) -> torch.cuda.MemPool:
+    """Return the pool of a device, which lives as long as the process: torch aborts if one ends while one is in use."""
+    return torch.cuda.MemPool()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import functools
 from collections.abc import Callable, Collection, Sequence
 
 from emomc.candidates.cost_model import uncompressed_genotype
@@ -56,7 +57,7 @@ class SearchLoop:
             losses=len(config.objectives),
             constraints=len(search.bounds),
             # In the paper the first population is random.
-            start=self._start if config.variation == "integer" else None,
+            start=functools.partial(_start, search) if config.variation == "integer" else None,
         )
         # Where survival depends on more than dominance, every candidate is evaluated on all images.
         self.early_rejection = early_rejection and self.evolution.ranks_by_dominance
@@ -98,12 +99,6 @@ class SearchLoop:
         self.search.baseline_test = results[genotypes[0]]
         for candidate in front:
             candidate.test = results[candidate.genotype]
-
-    def _start(self) -> IntArray:
-        search, config = self.search, self.search.config
-        return start_population(
-            search.cost_model, search.space, search.cost_columns, config.evolution.survivors, config.seed
-        )
 
     def _on_plateau(self) -> bool:
         """Whether the hypervolume has not grown for ``patience`` generations."""
@@ -194,3 +189,11 @@ class SearchLoop:
             notify(self.observers, "on_candidate_end", self.search, candidate)
 
         return Job(candidate.genotype, previous, required_correct, finish)
+
+
+def _start(search: Search) -> IntArray:
+    """Return the start population of a search."""
+    config = search.config
+    return start_population(
+        search.cost_model, search.space, search.cost_columns, config.evolution.survivors, config.seed
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import random
@@ -9,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -458,6 +460,17 @@ class TestEnd:
         assert all(isinstance(bits, int) for c in result.candidates for bits in c.genotype.bits)
         assert len({c.genotype for c in result.candidates}) == len(result.candidates)
         assert result.tally.asked >= len(result.candidates)
+
+
+def test_a_search_that_is_dropped_frees_its_networks(library, search):
+    """Their weights may fill a GPU, and Python's collector of cycles does not know of its memory."""
+    gc.collect()
+    gc.disable()
+    try:
+        networks = weakref.ref(search(library, number_generations=2).cost_model.networks)
+        assert networks() is None
+    finally:
+        gc.enable()
 
 
 class TestRefusals:
