@@ -6,6 +6,8 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DATA_DIR ?= data
 PYTEST_OPTIONS ?=
+# One process of tests a core; the tests of a file share what they make.
+PARALLEL := --numprocesses auto --dist loadfile
 
 .DEFAULT_GOAL := help
 
@@ -34,11 +36,11 @@ mnist: $(STAMP) ## The same on MNIST, found in or downloaded to DATA_DIR
 
 .PHONY: test
 test: $(STAMP) ## Run the tests
-	$(BIN)/python -m pytest -m "not slow" $(PYTEST_OPTIONS)
+	$(BIN)/python -m pytest -m "not slow" $(PARALLEL) $(PYTEST_OPTIONS)
 
 .PHONY: test-slow
 test-slow: $(STAMP) ## Run the tests that take minutes
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m slow $(PARALLEL)
 
 .PHONY: soak
 soak: $(STAMP) ## Kill both commands 50 times, run them for long, and write docs/results/reliability.md (15 minutes)
@@ -55,7 +57,7 @@ test-lowest: ## Run the tests with the oldest versions that setup.cfg allows, in
 	build/lowest/bin/python -m pip install --quiet --upgrade pip
 	build/lowest/bin/python .ci/lowest_versions.py > build/lowest/constraints.txt
 	build/lowest/bin/python -m pip install --quiet --constraint build/lowest/constraints.txt --editable '.[test]'
-	build/lowest/bin/python -m pytest -m "not slow" -W default
+	build/lowest/bin/python -m pytest -m "not slow" $(PARALLEL) -W default
 
 .PHONY: lint
 lint: $(STAMP) ## Check style and format

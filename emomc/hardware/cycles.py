@@ -21,7 +21,8 @@ def estimate_cycles(workload: Workload, *, dataflow: str, hardware: Hardware) ->
 
     A layer call takes MACs / used processing elements steps of one cycle. A step whose weights are all zero is skipped.
     A call takes at least the bits moved / bandwidth of each memory with a known bandwidth. Computation and transfers
-    overlap fully; filling and draining the array takes no cycles.
+    overlap fully; filling and draining the array takes no cycles. What an array holds in place is chosen by energy, so
+    where that choice changes, a candidate with more bits may take fewer cycles.
 
     Args:
         workload: the candidates.

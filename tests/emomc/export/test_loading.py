@@ -98,7 +98,12 @@ def random_genotypes(networks, count):
     return [Genotype(int(rng.choice([100, 30])), tuple(row.tolist())) for row in rows]
 
 
-@pytest.mark.parametrize("coding", CODING_CHOICES)
+# Every coding with one network, every network with one coding.
+@pytest.mark.parametrize(
+    ("candidates", "coding"),
+    [*(("lenet5", coding) for coding in CODING_CHOICES), *((name, "best") for name in WIDTHS if name != "lenet5")],
+    indirect=["candidates"],
+)
 def test_a_file_has_the_promised_size_and_gives_the_very_logits_that_were_evaluated(candidates, coding, tmp_path):
     genotypes = random_genotypes(candidates, 3)
     shape = candidates.library.manifest.input_shape

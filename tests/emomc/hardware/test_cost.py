@@ -221,10 +221,13 @@ def test_more_bits_and_more_weights_never_cost_less(preset: str, layers: list[La
     for dataflow in (*DATAFLOWS, "best"):
         less = estimate_energy(Workload(layers, bits, density), dataflow=dataflow, hardware=hardware)
         assert estimate_energy(Workload(layers, *more), dataflow=dataflow, hardware=hardware) >= less * (1 - 1e-12)
+    # What stays in place is chosen by energy, so the cycles of transfers may fall where the choice changes.
+    memories = tuple(dataclasses.replace(memory, bw_bits_per_cycle=None) for memory in hardware.memories)
+    steps_only = dataclasses.replace(hardware, memories=memories)
     for dataflow in DATAFLOWS:
-        less = estimate_cycles(Workload(layers, bits, density), dataflow=dataflow, hardware=hardware)
+        less = estimate_cycles(Workload(layers, bits, density), dataflow=dataflow, hardware=steps_only)
         assert np.all(
-            estimate_cycles(Workload(layers, *more), dataflow=dataflow, hardware=hardware) >= less * (1 - 1e-12)
+            estimate_cycles(Workload(layers, *more), dataflow=dataflow, hardware=steps_only) >= less * (1 - 1e-12)
         )
     for coding in PAPER_CODINGS:
         assert estimate_size(Workload(layers, *more), coding=coding) >= estimate_size(
