@@ -45,6 +45,14 @@ class Viewed(Base):
         return self.head(maps.view(maps.size(0), -1))
 
 
+class Strided(Viewed):
+    """Reads a map's memory as it lies there, so another memory format gives other scores."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        maps = self.body(self.stem(images))
+        return self.head(maps.as_strided((maps.size(0), 512), (512, 1)))
+
+
 class ActivatedNorm(Base):
     """A class of norm that holds the activation."""
 
@@ -235,6 +243,7 @@ class Named(Base):
 
 EQUAL = (
     Viewed,
+    Strided,
     ActivatedNorm,
     HookedNorm,
     SharedNorm,

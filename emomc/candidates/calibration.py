@@ -51,7 +51,7 @@ def calibrate(
     if missing:
         networks = CompressedNetworks(library, graph, Quantizer(), device=device)
         batch_size = library.manifest.evaluation_batch_size
-        batches = ResidentBatches(images.to(device), labels.to(device), batch_size)
+        batches = ResidentBatches(images.to(device), labels.to(device), batch_size, networks.memory_format)
         for percent in missing:
             whole = networks.as_network(Genotype(percent, (UNCOMPRESSED_BITS,) * len(networks.layers)))
             with torch.no_grad(), memory_for(f"evaluating batches of {batch_size} images", SMALLER_BATCHES):

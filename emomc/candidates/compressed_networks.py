@@ -87,6 +87,11 @@ class CompressedNetworks:
             max_cache_bytes, lambda tensor: tensor.nbytes
         )
 
+    @property
+    def memory_format(self) -> torch.memory_format:
+        """The memory format of the network and its images."""
+        return self._folded.memory_format
+
     def level(self, percent: int) -> FoldedState:
         """Return a level's folded state, on the device."""
         return self._levels.get(percent, lambda: self._load(percent))

@@ -46,11 +46,12 @@ class CandidateEvaluator:
         self.precision = precision
         self.batch_size = batch_size
         self.images = len(labels)
-        self._blocks = ResidentBlocks(images.to(networks.device), labels.to(networks.device), batch_size)
+        device = networks.device
+        self._blocks = ResidentBlocks(images.to(device), labels.to(device), batch_size, networks.memory_format)
         self._module = CandidateClassifier(networks.network, networks.library.manifest.num_classes, batch_size)
         self._rejection = EarlyRejection(self._blocks)
         # One for all candidates: making a Trainer reads the metadata of every package that is installed.
-        self._trainer = validation_trainer(networks.device, precision, [self._rejection])
+        self._trainer = validation_trainer(device, precision, [self._rejection])
 
     def evaluate(
         self,

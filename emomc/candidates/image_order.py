@@ -81,7 +81,7 @@ def _count_misses(
     """Return how many of the ranking networks misclassify each image, (n,)."""
     networks = CompressedNetworks(library, graph, Quantizer(), device=device)
     batch_size = library.manifest.evaluation_batch_size
-    batches = ResidentBatches(images.to(device), labels.to(device), batch_size)
+    batches = ResidentBatches(images.to(device), labels.to(device), batch_size, networks.memory_format)
     misses = torch.zeros(len(labels), dtype=torch.int64)
     percents = library.percents
     ranking = sorted({percents[round(i)] for i in np.linspace(0, len(percents) - 1, min(_LEVELS, len(percents)))})

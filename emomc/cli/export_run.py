@@ -64,7 +64,7 @@ def export(arguments: Namespace, search: SearchFolder, front: Mapping[str, Any],
         print(f"{output}: {written:,} bytes{_promise(front, point, arguments.format, coding, written)}")
         if arguments.verify:
             images, labels = load_split(library_data(library, arguments.dataset, arguments.data_dir), "test")
-            conditions = _conditions(library, front, point)
+            conditions = _conditions(networks, front, point)
             correct = verify_export(output, arguments.format, packed, images, labels, conditions, users_network)
             if arguments.format == "onnx" and point.get("input_ranges"):
                 print(
@@ -75,12 +75,15 @@ def export(arguments: Namespace, search: SearchFolder, front: Mapping[str, Any],
                 print(_verdict(correct, len(labels), point, exact=FORMATS[arguments.format].exact))
 
 
-def _conditions(library: Library, front: Mapping[str, Any], point: Mapping[str, Any]) -> EvaluationConditions:
+def _conditions(
+    networks: CompressedNetworks, front: Mapping[str, Any], point: Mapping[str, Any]
+) -> EvaluationConditions:
     return EvaluationConditions(
-        batch_size=library.manifest.evaluation_batch_size,
+        batch_size=networks.library.manifest.evaluation_batch_size,
         precision=front["settings"].get("precision", "32-true"),
         activation_bits=front["settings"].get("activation_bits", FULL_ACTIVATION_BITS),
         input_ranges=point.get("input_ranges"),
+        memory_format=networks.memory_format,
     )
 
 

@@ -11,16 +11,23 @@ from torch import Tensor
 class ResidentBatches:
     """The batches of images in device memory."""
 
-    def __init__(self, images: Tensor, labels: Tensor, batch_size: int) -> None:
+    def __init__(
+        self,
+        images: Tensor,
+        labels: Tensor,
+        batch_size: int,
+        memory_format: torch.memory_format = torch.channels_last,
+    ) -> None:
         """Split the images into batches.
 
         Args:
             images: float, (n, channels, height, width), normalised.
             labels: int64, (n,).
             batch_size: images per batch; the last may have fewer.
+            memory_format: of the batches.
         """
         batches = zip(images.split(batch_size), labels.split(batch_size), strict=True)
-        self._batches = [(part.contiguous(memory_format=torch.channels_last), label) for part, label in batches]
+        self._batches = [(part.contiguous(memory_format=memory_format), label) for part, label in batches]
 
     def __len__(self) -> int:
         return len(self._batches)
@@ -37,15 +44,22 @@ class ResidentBlocks:
     others have two.
     """
 
-    def __init__(self, images: Tensor, labels: Tensor, batch_size: int) -> None:
-        """Store the images channels last.
+    def __init__(
+        self,
+        images: Tensor,
+        labels: Tensor,
+        batch_size: int,
+        memory_format: torch.memory_format = torch.channels_last,
+    ) -> None:
+        """Store the images.
 
         Args:
             images: float, (n, channels, height, width), normalised.
             labels: int64, (n,).
             batch_size: images per batch; the last may have fewer.
+            memory_format: of the blocks.
         """
-        self._images = images.contiguous(memory_format=torch.channels_last)
+        self._images = images.contiguous(memory_format=memory_format)
         self._labels = labels
         self._batch_size = batch_size
         self.begin(0, stoppable=True)

@@ -36,6 +36,8 @@ class EvaluationConditions:
     """Bits of the layers' inputs."""
     input_ranges: Mapping[str, Range] | None = None
     """Layer name -> smallest and largest input, if inputs are rounded."""
+    memory_format: torch.memory_format = torch.channels_last
+    """Of the network and its images."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -143,8 +145,9 @@ def _count_correct(
     loaded = loaded.to(torch.device("cpu"))
     if ranges := conditions.input_ranges:
         ActivationRounding(loaded, conditions.activation_bits).use(ranges)
-    module = CandidateClassifier(loaded.module, len(packed.description.class_names), conditions.batch_size)
-    blocks = ResidentBlocks(images, labels, conditions.batch_size)
+    network = loaded.module.to(memory_format=conditions.memory_format)  # type: ignore[call-overload]
+    module = CandidateClassifier(network, len(packed.description.class_names), conditions.batch_size)
+    blocks = ResidentBlocks(images, labels, conditions.batch_size, conditions.memory_format)
     trainer = validation_trainer(torch.device("cpu"), conditions.precision)
     trainer.validate(module, blocks, verbose=False)
     return module.correct

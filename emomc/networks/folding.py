@@ -118,9 +118,14 @@ class FoldedNetwork:
         for layer in self.layers:
             self.set_weight(layer, state.full_precision(layer.name))
 
+    @property
+    def memory_format(self) -> torch.memory_format:
+        """The memory format that the network and its images have when it runs."""
+        return torch.channels_last if self.graph.channels_last else torch.contiguous_format
+
     def to(self, device: torch.device) -> FoldedNetwork:
-        """Move the network to a device, in channels-last memory format and without gradients; return it."""
-        self.module.to(device, memory_format=torch.channels_last).requires_grad_(False)  # type: ignore[call-overload]
+        """Move the network to a device, in its memory format and without gradients; return it."""
+        self.module.to(device, memory_format=self.memory_format).requires_grad_(False)  # type: ignore[call-overload]
         for node in self.module.graph.nodes:
             # Where the code makes tensors, the graph has the device that it was made on.
             if node.kwargs.get("device") is not None:

@@ -60,6 +60,8 @@ class NetworkGraph:
     """Of the operations, their arguments and the shapes: the same for the same computation, whatever the values."""
     notes: tuple[str, ...]
     """A sentence for each thing in the network that is neither compressed nor costed."""
+    channels_last: bool = True
+    """Whether it runs in channels-last memory format, which is faster."""
 
     @property
     def layers(self) -> tuple[LayerShape, ...]:
@@ -79,6 +81,10 @@ class NetworkGraph:
     def without_folding(self) -> NetworkGraph:
         """Return the same graph with every BatchNorm kept."""
         return dataclasses.replace(self, norms=())
+
+    def in_contiguous_format(self) -> NetworkGraph:
+        """Return the same graph, run in contiguous memory format."""
+        return dataclasses.replace(self, channels_last=False)
 
     def layer(self, name: str) -> LayerShape:
         """Return the layer of a name."""

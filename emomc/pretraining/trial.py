@@ -51,7 +51,10 @@ def try_out(network: nn.Module, graph: NetworkGraph, data: pl.LightningDataModul
 
 
 def trains(network: nn.Module, config: PretrainingConfig, facts: DataFacts) -> bool:
-    """Return whether a step of training runs on random images in the memory format of the settings."""
+    """Return whether a network can be trained in the memory format of the settings.
+
+    A step of training runs on random images, and their scores are those of the contiguous format.
+    """
     images = torch.randn(_BATCH, *facts.input_shape, generator=torch.Generator().manual_seed(0))
     labels = torch.arange(_BATCH) % facts.num_classes
     try:
@@ -59,7 +62,15 @@ def trains(network: nn.Module, config: PretrainingConfig, facts: DataFacts) -> b
             _train_one_step(copy.deepcopy(network), images, labels, facts.num_classes, config)
     except UserError:
         return False
-    return True
+    formats = (torch.contiguous_format, torch.channels_last if config.channels_last else torch.contiguous_format)
+    expected, found = (_scores_in(memory_format, network, images, config.network_output) for memory_format in formats)
+    return deviation(found, expected) <= TOLERANCE
+
+
+@torch.no_grad()
+def _scores_in(memory_format: torch.memory_format, network: nn.Module, images: Tensor, output: str | None) -> Tensor:
+    moved = copy.deepcopy(network).eval().to(memory_format=memory_format)  # type: ignore[call-overload]
+    return select_answer(moved(images.contiguous(memory_format=memory_format)), output)
 
 
 @contextmanager

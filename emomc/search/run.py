@@ -172,7 +172,7 @@ def _conditions(evaluator: CandidateEvaluator, config: SearchConfig, images: Ten
         "calibration": inputs.digest if inputs else None,
         "activation_bits": config.activation_bits,
         "precision": evaluator.precision,
-        "memory_format": "channels_last",
+        "memory_format": str(evaluator.networks.memory_format).removeprefix("torch.").removesuffix("_format"),
         "batch_size": evaluator.batch_size,
         "device": evaluator.networks.device.type,
     }

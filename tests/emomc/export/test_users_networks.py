@@ -17,12 +17,15 @@ from emomc.compression.widths import UNCOMPRESSED_BITS
 from emomc.export.formats import FORMATS, export_network
 from emomc.library.library import Library
 from emomc.library.manifest import Manifest
-from emomc.library.sources import library_graph
+from emomc.library.sources import checked_library_graph
 from emomc.networks.answer import select_answer
 from emomc.networks.equivalence import TOLERANCE, deviation
 from emomc.networks.graph import trace_network
 from emomc.networks.preparation import make_plain
 from emomc.networks.state import load_unique, unique_state
+
+# Some are not run in every way, and a note says so.
+pytestmark = pytest.mark.filterwarnings("ignore::emomc.networks.graph.NetworkWarning")
 
 USERS = Path(__file__).parents[2] / "users_networks.py"
 EQUAL, with_trained_norms = (load_object(f"{USERS}:{name}", "networks") for name in ("EQUAL", "with_trained_norms"))
@@ -66,7 +69,7 @@ def test_every_form_has_the_scores_of_the_network(tmp_path, kind):
         expected = select_answer(network(images))
     make_plain(network, SHAPE)
     library = library_of(tmp_path / "library", network)
-    networks = CompressedNetworks(library, library_graph(library, network), Quantizer())
+    networks = CompressedNetworks(library, checked_library_graph(library, network, images), Quantizer())
     whole = Genotype(100, (UNCOMPRESSED_BITS,) * len(networks.layers))
     with torch.no_grad():
         assert deviation(networks.load(whole)(images), expected) < TOLERANCE
@@ -87,9 +90,10 @@ def test_few_bits_give_the_same_scores_in_every_form(tmp_path, kind):
     torch.manual_seed(0)
     network = make_plain(kind(), SHAPE)
     library = library_of(tmp_path / "library", with_trained_norms(network))
-    networks = CompressedNetworks(library, library_graph(library, network), Quantizer("mse", per_channel=True))
-    few = Genotype(100, tuple(2 + place % 8 for place in range(len(networks.layers))))
     images = torch.randn(9, *SHAPE)
+    graph = checked_library_graph(library, network, images)
+    networks = CompressedNetworks(library, graph, Quantizer("mse", per_channel=True))
+    few = Genotype(100, tuple(2 + place % 8 for place in range(len(networks.layers))))
     with torch.no_grad():
         expected = networks.load(few)(images).clone()
     packed = pack_candidate(networks, few)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import warnings
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,9 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from emomc.common.user_code import load_object
 from emomc.compression.quantization import dequantize, quantize_symmetric
 from emomc.networks.build import build_network
-from emomc.networks.equivalence import deviation
+from emomc.networks.equivalence import checked_graph, deviation
 from emomc.networks.folding import FoldedNetwork
 from emomc.networks.graph import trace_network
 
@@ -188,3 +191,19 @@ def test_the_networks_lose_all_their_norms(name):
     images = torch.randn(2, *shape)
     with torch.no_grad():
         assert deviation(folded.module(images), network(images)) < 1e-4
+
+
+@pytest.mark.parametrize(("name", "last"), [("Viewed", True), ("Strided", False)])
+def test_a_memory_format_that_changes_the_scores_is_not_used(name, last):
+    network = load_object(f"{Path(__file__).parents[2] / 'users_networks.py'}:{name}", "a network")()
+    images = torch.randn(4, 1, 32, 32)
+    graph = trace_network(network, (1, 32, 32))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        checked = checked_graph(graph, network, images)
+    assert checked.channels_last == last
+    assert ["channels-last" in str(warning.message) for warning in caught] == ([] if last else [True])
+    folded = FoldedNetwork(checked).to(torch.device("cpu"))
+    folded.load(folded.fold(network.state_dict()))
+    given = images.contiguous(memory_format=folded.memory_format)
+    torch.testing.assert_close(folded.module(given), network.eval()(images), rtol=1e-4, atol=1e-5)

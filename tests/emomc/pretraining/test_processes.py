@@ -17,10 +17,10 @@ import json, sys
 from pathlib import Path
 import pytorch_lightning as pl
 from emomc.runtime.digests import tensor_digest
-from emomc.data.splits import DataConfig
+from emomc.data.config import DataConfig
 from emomc.runtime.devices import Devices
 from emomc.pretraining.prepare import prepare_library
-from emomc.pretraining.config import PreparationConfig
+from emomc.pretraining.config import PretrainingConfig
 
 folder = Path(sys.argv[1])
 
@@ -36,7 +36,7 @@ class WriteDigests(pl.Callback):
             file.write(json.dumps(line) + "\\n")
 
 prepare_library(
-    PreparationConfig(
+    PretrainingConfig(
         pre_train_epochs=2, pre_prune_upper_bound=60, pre_prune_lower_bound=20, pre_prune_step=40,
         pre_prune_epochs=2, criterion="global",
     ),
