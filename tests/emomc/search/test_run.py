@@ -366,6 +366,7 @@ from emomc.callbacks.search.front_writer import FrontWriter
 from emomc.search.run import run_search
 from emomc.search.observer import SearchCallback
 from emomc.search.config import SearchConfig
+from emomc.search.options import RunOptions
 
 class Loud(SearchCallback):
     def on_candidate_end(self, search, candidate):
@@ -376,7 +377,7 @@ devices = int(sys.argv[2])
 fabric = Fabric(accelerator="cpu", devices=devices, strategy="ddp" if devices > 1 else "auto")
 fabric.launch()
 config = SearchConfig(population_size=6, number_generations=5, quantizer="absmax")
-search = run_search(sys.argv[1], config, [Loud(), FrontWriter()], name="s", fabric=fabric)
+search = run_search(sys.argv[1], config, [Loud(), FrontWriter()], RunOptions(name="s", fabric=fabric))
 print("finished", search.finished, search.tally, flush=True)
 if devices > 1:
     torch.distributed.destroy_process_group()
