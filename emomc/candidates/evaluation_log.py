@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
+import dataclasses
 import json
 import os
+import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -12,8 +13,10 @@ from typing import Any
 
 from emomc.candidates.evaluation import Evaluation
 from emomc.candidates.genotype import Genotype
-from emomc.common.errors import UserError, first_line, is_whole, require
+from emomc.common.errors import UserError, UserNote, first_line, require
 from emomc.common.files import writing
+from emomc.common.json_values import parse_json
+from emomc.common.schema import checked
 from emomc.library.library import Library
 
 Conditions = Mapping[str, Any]
@@ -33,6 +36,7 @@ class EvaluationLog:
         conditions: Conditions,
         versions: Mapping[str, str],
         *,
+        images: int,
         others: Iterable[Path] = (),
         write: bool = True,
     ) -> None:
@@ -43,6 +47,7 @@ class EvaluationLog:
             library: the library whose networks are evaluated.
             conditions: everything that an evaluation depends on besides level and bits, as JSON values.
             versions: software name -> version.
+            images: number of the images that every evaluation is on.
             others: logs of other searches; their evaluations under the same conditions and versions are reused.
             write: whether this process writes the file; with several processes, exactly one does.
 
@@ -51,13 +56,15 @@ class EvaluationLog:
         """
         self._layers = tuple(layer.name for layer in library.manifest.compressed_layers)
         self._digests = {record.percent: record.sha256[:16] for record in library.manifest.levels}
+        self._images = images
         self._header = {"conditions": dict(conditions), "versions": dict(versions)}
         self._known: dict[Genotype, Evaluation] = {}
         for other in others:
-            # A damaged log of another search is skipped: that search reports it.
             if other != path:
-                with contextlib.suppress(UserError):
+                try:
                     self._learn(other, _whole_lines(other))
+                except UserError as error:
+                    warnings.warn(f"the log of another search is left aside: {error}", UserNote, stacklevel=2)
         lines = _whole_lines(path)
         if lines:
             self._refuse_difference(path, lines[0])
@@ -114,32 +121,33 @@ class EvaluationLog:
     def _learn(self, path: Path, lines: list[bytes]) -> None:
         if not lines or _parsed(path, 1, lines[0]) != self._header:
             return
-        for number, line in enumerate(lines[1:], 2):
-            entry = _parsed(path, number, line)
-            try:
-                found = self._entry(entry)
-            except (AttributeError, KeyError, TypeError, UserError) as error:
-                raise _damaged(path, number, error) from None
-            if found is not None:
-                genotype, evaluation = found
-                # The same genotype may be in two logs: keep the evaluation that saw more images.
-                if genotype not in self._known or evaluation.seen >= self._known[genotype].seen:
-                    self._known[genotype] = evaluation
+        # All lines before any is believed.
+        entries = [self._entry(path, number, line) for number, line in enumerate(lines[1:], 2)]
+        for genotype, evaluation in filter(None, entries):
+            # The same genotype may be in two logs: keep the evaluation that saw more images.
+            if genotype not in self._known or evaluation.seen >= self._known[genotype].seen:
+                self._known[genotype] = evaluation
 
-    def _entry(self, entry: Mapping[str, Any]) -> tuple[Genotype, Evaluation] | None:
+    def _entry(self, path: Path, number: int, line: bytes) -> tuple[Genotype, Evaluation] | None:
         """Return the genotype and evaluation of a line; None if it belongs to other weights or other layers."""
-        level, bits = entry["level"], dict(entry["bits"])
-        require(all(is_whole(value) for value in bits.values()), "bits by layer", bits)
-        evaluation = Evaluation(entry["correct"], entry["seen"], entry["images"])
-        if self._digests.get(level) != entry["weights"] or bits.keys() != {*self._layers}:
+        try:
+            entry = checked(_Line, _parsed(path, number, line), "an evaluation")
+            require(entry.images == self._images, f"an evaluation on {self._images} images", entry.images)
+            evaluation = Evaluation(entry.correct, entry.seen, entry.images)
+        except UserError as error:
+            raise _damaged(path, number, error) from None
+        if self._digests.get(entry.level) != entry.weights or entry.bits.keys() != {*self._layers}:
             return None
-        return Genotype(level, tuple(bits[name] for name in self._layers)), evaluation
+        return Genotype(entry.level, tuple(entry.bits[name] for name in self._layers)), evaluation
 
     def _refuse_difference(self, path: Path, line: bytes) -> None:
-        found = _parsed(path, 1, line)
-        for part in ("conditions", "versions"):
-            for key in sorted({*found.get(part, {}), *self._header[part]}):
-                was, now = found.get(part, {}).get(key), self._header[part].get(key)
+        try:
+            header = checked(_Header, _parsed(path, 1, line), "conditions and versions")
+        except UserError as error:
+            raise _damaged(path, 1, error) from None
+        for found, part in ((header.conditions, "conditions"), (header.versions, "versions")):
+            for key in sorted({*found, *self._header[part]}):
+                was, now = found.get(key), self._header[part].get(key)
                 if was != now:
                     raise UserError(
                         f"expected evaluations made with {key} {now!r} in {path}, found {was!r}: "
@@ -147,12 +155,32 @@ class EvaluationLog:
                     )
 
 
+@dataclasses.dataclass(frozen=True)
+class _Header:
+    """The first line of a log."""
+
+    conditions: dict[str, Any]
+    versions: dict[str, str]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Line:
+    """Any other line of a log."""
+
+    level: int
+    weights: str
+    bits: dict[str, int]
+    correct: int
+    seen: int
+    images: int
+
+
 def _parsed(path: Path, number: int, line: bytes) -> dict[str, Any]:
     """Return the JSON object in a line of a log; ``number`` counts from 1."""
     try:
-        value = json.loads(line)
+        value = parse_json(line)
         require(isinstance(value, dict), "a JSON object", value)
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise _damaged(path, number, error) from None
     found: dict[str, Any] = value
     return found

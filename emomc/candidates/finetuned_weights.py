@@ -6,13 +6,14 @@ import dataclasses
 import json
 from pathlib import Path
 
-import safetensors
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 from torch import Tensor
 
 from emomc.common.errors import UserError
-from emomc.common.files import atomic_write, existing_file
+from emomc.common.files import atomic_write
+from emomc.common.json_values import parse_json
 from emomc.compression.quantization import QuantizedTensor
+from emomc.runtime.tensor_files import read_tensors
 
 _CODES, _SCALE, _REST = "codes.", "scale.", "rest."
 
@@ -50,13 +51,12 @@ def read_finetuned(path: Path, device: str = "cpu") -> FinetunedNetwork:
     Raises:
         UserError: the file is missing or damaged.
     """
-    existing_file(path, "fine-tuned weights")
+    tensors, metadata = read_tensors(path, "fine-tuned weights")
+    tensors = {name: tensor.to(device) for name, tensor in tensors.items()}
     try:
-        with safetensors.safe_open(path, framework="pt") as file:
-            bits = {str(name): int(value) for name, value in json.loads((file.metadata() or {})["bits"]).items()}
-        tensors = load_file(path, device=device)
+        bits = {str(name): int(value) for name, value in parse_json(metadata["bits"]).items()}
         layers = {name: QuantizedTensor(tensors[_CODES + name], tensors[_SCALE + name], bits[name]) for name in bits}
-    except (safetensors.SafetensorError, AttributeError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise UserError(f"expected fine-tuned weights in {path}, found a file that cannot be read: {error}") from None
     rest = {key.removeprefix(_REST): tensor for key, tensor in tensors.items() if key.startswith(_REST)}
     return FinetunedNetwork(layers, rest)

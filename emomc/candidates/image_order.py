@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from itertools import repeat
+import dataclasses
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -14,8 +13,9 @@ from torch import Tensor
 from emomc.candidates.compressed_networks import CompressedNetworks
 from emomc.candidates.evaluator import SMALLER_BATCHES
 from emomc.candidates.genotype import Genotype
-from emomc.common.errors import UserError, is_whole
+from emomc.common.errors import UserError
 from emomc.common.files import read_json, write_json
+from emomc.common.schema import checked
 from emomc.compression.quantizers import Quantizer
 from emomc.compression.widths import UNCOMPRESSED_BITS
 from emomc.data.resident import ResidentBatches
@@ -63,15 +63,21 @@ def load_image_order(library: Library, graph: NetworkGraph, images: Tensor, labe
 def _read_order(path: Path, digest: str) -> list[int] | None:
     if not path.exists():
         return None
-    content = read_json(path, "the order of images")
-    found: Any = content.get("order") if isinstance(content, dict) else None
-    if (
-        not isinstance(found, list)
-        or not all(map(is_whole, found, repeat(0)))
-        or sorted(found) != list(range(len(found)))
-    ):
-        raise UserError(f"expected the order of the validation images in {path}, found other content: delete it")
-    return found if content.get("images") == digest else None
+    what = f"the order of the validation images in {path}, which may be deleted"
+    found = checked(_StoredOrder, read_json(path, "the order of images"), what)
+    if sorted(found.order) != list(range(len(found.order))):
+        raise UserError(f"expected {what}, found another list")
+    return found.order if found.images == digest else None
+
+
+@dataclasses.dataclass(frozen=True)
+class _StoredOrder:
+    """The content of the file."""
+
+    images: str
+    """Digest of the images that were ordered."""
+    order: list[int]
+    """Positions of the images, hardest first."""
 
 
 @torch.inference_mode()

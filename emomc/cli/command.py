@@ -10,13 +10,16 @@ from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 from jsonargparse import ActionConfigFile, ArgumentParser, Namespace, set_parsing_settings
 
 from emomc.common.errors import UserError, UserNote
+from emomc.common.schema import checked
 from emomc.common.yaml_files import parse_yaml, read_yaml
+
+T = TypeVar("T")
 
 SECTIONS = ("pretrain", "search", "export")
 
@@ -96,6 +99,15 @@ def shipped_configs() -> dict[str, str]:
 def fields_of(namespace: Namespace, kind: type) -> dict[str, Any]:
     """Return the values of a parsed namespace that are fields of a dataclass."""
     return {name: namespace[name] for name in kind.__dataclass_fields__ if name in namespace}  # type: ignore[attr-defined]
+
+
+def settings_of(namespace: Namespace, kind: type[T]) -> T:
+    """Return the settings of a dataclass from a parsed namespace.
+
+    Raises:
+        UserError: a value is of a wrong type or out of its range.
+    """
+    return checked(kind, fields_of(namespace, kind), f"valid settings of the {kind.__name__}")
 
 
 def _resolve_configs(arguments: list[str], section: str) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
 
-from emomc.cli.command import fields_of, make_parser, run_command
+from emomc.cli.command import make_parser, run_command, settings_of
 from emomc.data.config import DataConfig
 from emomc.pretraining.config import PretrainingConfig
 from emomc.runtime.devices import Devices
@@ -46,9 +46,9 @@ def build_parser() -> ArgumentParser:
 
 
 def _run(arguments: Namespace) -> None:
-    config = PretrainingConfig(**fields_of(arguments, PretrainingConfig))
-    data = DataConfig(**fields_of(arguments, DataConfig))
-    devices = Devices(**fields_of(arguments, Devices))
+    config = settings_of(arguments, PretrainingConfig)
+    data = settings_of(arguments, DataConfig)
+    devices = settings_of(arguments, Devices)
     folder = Path(arguments.output or default_folder(config.network, data.dataset))
     from emomc.cli.pretrain_run import pretrain  # after the options are checked: torch takes seconds to import
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
 
-from emomc.cli.command import fields_of, make_parser, run_command
+from emomc.cli.command import make_parser, run_command, settings_of
 from emomc.cli.user_code_options import add_user_code_options
 from emomc.common.errors import UserError
 from emomc.fronts.pick_rules import parse_pick
@@ -108,7 +108,7 @@ def _run(arguments: Namespace) -> None:
         raise UserError("expected --library with the folder that emomc-pretrain made, found none")
     if arguments.layers is not None and arguments.layers != "pick" and not arguments.layers.isdecimal():
         raise UserError(f"expected --layers with the index of a candidate or pick, found {arguments.layers!r}")
-    config = SearchConfig(**_tuples(fields_of(arguments, SearchConfig)))
+    config = settings_of(arguments, SearchConfig)
     name = default_name(config) if arguments.name is None else arguments.name
     epochs, learning_rate = arguments.finetune_epochs, arguments.finetune_learning_rate
     options = RunOptions(
@@ -134,10 +134,6 @@ def default_name(config: SearchConfig) -> str:
         config.coding,
     ]
     return "-".join([*parts, *(["paper"] if config.accounting == "paper" else [])])
-
-
-def _tuples(values: dict[str, Any]) -> dict[str, Any]:
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
 
 
 if __name__ == "__main__":

@@ -7,11 +7,16 @@ import fcntl
 import hashlib
 import json
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from emomc.common.errors import UserError
+from emomc.common.json_values import parse_json
+
+MOST_BYTES = 256 << 20
+"""Size limit of a description."""
 
 
 @contextlib.contextmanager
@@ -25,8 +30,10 @@ def atomic_write(path: Path) -> Iterator[Path]:
         path: the file to make or replace; its folder is made if it is missing.
 
     Raises:
-        UserError: the file cannot be written; the disk may be full.
+        UserError: the file cannot be written (the disk may be full), or ``path`` is a folder, a link or a device.
     """
+    if path.is_symlink() or (path.exists() and not path.is_file()):
+        raise UserError(f"expected to write a new file or replace one at {path}, found something else there")
     # The process number separates two writers, and tells ``remove_leftovers`` whether the writer still runs.
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     with writing(path):
@@ -105,14 +112,40 @@ def read_json(path: Path, what: str) -> Any:
         what: what the file should be, for the error ("a library manifest").
 
     Raises:
-        UserError: the file is missing or is not JSON.
+        UserError: the file is missing or too large, is not JSON, or has a number out of all bounds.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return parse_json(read_bytes(path, what))
+    except UserError:
+        raise
+    except ValueError as error:
+        raise UserError(f"expected {what} at {path}, found a file that cannot be read as JSON: {error}") from None
+
+
+def read_bytes(path: Path, what: str, *, most_bytes: int = MOST_BYTES) -> bytes:
+    """Return the content of a regular file.
+
+    Args:
+        path: the file.
+        what: what the file should be, for the error.
+        most_bytes: size limit.
+
+    Raises:
+        UserError: the file is missing, is no regular file, is larger, or cannot be read.
+    """
+    try:
+        # Opening a pipe for reading would wait for a writer.
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise UserError(f"expected {what} at {path}, found no regular file")
+            content = file.read(most_bytes + 1)
     except FileNotFoundError:
         raise UserError(f"expected {what} at {path}, found no such file") from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"expected {what} at {path}, found a file that cannot be read as JSON: {error}") from None
+    except OSError as error:
+        raise UserError(f"expected {what} at {path}, found a file that cannot be read: {error.strerror}") from None
+    if len(content) > most_bytes:
+        raise UserError(f"expected {what} of at most {most_bytes} bytes at {path}, found a larger file")
+    return content
 
 
 def existing_file(path: Path, what: str) -> Path:
@@ -146,16 +179,41 @@ def folder_lock(folder: Path) -> Iterator[None]:
     """
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder / ".lock").open("a+", encoding="utf-8")
-    with lock as file:
+        # Never through a link: the file is emptied.
+        descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+    with open(descriptor, "r+", encoding="utf-8") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            file.seek(0)
-            holder = file.read().strip() or "unknown"
+            holder = file.read(20).strip() or "unknown"
             raise UserError(f"expected {folder} to be free, found it in use by process {holder}") from None
         with writing(folder):
             file.truncate(0)
             file.write(str(os.getpid()))
             file.flush()
         yield
+
+
+@contextlib.contextmanager
+def shared_lock(path: Path, *, exclusive: bool, holder: str) -> Iterator[None]:
+    """Hold a lock that many may share or one may have alone, while the block runs.
+
+    Args:
+        path: the lock's file, which is made; it stays empty.
+        exclusive: have it alone.
+        holder: who may hold it now, for the error ("a search of this library").
+
+    Raises:
+        UserError: another process holds it so that it cannot be shared, or the file cannot be made.
+    """
+    with writing(path):
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(descriptor, (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise UserError(f"expected {path.parent} to be free, found it in use by {holder}") from None
+    try:
+        yield
+    finally:
+        os.close(descriptor)

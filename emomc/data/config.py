@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from emomc.common.errors import UserError, is_whole
+from emomc.common.schema import checked
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,23 +52,22 @@ class DataConfig:
         Raises:
             UserError: a name is unknown, or a value is of a wrong type or out of its range.
         """
-        try:
-            return cls(**values)
-        except (AttributeError, TypeError) as error:
-            raise UserError(f"expected the data settings of a library, found a wrong entry: {error}") from None
+        return checked(cls, values, "the data settings of a library", known_only=True)
 
     def __post_init__(self) -> None:
         for key in ("dataset", "data_dir"):
-            _check(isinstance(getattr(self, key), str), f"a text as {key}", getattr(self, key))
-        for key in ("batch_size", "num_workers", "seed"):
-            _check(is_whole(getattr(self, key), 0), f"a whole number as {key}", getattr(self, key))
-        _check(self.batch_size >= 1, "a batch_size of at least 1", self.batch_size)
+            text = getattr(self, key)
+            _check(isinstance(text, str) and "\0" not in text, f"a text without NUL as {key}", text)
+        for key, (least, most) in _RANGES.items():
+            value = getattr(self, key)
+            if value is not None or key != "image_size":
+                _check(is_whole(value, least) and value <= most, f"a whole number of {least} to {most} as {key}", value)
         fraction = self.validation_fraction
         _check(fraction is None or 0 < fraction < 1, "a validation_fraction above 0 and below 1", fraction)
-        _check(self.image_size is None or self.image_size >= 1, "an image_size of at least 1 pixel", self.image_size)
         _check(self.cache in ("auto", "always", "never"), "cache to be auto, always or never", self.cache)
-        _check(self.num_workers >= 0, "a num_workers of at least 0", self.num_workers)
-        _check(self.seed >= 0, "a seed of at least 0", self.seed)
+
+
+_RANGES = {"batch_size": (1, 1 << 20), "image_size": (1, 1 << 14), "num_workers": (0, 1 << 10), "seed": (0, (1 << 63) - 1)}
 
 
 def _check(holds: bool, expected: str, found: object) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -12,11 +14,11 @@ from typing import Protocol, TypeVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
-from emomc.common.errors import UserError
+from emomc.common.errors import UserError, first_line
 
 # Items that a thread takes at once; with less than this time each, one thread is faster than several.
 _PART, _FAST_SECONDS = 256, 5e-4
@@ -119,11 +121,8 @@ class FileImages:
     def _decode(self, index: int) -> Tensor:
         channels, height, width = self.image_shape
         path = Path(str(self._paths[index]))
-        try:
-            with Image.open(path) as image:
-                pixels = image.convert("L" if channels == 1 else "RGB")
-        except (OSError, UnidentifiedImageError, ValueError) as error:
-            raise unreadable(path, error) from None
+        with _decoding(path), Image.open(path) as image:
+            pixels = image.convert("L" if channels == 1 else "RGB")
         if pixels.size != (width, height):
             pixels = pixels.resize((width, height), Image.Resampling.BILINEAR)
         array = torch.from_numpy(np.array(pixels))
@@ -136,11 +135,8 @@ def read_header(path: Path) -> tuple[int, int, int]:
     Raises:
         UserError: the file is not an image, or has more than 8 bits per channel.
     """
-    try:
-        with Image.open(path) as image:
-            mode, (width, height) = image.mode, image.size
-    except (OSError, UnidentifiedImageError, ValueError) as error:
-        raise unreadable(path, error) from None
+    with _decoding(path), Image.open(path) as image:
+        mode, (width, height) = image.mode, image.size
     if mode not in GREY_MODES | COLOUR_MODES:
         raise UserError(f"expected an image of 8 bits a channel in {path}, found one of Pillow's mode {mode}")
     return (1 if mode in GREY_MODES else 3), height, width
@@ -150,16 +146,34 @@ def is_readable(path: Path) -> bool:
     """Return whether an image file can be decoded completely."""
     try:
         read_header(path)
-        with Image.open(path) as image:
+        with _decoding(path), Image.open(path) as image:
             image.load()
-    except (UserError, OSError, ValueError):
+    except UserError:
         return False
     return True
 
 
+@contextlib.contextmanager
+def _decoding(path: Path) -> Iterator[None]:
+    """Name the image of whatever its decoder raises.
+
+    Raises:
+        UserError: the file is no regular file, or its decoder fails or warns of too many pixels.
+    """
+    # Opening a pipe would wait for a writer.
+    if not path.is_file():
+        raise UserError(f"expected an image in {path}, found no regular file")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            yield
+    except (Exception, Image.DecompressionBombWarning) as error:
+        raise unreadable(path, error) from None
+
+
 def unreadable(path: Path, error: Exception) -> UserError:
     """Return the error for a file that cannot be decoded."""
-    return UserError(f"expected an image in {path}, found a file that cannot be decoded: {str(error).splitlines()[0]}")
+    return UserError(f"expected an image in {path}, found a file that cannot be decoded: {first_line(error)}")
 
 
 def in_threads(function: Callable[[_T], _S], items: Sequence[_T]) -> list[_S]:

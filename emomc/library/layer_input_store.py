@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-import safetensors
 import torch
 from safetensors.torch import save
 
 from emomc.common.errors import UserError
 from emomc.common.files import atomic_write
 from emomc.compression.layer_inputs import LayerInputs
+from emomc.runtime.tensor_files import read_tensors
 
 
 class LayerInputStore:
@@ -71,16 +71,15 @@ class LayerInputStore:
             file = self._file(percent)
             if not file.is_file():
                 return None
+            tensors, metadata = read_tensors(file, "layer inputs")
+            if metadata.get("weights") != self._digests.get(percent):
+                return None
             try:
-                with safetensors.safe_open(file, framework="pt") as content:
-                    if (content.metadata() or {}).get("weights") != self._digests.get(percent):
-                        return None
-                    tensors = {key: content.get_tensor(key) for key in content.keys()}  # noqa: SIM118
                 names = [key.removesuffix(".range") for key in tensors if key.endswith(".range")]
                 self._levels[percent] = {
                     name: LayerInputs(tensors[f"{name}.mean_patch"], *tensors[f"{name}.range"].tolist())
                     for name in names
                 }
-            except (safetensors.SafetensorError, KeyError, TypeError) as error:
+            except (KeyError, TypeError) as error:
                 raise UserError(f"expected layer inputs in {file}, found a file that cannot be read: {error}") from None
         return self._levels[percent]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -11,6 +12,7 @@ from torch import Tensor
 from emomc.common.errors import require
 
 _VALUES, _MASK, _SHAPE = ".remaining", ".mask", ".shape"
+_MOST_DIMENSIONS = 8
 
 
 def pack_level(state: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -44,13 +46,22 @@ def unpack_level(packed: Mapping[str, Tensor]) -> dict[str, Tensor]:
     for key, value in packed.items():
         if key.endswith(_VALUES):
             name = key.removesuffix(_VALUES)
-            mask = unpack_mask(packed[name + _MASK], torch.Size(packed[name + _SHAPE].tolist()))
+            for part in (_MASK, _SHAPE):
+                require(name + part in packed, f"an entry {name + part}", sorted(packed)[:4])
+            require(value.ndim == 1, f"values of {name} in one dimension", tuple(value.shape))
+            mask = unpack_mask(packed[name + _MASK], _shape_of(packed[name + _SHAPE], name))
             require(int(mask.sum()) == len(value), f"{int(mask.sum())} values of {name}", len(value))
             state[name] = value.new_zeros(mask.shape)
             state[name][mask] = value
         elif not key.endswith((_MASK, _SHAPE)):
             state[key] = value
     return state
+
+
+def _shape_of(declared: Tensor, name: str) -> torch.Size:
+    plain = declared.dtype == torch.int64 and declared.ndim == 1 and len(declared) <= _MOST_DIMENSIONS
+    require(plain and bool((declared >= 0).all()), f"the shape of {name} as a list of whole numbers", declared.tolist())
+    return torch.Size(declared.tolist())
 
 
 def unpack_mask(bits: Tensor, shape: torch.Size) -> Tensor:
@@ -60,8 +71,11 @@ def unpack_mask(bits: Tensor, shape: torch.Size) -> Tensor:
         UserError: the number of bytes does not match the shape.
     """
     # The file declares the shape: compare it with the bits on disk before memory is allocated.
-    require(len(bits) == (shape.numel() + 7) // 8, f"the bytes of a mask of {shape.numel()} bits", len(bits))
-    flat = np.unpackbits(bits.numpy(), count=shape.numel())
+    plain = bits.dtype == torch.uint8 and bits.ndim == 1
+    require(plain, "a mask as bytes in one dimension", f"{bits.dtype} {tuple(bits.shape)}")
+    count = math.prod(shape)
+    require(len(bits) == (count + 7) // 8, f"the bytes of a mask of {count} bits", len(bits))
+    flat = np.unpackbits(bits.numpy(), count=count)
     return torch.from_numpy(flat).bool().reshape(shape)
 
 

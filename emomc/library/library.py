@@ -7,15 +7,15 @@ import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
-import safetensors
 import torch
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 from torch import Tensor
 
 from emomc.common.errors import UserError, UserNote
 from emomc.common.files import atomic_write, sha256_of_file
 from emomc.library.level_file import mask_key, pack_level, unpack_level, unpack_mask
 from emomc.library.manifest import DENSE, LevelRecord, Manifest, read_manifest, write_manifest
+from emomc.runtime.tensor_files import read_tensors
 
 
 class Library:
@@ -124,23 +124,13 @@ class Library:
         self.manifest = dataclasses.replace(self.manifest, evaluation_batch_size=batch_size)
         write_manifest(self.path, self.manifest)
 
-    def check_file(self, percent: int) -> Path:
-        """Return the file of a level after checking its checksum.
+    def check_file(self, percent: int) -> None:
+        """Check that the file of a level is there and has its checksum.
 
         Raises:
-            UserError: the level is not in the library, or its file is missing or has another checksum.
+            UserError: the level is not in the library, or its file is missing, damaged or has another checksum.
         """
-        record = self.record(percent)
-        file = self.path / record.file
-        if not file.is_file():
-            raise UserError(f"expected the weights of level {percent} % at {file}, found no such file")
-        found = sha256_of_file(file)
-        if found != record.sha256:
-            raise UserError(
-                f"expected {file} with the checksum {record.sha256[:12]} of the manifest, found {found[:12]}: "
-                f"the file was changed or swapped"
-            )
-        return file
+        self._tensors(percent)
 
     def load_state(self, percent: int) -> dict[str, Tensor]:
         """Read a level's state dict, on the CPU.
@@ -148,23 +138,25 @@ class Library:
         Raises:
             UserError: the level is not in the library, or its file is missing, damaged or has another checksum.
         """
-        file = self.check_file(percent)
+        tensors = self._tensors(percent)
         try:
-            return unpack_level(load_file(file))
-        except (safetensors.SafetensorError, KeyError, ValueError) as error:
+            return unpack_level(tensors)
+        except UserError as error:
+            file = self.path / self.record(percent).file
             raise UserError(f"expected weights in {file}, found a file that cannot be read: {error}") from None
+
+    def _tensors(self, percent: int) -> dict[str, Tensor]:
+        record = self.record(percent)
+        tensors, _ = read_tensors(self.path / record.file, f"the weights of level {percent} %", record.sha256)
+        return tensors
 
     def load_masks(self, percent: int, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return the masks of a level whose state is ``state``: true where a weight is stored, even if it is zero."""
-        with safetensors.safe_open(self.path / self.record(percent).file, framework="pt") as file:
-            names = set(file.keys())
-            masks = {}
-            for layer in self.manifest.compressed_layers:
-                weight = state[layer.weight_key]
-                key = mask_key(layer.weight_key)
-                masks[layer.name] = (
-                    unpack_mask(file.get_tensor(key), weight.shape)
-                    if key in names
-                    else torch.ones_like(weight, dtype=torch.bool)
-                )
+        tensors = self._tensors(percent)
+        masks = {}
+        for layer in self.manifest.compressed_layers:
+            weight = state[layer.weight_key]
+            mask = tensors.get(mask_key(layer.weight_key))
+            whole = torch.ones_like(weight, dtype=torch.bool)
+            masks[layer.name] = whole if mask is None else unpack_mask(mask, weight.shape)
         return masks

@@ -6,8 +6,9 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from emomc.common.errors import UserError, first_line, is_whole, require
+from emomc.common.errors import UserError, is_whole, require
 from emomc.common.files import read_json, write_json
+from emomc.common.schema import checked
 from emomc.networks.layers import LayerShape
 
 FORMAT_VERSION = 1
@@ -138,30 +139,9 @@ def read_manifest(folder: Path) -> Manifest:
     if not isinstance(values, dict) or values.get("format_version") != FORMAT_VERSION:
         found = values.get("format_version") if isinstance(values, dict) else type(values).__name__
         raise UserError(f"expected a library of format version {FORMAT_VERSION} at {folder}, found {found!r}")
-    try:
-        return _manifest_from(values)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise UserError(
-            f"expected a complete manifest at {folder / MANIFEST}, found a wrong entry: {first_line(error)}"
-        ) from None
+    return checked(Manifest, values, f"a complete manifest at {folder / MANIFEST}")
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Write the manifest into the library's folder, completely or not at all."""
     write_json(folder / MANIFEST, {"format_version": FORMAT_VERSION, **dataclasses.asdict(manifest)})
-
-
-def _manifest_from(values: dict[str, Any]) -> Manifest:
-    fields = {
-        field.name: values[field.name]
-        if field.default is dataclasses.MISSING
-        else values.get(field.name, field.default)
-        for field in dataclasses.fields(Manifest)
-    }
-    channels, height, width = fields["input_shape"]
-    for name in ("class_names", "mean", "std", "excluded_layers"):
-        fields[name] = None if fields[name] is None and name in ("mean", "std") else tuple(fields[name])
-    fields["input_shape"] = (int(channels), int(height), int(width))
-    fields["layers"] = tuple(LayerShape.from_dict(layer) for layer in fields["layers"])
-    fields["levels"] = tuple(LevelRecord(**level) for level in fields["levels"])
-    return Manifest(**fields)

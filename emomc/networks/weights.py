@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import pickle
+import argparse
+import io
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
+import numpy
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from emomc.common.errors import UserError, first_line
+from emomc.common.errors import UserError, first_line, require
+from emomc.common.files import read_bytes
 from emomc.networks.state import first_names, load_unique, unique_state
+from emomc.runtime.tensor_files import MOST_BYTES, read_tensors
 
 WRAPPERS = ("state_dict", "model_state_dict", "model", "network", "net")
 """Keys under which checkpoints store the weights; the first is Lightning's."""
@@ -71,17 +74,37 @@ def load_weights(network: nn.Module, path: Path, *, strict: bool = True) -> tupl
 
 
 def _read(path: Path) -> Any:
-    if not path.is_file():
-        raise UserError(f"expected a file of weights at {path}, found no such file")
+    if path.suffix == ".safetensors":
+        return read_tensors(path, "weights")[0]
+    content = read_bytes(path, "a file of weights", most_bytes=MOST_BYTES)
     try:
-        if path.suffix == ".safetensors":
-            return safetensors.torch.load_file(path)
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, EOFError, RuntimeError, ValueError, KeyError, SafetensorError, pickle.UnpicklingError) as error:
+        _refuse_bomb(content)
+        with torch.serialization.safe_globals(_harmless()):
+            return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    # The reader of a file that was made by hand raises errors of many kinds.
+    except Exception as error:
         raise UserError(
             f"expected weights in {path}, as safetensors or as a state dict written by torch.save, found a file that "
-            f"cannot be read: {first_line(error)}"
+            f"cannot be read: {first_line(error)}; torch.save(model.state_dict(), FILE) writes one that can"
         ) from error
+
+
+def _refuse_bomb(content: bytes) -> None:
+    """Refuse an archive whose parts are together larger than itself: torch stores them as they are."""
+    if zipfile.is_zipfile(io.BytesIO(content)):
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            require(
+                sum(part.file_size for part in archive.infolist()) <= len(content),
+                "parts that are not compressed",
+                "compressed ones",
+            )
+
+
+def _harmless() -> list[Any]:
+    """Return what the training scripts of torchvision and timm leave in checkpoints beside the weights."""
+    scalar = numpy.float64(0).__reduce__()[0]
+    kinds = [type(numpy.dtype(name)) for name in ("float64", "float32", "int64", "int32", "bool")]
+    return [argparse.Namespace, numpy.dtype, scalar, *kinds]
 
 
 def _state_dict(content: Any, path: Path) -> dict[str, Tensor]:

@@ -99,6 +99,7 @@ def run_search(
                 library,
                 conditions,
                 versions(),
+                images=len(labels),
                 others=files.run.search_logs(),
                 write=fabric.is_global_zero,
             )
