@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from itertools import takewhile
-from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
 

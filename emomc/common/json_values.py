@@ -6,14 +6,16 @@ import json
 import math
 from typing import Any
 
-_DIGITS = 18
+MOST_DIGITS = 18
+"""Digits of a whole number in a file, at most."""
 
 
 def parse_json(text: str | bytes) -> Any:
     """Return the value of a JSON text.
 
     Raises:
-        ValueError: the text is not JSON, is nested too deeply, or has a number that is not finite or has over 18 digits.
+        ValueError: the text is not JSON, is nested too deeply, or has a number that is not finite or a whole number of
+            over 18 digits.
     """
     try:
         return json.loads(text, parse_int=_whole, parse_float=_finite, parse_constant=_refused)
@@ -22,7 +24,7 @@ def parse_json(text: str | bytes) -> Any:
 
 
 def _whole(digits: str) -> int:
-    if len(digits.lstrip("-")) > _DIGITS:
+    if len(digits.lstrip("-")) > MOST_DIGITS:
         raise ValueError(f"a whole number of {len(digits)} digits")
     return int(digits)
 

@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from emomc.common.errors import UserError
+from emomc.common.json_values import MOST_DIGITS
 
 
 def read_yaml(path: Path, what: str) -> Any:
@@ -57,3 +58,17 @@ class _StrictLoader(yaml.SafeLoader):
                 raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} twice", key_node.start_mark)
             seen.add(key)
         return super().construct_mapping(node, deep)
+
+    def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
+        """Make a whole number; refuse one of over 18 digits."""
+        value = int(super().construct_yaml_int(node)) if len(node.value) <= _LONGEST_NUMBER else None
+        if value is None or abs(value) >= 10**MOST_DIGITS:
+            raise yaml.constructor.ConstructorError(
+                None, None, f"a whole number of over {MOST_DIGITS} digits", node.start_mark
+            )
+        return value
+
+
+# Underscores and other bases make the text of a whole number longer than its digits.
+_LONGEST_NUMBER = 80
+_StrictLoader.add_constructor("tag:yaml.org,2002:int", _StrictLoader.construct_yaml_int)

@@ -67,7 +67,12 @@ class DataConfig:
         _check(self.cache in ("auto", "always", "never"), "cache to be auto, always or never", self.cache)
 
 
-_RANGES = {"batch_size": (1, 1 << 20), "image_size": (1, 1 << 14), "num_workers": (0, 1 << 10), "seed": (0, (1 << 63) - 1)}
+_RANGES = {
+    "batch_size": (1, 1 << 20),
+    "image_size": (1, 1 << 14),
+    "num_workers": (0, 1 << 10),
+    "seed": (0, (1 << 63) - 1),
+}
 
 
 def _check(holds: bool, expected: str, found: object) -> None:
