@@ -17,7 +17,7 @@ MOST_BYTES = 16 << 30
 
 
 def read_tensors(path: Path, what: str, sha256: str | None = None) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Return the tensors of a safetensors file by name, and its metadata.
+    """Return the tensors of a safetensors file, in the order of their names, and its metadata.
 
     Args:
         path: the file.
@@ -40,4 +40,5 @@ def read_tensors(path: Path, what: str, sha256: str | None = None) -> tuple[dict
     # The reader of safetensors and torch raise errors of many kinds for files that were made by hand.
     except Exception as error:
         raise UserError(f"expected {what} in {path}, found a file that cannot be read: {error}") from None
-    return tensors, metadata
+    # The reader gives them in no fixed order.
+    return dict(sorted(tensors.items())), metadata

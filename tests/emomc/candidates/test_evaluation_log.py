@@ -27,7 +27,7 @@ ENTRIES = [
 @pytest.fixture
 def opened(shared_library):
     def make(path, *, conditions=CONDITIONS, versions=VERSIONS, **options):
-        return EvaluationLog(path, shared_library, conditions, versions, **options)
+        return EvaluationLog(path, shared_library, conditions, versions, images=288, **options)
 
     return make
 

@@ -175,12 +175,14 @@ class TestWrong:
             lambda v: v.update(layers=3),
             lambda v: v.update(input_shape=[1, 2]),
             lambda v: v.update(levels=[{"percent": 40}]),
-            lambda v: v["levels"][0].update(more=1),
+            lambda v: v["levels"][0].update(epochs=True),
+            lambda v: v["layers"][0].update(in_channels=1.5),
+            lambda v: v.update(class_names=["a", 2]),
         ],
     )
     def test_an_entry_that_is_wrong(self, path, change):
         self.edit(path, change)
-        self.refused(path, "expected a complete manifest at .*, found a wrong entry")
+        self.refused(path, "expected a complete manifest at .*, found a wrong ")
 
     @pytest.mark.parametrize("name", ["../outside", "/etc/passwd", "a/b"])
     def test_a_level_outside_the_folder(self, path, name):

@@ -339,7 +339,7 @@ class TestStart:
             ({"exclude_layers": ["nothing*"]}, "to match a layer of conv1, .*, found 'nothing"),
             ({"exclude_layers": ["*"]}, "at least one layer to compress, found all 5 excluded"),
             ({"network": "lenet"}, "lenet5.*found 'lenet'"),
-            ({"weights": "/nowhere/w.safetensors"}, "expected a file of weights at /nowhere"),
+            ({"weights": "/nowhere/w.safetensors"}, "expected weights at /nowhere"),
             ({"dataset": "digts"}, "digits.*found 'digts'"),
         ],
     )
