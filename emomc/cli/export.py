@@ -66,6 +66,10 @@ def _run(arguments: Namespace) -> None:
     output = Path(arguments.output)
     if output.is_dir():
         raise UserError(f"expected --output with a file to write, found the folder {output}")
+    if output.is_symlink() or (output.exists() and not output.is_file()):
+        raise UserError(f"expected --output with a new file or one to replace, found a link or a device at {output}")
+    if arguments.verify and FORMATS[arguments.format].count_correct is None:
+        raise UserError(f"expected a format that can be verified with --verify, found {arguments.format}")
     rule = parse_pick(arguments.pick)
     search = find_finished_search(Path(arguments.run), arguments.search)
     front = read_front(search.front)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from jsonargparse import Namespace
@@ -15,12 +13,14 @@ from emomc.candidates.compressed_networks import CompressedNetworks
 from emomc.candidates.genotype import Genotype
 from emomc.candidates.packing import pack_candidate
 from emomc.common.errors import UserError
+from emomc.common.files import existing_file, sha256_of_file
 from emomc.common.run_folder import SearchFolder
 from emomc.compression.quantizers import Quantizer
 from emomc.compression.widths import FULL_ACTIVATION_BITS
 from emomc.data.splits import load_split
-from emomc.export.formats import FORMATS, export_network, verify_export
+from emomc.export.formats import FORMATS, FormatName, export_network, verify_export
 from emomc.export.verification import EvaluationConditions, ExpectedScores
+from emomc.fronts.front_file import Front, Point
 from emomc.fronts.pick_rules import Pick
 from emomc.fronts.picks import pick_point
 from emomc.library.library import Library
@@ -32,7 +32,7 @@ from emomc.runtime.notices import quiet_lightning
 _CHECKED_IMAGES = 16
 
 
-def export(arguments: Namespace, search: SearchFolder, front: Mapping[str, Any], rule: Pick, output: Path) -> None:
+def export(arguments: Namespace, search: SearchFolder, front: Front, rule: Pick, output: Path) -> None:
     """Write one point of a front, print the result and verify the file if requested.
 
     Args:
@@ -49,9 +49,23 @@ def export(arguments: Namespace, search: SearchFolder, front: Mapping[str, Any],
         network = library_network(library, arguments.network)
         # A network of the zoo is built from the file alone, as users of the file do.
         users_network = network if arguments.network else None
+        check_same_library(library, front, point, search)
         networks, genotype = point_network(library, network, front, point, search)
         packed = pack_candidate(networks, genotype)
+        # Loaded first: what is missing is said before a file is written.
+        data = library_data(library, arguments.dataset, arguments.data_dir) if arguments.verify else None
+        test = None if data is None else load_split(data, "test")
         coding = arguments.coding or front["coding"]
+        promise, verdict = "", []
+
+        def verify(path: Path) -> None:
+            nonlocal promise
+            promise = _promise(front, point, arguments.format, coding, path.stat().st_size)
+            if test is not None:
+                conditions = _conditions(networks, front, point)
+                correct = verify_export(path, arguments.format, packed, *test, conditions, users_network)
+                verdict.append(_verdict(correct, len(test[1]), point, arguments.format, conditions))
+
         written = export_network(
             output,
             packed,
@@ -59,25 +73,36 @@ def export(arguments: Namespace, search: SearchFolder, front: Mapping[str, Any],
             coding=coding,
             network=users_network,
             expected=_expected_scores(networks, genotype),
+            verify=verify,
         )
         print(picked.reason)
-        print(f"{output}: {written:,} bytes{_promise(front, point, arguments.format, coding, written)}")
-        if arguments.verify:
-            images, labels = load_split(library_data(library, arguments.dataset, arguments.data_dir), "test")
-            conditions = _conditions(networks, front, point)
-            correct = verify_export(output, arguments.format, packed, images, labels, conditions, users_network)
-            if arguments.format == "onnx" and point.get("input_ranges"):
-                print(
-                    f"Read back: test accuracy {100 * correct / len(labels):.2f} % with activations in float32; "
-                    f"the front's figure is with {conditions.activation_bits} bits"
-                )
-            else:
-                print(_verdict(correct, len(labels), point, exact=FORMATS[arguments.format].exact))
+        print(f"{output}: {written:,} bytes{promise}")
+        print(*verdict, sep="\n", end="\n" if verdict else "")
 
 
-def _conditions(
-    networks: CompressedNetworks, front: Mapping[str, Any], point: Mapping[str, Any]
-) -> EvaluationConditions:
+def check_same_library(library: Library, front: Front, point: Point, search: SearchFolder | None) -> None:
+    """Check that a point's weights are still those that were searched; older fronts do not say which they were.
+
+    Raises:
+        UserError: the level, the fine-tuned weights or the network are others now.
+    """
+    if point.get("tuned") and search is not None:
+        found = sha256_of_file(existing_file(search.finetuned_weights(str(point["tuned"])), "fine-tuned weights"))
+    else:
+        found = library.record(int(point["level"])).sha256
+    manifest = library.manifest
+    for what, recorded, now in (
+        (f"the weights of point {point['index']}", point.get("weights_sha256"), found),
+        ("the network", front.get("graph_sha256"), manifest.graph_sha256),
+    ):
+        if isinstance(recorded, str) and recorded != now:
+            raise UserError(
+                f"expected {what} as they were searched ({recorded[:12]}), found others in {library.path} "
+                f"({str(now)[:12]}): the library was made again; search it again"
+            )
+
+
+def _conditions(networks: CompressedNetworks, front: Front, point: Point) -> EvaluationConditions:
     return EvaluationConditions(
         batch_size=networks.library.manifest.evaluation_batch_size,
         precision=front["settings"].get("precision", "32-true"),
@@ -90,8 +115,8 @@ def _conditions(
 def pack_point(
     library: Library,
     network: nn.Module | None,
-    front: Mapping[str, Any],
-    point: Mapping[str, Any],
+    front: Front,
+    point: Point,
     search: SearchFolder | None = None,
 ) -> PackedNetwork:
     """Return the packed network of a point of a front; see ``point_network``."""
@@ -101,8 +126,8 @@ def pack_point(
 def point_network(
     library: Library,
     network: nn.Module | None,
-    front: Mapping[str, Any],
-    point: Mapping[str, Any],
+    front: Front,
+    point: Point,
     search: SearchFolder | None = None,
 ) -> tuple[CompressedNetworks, Genotype]:
     """Return the networks of a library as a search had them, and the genotype of a point of its front.
@@ -145,7 +170,7 @@ def _expected_scores(networks: CompressedNetworks, genotype: Genotype) -> Expect
     return ExpectedScores(images, networks.load(genotype)(images))
 
 
-def _promise(front: Mapping[str, Any], point: Mapping[str, Any], format: str, coding: str, written: int) -> str:
+def _promise(front: Front, point: Point, format: str, coding: str, written: int) -> str:
     """Check that a packed file has the size that the search counted, if the search counted this format and coding."""
     promised = point.get("size_bytes")
     if format != "emomc" or front["accounting"] != "exact" or coding != front["coding"] or promised is None:
@@ -153,25 +178,32 @@ def _promise(front: Mapping[str, Any], point: Mapping[str, Any], format: str, co
     if written != promised:
         raise UserError(
             f"expected a file of the {promised:,} bytes that the search counted, found {written:,}: "
-            f"the library or this program differs from that of the search"
+            f"the library or this program differs from that of the search; nothing is written"
         )
     return ", as the search counted"
 
 
-def _verdict(correct: int, images: int, point: Mapping[str, Any], *, exact: bool) -> str:
+def _verdict(correct: int, images: int, point: Point, format: FormatName, conditions: EvaluationConditions) -> str:
     """Compare the file's test accuracy with that of the front.
 
     Raises:
-        UserError: they differ; if not ``exact``, by more than one image and more than 0.1 % of the images.
+        UserError: they differ; if the format is not exact, by more than one image and more than 0.1 % of the images.
     """
-    text = f"test accuracy {100 * correct / images:.2f} % ({correct:,} of {images:,} images)"
+    accuracy = f"test accuracy {100 * correct / images:.2f} %"
+    if format == "onnx" and point.get("input_ranges"):
+        return (
+            f"Read back: {accuracy} with activations in float32; the front's figure is with "
+            f"{conditions.activation_bits} bits"
+        )
+    text = f"{accuracy} ({correct:,} of {images:,} images)"
     promised = point.get("test_correct")
     if promised is None:
         return f"Read back: {text}; the front has no figure to compare with"
-    allowed = 0.0 if exact else max(1.0, images / 1000)
+    allowed = 0.0 if FORMATS[format].exact else max(1.0, images / 1000)
     if point.get("test_images") != images or abs(correct - promised) > allowed:
         raise UserError(
             f"expected {promised:,} of {point.get('test_images'):,} test images classified correctly, as in the "
-            f"front, found {text}; equal results need the machine, number of threads and images of the search"
+            f"front, found {text}; equal results need the machine, number of threads and images of the search: "
+            f"nothing is written"
         )
     return f"Read back: {text}, as the front says" + ("" if correct == promised else f" ({promised:,}) within 0.1 %")

@@ -63,6 +63,16 @@ class SearchFolder:
         """Folder of the weights of fine-tuned candidates."""
         return self.path / "tuned"
 
+    def finetuned_weights(self, name: str) -> Path:
+        """Return the file of the weights of a fine-tuned candidate.
+
+        Raises:
+            UserError: the name cannot be the name of a file.
+        """
+        if Path(name).name != name:
+            raise UserError(f"expected the name of fine-tuned weights in {self.finetuned}, found {name!r}")
+        return self.finetuned / f"{name}.safetensors"
+
     @property
     def run(self) -> RunFolder:
         """The run that the search belongs to."""
@@ -88,6 +98,11 @@ class RunFolder:
     def library(self) -> Path:
         """Folder of the manifest and the levels."""
         return self.path / "library"
+
+    @property
+    def library_lock(self) -> Path:
+        """Lock that searches of the library share, and that whoever replaces the library has alone."""
+        return self.path / ".library.lock"
 
     @property
     def logs(self) -> Path:

@@ -117,6 +117,7 @@ def export_network(
     coding: str = "best",
     network: nn.Module | None = None,
     expected: ExpectedScores | None = None,
+    verify: Callable[[Path], None] | None = None,
 ) -> int:
     """Write a compressed network.
 
@@ -127,6 +128,7 @@ def export_network(
         coding: for ``emomc``: a name of ``CODINGS``, or ``best`` for the shortest per layer.
         network: a user's network before folding; None for a network of the zoo.
         expected: scores that the file must give before it takes its name. A format that cannot be run is not checked.
+        verify: called with the path of the file before it takes its name, which it does not if an error is raised.
 
     Returns:
         Bytes written.
@@ -139,6 +141,8 @@ def export_network(
         written = chosen.write(partial, packed, coding, network)
         if expected is not None and chosen.scores is not None:
             expected.check(chosen.scores(partial, packed, expected.images, network), f"the file of the format {format}")
+        if verify is not None:
+            verify(partial)
     return written
 
 

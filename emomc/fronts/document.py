@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from emomc.candidates.evaluation import Evaluation
+from emomc.candidates.genotype import Genotype
+from emomc.common.files import sha256_of_file
 from emomc.common.intervals import wilson_interval
 from emomc.common.versions import versions
 from emomc.compression.widths import UNCOMPRESSED_BITS
@@ -61,6 +63,7 @@ def front_document(search: Search) -> dict[str, Any]:
         "coding": config.coding,
         "accounting": config.accounting,
         "calibration": search.inputs.digest if search.inputs else None,
+        "graph_sha256": manifest.graph_sha256,
         "energy_unit": model.hardware.energy_label,
         "layers": [layer.to_dict() for layer in manifest.layers],
         "baseline": {
@@ -88,6 +91,7 @@ def _point(search: Search, candidate: Candidate) -> dict[str, Any]:
     return {
         "index": candidate.index,
         "level": candidate.genotype.level,
+        "weights_sha256": _weights_sha256(search, candidate.genotype),
         "tuned": candidate.genotype.finetuned or None,
         "bits": search.cost_model.bits(candidate.genotype),
         "density": search.cost_model.density(candidate.genotype),
@@ -98,6 +102,13 @@ def _point(search: Search, candidate: Candidate) -> dict[str, Any]:
         **_test(candidate.test),
         **_costs(search, candidate.costs),
     }
+
+
+def _weights_sha256(search: Search, genotype: Genotype) -> str:
+    """Return the SHA-256 of the file that a candidate's weights come from: of its level, or its fine-tuned weights."""
+    if genotype.finetuned:
+        return sha256_of_file(search.files.finetuned_weights(genotype.finetuned))
+    return search.library.record(genotype.level).sha256
 
 
 def interval(kind: str, evaluation: Evaluation | None) -> dict[str, float | None]:

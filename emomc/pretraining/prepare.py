@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import shutil
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytorch_lightning as pl
@@ -15,7 +15,7 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from torch import nn
 from torch.utils.tensorboard.writer import SummaryWriter
 
-from emomc.common.files import folder_lock, remove_leftovers
+from emomc.common.files import folder_lock, remove_leftovers, shared_lock
 from emomc.common.run_folder import RunFolder
 from emomc.data.config import DataConfig
 from emomc.data.splits import DataFacts, describe_data
@@ -99,7 +99,8 @@ def prepare_library(
         try_out(network, graph, data_module, training)
     # Only the first process locks and cleans the folder; Lightning starts the others.
     first = getattr(rank_zero_only, "rank", 0) == 0
-    with quiet_lightning(), folder_lock(run.path) if first else contextlib.nullcontext(), interrupts_of_trainers():
+    lock = _locked(run, overwrite=overwrite) if first else contextlib.nullcontext()
+    with quiet_lightning(), lock, interrupts_of_trainers():
         if first:
             remove_leftovers(run.path)
         if overwrite and first:
@@ -116,6 +117,15 @@ def prepare_library(
         if first:
             _log_library(library, run)
     return library
+
+
+@contextlib.contextmanager
+def _locked(run: RunFolder, *, overwrite: bool) -> Iterator[None]:
+    """Keep other trainings away and, if the library is replaced, searches of it too."""
+    with folder_lock(run.path), contextlib.ExitStack() as stack:
+        if overwrite:
+            stack.enter_context(shared_lock(run.library_lock, exclusive=True, holder="a search of its library"))
+        yield
 
 
 def _load_weights(config: PretrainingConfig, network: nn.Module) -> tuple[PretrainingConfig, list[str]]:

@@ -23,7 +23,7 @@ from emomc.candidates.evaluator import CandidateEvaluator
 from emomc.candidates.genotype import SearchSpace
 from emomc.candidates.image_order import load_image_order
 from emomc.common.errors import UserError
-from emomc.common.files import folder_lock, read_json, remove_leftovers, write_json
+from emomc.common.files import folder_lock, read_json, remove_leftovers, shared_lock, write_json
 from emomc.common.run_folder import RunFolder, SearchFolder
 from emomc.common.versions import versions
 from emomc.data.splits import load_split
@@ -88,7 +88,8 @@ def run_search(
         search = Search(library, config, files, space, cost_model)
         search.finetuning = run.finetuning
         observers = callbacks if fabric.is_global_zero else ()
-        with _search_folder(search, fabric, overwrite=run.overwrite):
+        lock = shared_lock(files.run.library_lock, exclusive=False, holder="emomc-pretrain, which replaces the library")
+        with lock, _search_folder(search, fabric, overwrite=run.overwrite):
             order = load_image_order(library, graph, images, labels, fabric)
             evaluator = _evaluator(search, images[order], labels[order])
             conditions = _conditions(evaluator, config, images[order], labels[order])

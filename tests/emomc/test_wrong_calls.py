@@ -64,7 +64,10 @@ CALLS = {
         lambda library: prepare_library(PreparationConfig(), DataConfig(), "r", devices=Devices(accelerator="abacus")),
         "abacus",
     ),
-    "half a batch": (lambda library: DataConfig(batch_size=0.5), r"whole number of 1 to 1048576 as batch_size, found 0\.5"),
+    "half a batch": (
+        lambda library: DataConfig(batch_size=0.5),
+        r"whole number of 1 to 1048576 as batch_size, found 0\.5",
+    ),
     "a dataset that is a number": (lambda library: DataConfig(dataset=5), "text without NUL as dataset, found 5"),
     "no epochs of fine-tuning": (lambda library: Finetuning(0), "at least 1 epoch of fine-tuning, found 0"),
     "13 bits": (lambda library: quantize_symmetric(torch.ones(3), 13), r"2\.\.12 bits, found 13"),

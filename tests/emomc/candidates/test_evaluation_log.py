@@ -82,13 +82,13 @@ class TestTorn:
     def test_cut_anywhere_it_keeps_the_whole_lines_and_goes_on(self, data, tmp_path_factory, shared_library):
         folder = tmp_path_factory.mktemp("log")
         path = folder / LOG_FILE
-        fill(EvaluationLog(path, shared_library, CONDITIONS, VERSIONS))
+        fill(EvaluationLog(path, shared_library, CONDITIONS, VERSIONS, images=288))
         content = path.read_bytes()
         cut = data.draw(st.integers(0, len(content)))
         path.write_bytes(content[:cut])
         whole = content[:cut].count(b"\n")
         expected = dict(ENTRIES[: max(0, whole - 1)])
-        with EvaluationLog(path, shared_library, CONDITIONS, VERSIONS) as log:
+        with EvaluationLog(path, shared_library, CONDITIONS, VERSIONS, images=288) as log:
             assert {genotype: log.get(genotype) for genotype in expected} == expected
             assert len(log) == len(expected)
             for genotype, evaluation in ENTRIES[max(0, whole - 1) :]:

@@ -1,4 +1,5 @@
 import json
+import os
 import shutil
 
 import pytest
@@ -129,6 +130,61 @@ def test_broken_promises_are_errors(run_folder, export, tmp_path):
         assert status == 2
         assert message in error
         assert "\n" not in error
+        assert not (tmp_path / "out").exists() or not any((tmp_path / "out").iterdir())
+
+
+def test_a_file_that_fails_its_verification_leaves_the_one_before(run_folder, export, tmp_path):
+    copy = shutil.copytree(run_folder, tmp_path / "copy")
+    assert export(copy, "--verify")[0] == 0
+    before = (tmp_path / "out" / "network.emomc").read_bytes()
+    front = front_of(run_folder)
+    for point in front["points"]:
+        point["test_correct"] += 1
+    (copy / "search" / "first" / "front.json").write_text(json.dumps(front))
+    assert export(copy, "--verify", "--coding", "normal")[0] == 2
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["network.emomc"]
+    assert (tmp_path / "out" / "network.emomc").read_bytes() == before
+
+
+def test_a_library_that_was_made_again_is_not_exported(run_folder, export, tmp_path):
+    copy = shutil.copytree(run_folder, tmp_path / "copy")
+    library = Library.open(copy / "library")
+    record = library.percents[-1]
+    state = library.load_state(record)
+    masks = library.load_masks(record, state)
+    first = library.manifest.compressed_layers[0].weight_key
+    state[first] = state[first] * 1.01
+    for percent in library.percents:
+        library.add_level(percent, state, masks, validation_accuracy=0.5, epochs=1)
+    status, _, error = export(copy)
+    assert status == 2
+    assert "expected the weights of point" in error
+    assert "the library was made again; search it again" in error
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("kind", ["link", "dangling link", "pipe"])
+def test_nothing_but_a_file_is_replaced(run_folder, export, tmp_path, kind):
+    (tmp_path / "out").mkdir()
+    path, other = tmp_path / "out" / "network.emomc", tmp_path / "other"
+    if kind == "pipe":
+        os.mkfifo(path)
+    else:
+        path.symlink_to(other)
+    if kind == "link":
+        other.write_text("kept")
+    status, _, error = export(run_folder)
+    assert (status, error.count("\n")) == (2, 0)
+    assert "found a link or a device at" in error
+    assert path.is_symlink() or path.is_fifo()
+    assert not other.exists() or other.read_text() == "kept"
+
+
+def test_a_format_that_cannot_be_verified_is_refused_before_the_work(run_folder, export, tmp_path):
+    status, _, error = export(run_folder, "--format", "onnx-zigzag", "--verify")
+    assert status == 2
+    assert "expected a format that can be verified with --verify, found onnx-zigzag" in error
+    assert not (tmp_path / "out").exists()
 
 
 def test_wrong_inputs_are_one_line_and_leave_nothing(run_folder, export, tmp_path, capsys):

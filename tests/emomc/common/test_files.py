@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -15,9 +16,11 @@ from emomc.common.files import (
     atomic_write,
     existing_file,
     folder_lock,
+    read_bytes,
     read_json,
     remove_leftovers,
     sha256_of_file,
+    shared_lock,
     write_json,
     write_text,
 )
@@ -156,3 +159,57 @@ class TestLock:
             assert (tmp_path / "new").is_dir()
         with folder_lock(tmp_path):
             assert json.loads((tmp_path / ".lock").read_text()) == os.getpid()
+
+    def test_a_link_is_not_emptied(self, tmp_path):
+        other = tmp_path / "other"
+        other.write_text("kept")
+        (tmp_path / ".lock").symlink_to(other)
+        with pytest.raises(UserError, match="expected to write"), folder_lock(tmp_path):
+            raise AssertionError("entered")
+        assert other.read_text() == "kept"
+
+
+class TestSharedLock:
+    def test_many_share_it_or_one_has_it_alone(self, tmp_path):
+        path = tmp_path / "lock"
+
+        def is_refused(*, exclusive):
+            try:
+                with shared_lock(path, exclusive=exclusive, holder="a search"):
+                    return False
+            except UserError as error:
+                return "to be free, found it in use by a search" in str(error)
+
+        with shared_lock(path, exclusive=False, holder="x"), shared_lock(path, exclusive=False, holder="x"):
+            assert is_refused(exclusive=True)
+            assert not is_refused(exclusive=False)
+        with shared_lock(path, exclusive=True, holder="x"):
+            assert is_refused(exclusive=True)
+            assert is_refused(exclusive=False)
+        assert not is_refused(exclusive=True)
+
+
+class TestNotAFile:
+    @pytest.mark.parametrize("kind", ["pipe", "folder", "link"])
+    def test_is_never_replaced(self, tmp_path, kind):
+        path = tmp_path / "there"
+        {"pipe": os.mkfifo, "folder": os.mkdir, "link": lambda path: path.symlink_to("/dev/null")}[kind](path)
+        with pytest.raises(UserError, match="found something else there"), atomic_write(path) as partial:
+            partial.write_text("no")
+        assert names(tmp_path) == ["there"]
+        assert not path.is_file()
+
+    def test_a_pipe_is_not_waited_for(self, tmp_path):
+        os.mkfifo(tmp_path / "pipe")
+        with pytest.raises(UserError, match=r"expected a thing at .*pipe, found no regular file"):
+            read_bytes(tmp_path / "pipe", "a thing")
+
+    def test_a_device_without_an_end_is_not_read(self):
+        with pytest.raises(UserError, match="expected a thing at /dev/zero, found no regular file"):
+            read_json(Path("/dev/zero"), "a thing")
+
+    def test_a_file_that_is_too_large(self, tmp_path):
+        (tmp_path / "file").write_bytes(b"12345")
+        assert read_bytes(tmp_path / "file", "a thing", most_bytes=5) == b"12345"
+        with pytest.raises(UserError, match="expected a thing of at most 4 bytes"):
+            read_bytes(tmp_path / "file", "a thing", most_bytes=4)

@@ -1,6 +1,9 @@
+import argparse
 import pickle
+import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 import safetensors.torch
 import torch
@@ -103,3 +106,45 @@ def test_a_file_without_a_state_dict(tmp_path: Path, content):
 def test_a_missing_file():
     with pytest.raises(UserError, match=r"a file of weights at nowhere.pt, found no such file"):
         load_weights(lenet(), Path("nowhere.pt"))
+
+
+def test_what_training_scripts_leave_beside_the_weights(tmp_path: Path):
+    trained, fresh = lenet(), lenet()
+    path = tmp_path / "checkpoint.pth"
+    numbers = {"best": np.float64(0.9), "epoch": np.int64(3), "seconds": np.float32(1)}
+    rest = {"args": argparse.Namespace(lr=0.1, name="x"), **numbers}
+    torch.save({"model": trained.state_dict(), **rest}, path)
+    load_weights(fresh, path)
+    assert_equal(fresh, trained)
+
+
+def test_an_archive_that_grows_is_refused(tmp_path: Path):
+    path = tmp_path / "bomb.pt"
+    torch.save(lenet().state_dict(), tmp_path / "good.pt")
+    with zipfile.ZipFile(tmp_path / "good.pt") as good, zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as bomb:
+        for part in good.namelist():
+            bomb.writestr(part, bytes(10_000_000) if "/data/" in part else good.read(part))
+    assert path.stat().st_size < 1_000_000
+    with pytest.raises(UserError, match="expected parts that are not compressed"):
+        load_weights(lenet(), path)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_a_damaged_file_is_one_line(tmp_path: Path, seed: int):
+    generator = np.random.default_rng(seed)
+    path = tmp_path / ("weights.pt" if seed % 2 else "weights.safetensors")
+    if seed % 2:
+        torch.save(lenet().state_dict(), path)
+    else:
+        safetensors.torch.save_file(lenet().state_dict(), path)
+    content = bytearray(path.read_bytes())
+    # Where the structure is: at the beginning and, of an archive, at the end.
+    for place in generator.integers(0, 2000, 12):
+        content[int(place) * int(generator.choice([-1, 1]))] = int(generator.integers(256))
+    path.write_bytes(content)
+    message = ""
+    try:
+        load_weights(lenet(), path)
+    except UserError as error:
+        message = str(error)
+    assert "\n" not in message
