@@ -47,6 +47,10 @@ soak: $(STAMP) ## Kill both commands 50 times, run them for long, and write docs
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.quality.reliability --output docs/results/reliability.md
 	$(BIN)/python -m pytest -m slow tests/emomc/cli/test_interrupted.py
 
+.PHONY: fuzz
+fuzz: $(STAMP) ## Give every reader 20,000 damaged files and write docs/results/fuzz_readers.md (20 minutes)
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.quality.fuzz_readers --output docs/results/fuzz_readers.md
+
 .PHONY: coverage
 coverage: $(STAMP) ## Run the tests and name the branches of our own code that none of them takes
 	$(BIN)/python -m pytest -m "not slow" --cov --cov-report=term-missing:skip-covered

@@ -49,18 +49,23 @@ def load_image_order(library: Library, graph: NetworkGraph, images: Tensor, labe
     """
     path = library.path / ORDER_FILE
     digest = tensor_digest(images, labels)
-    if fabric.is_global_zero and _read_order(path, digest) is None:
+    if fabric.is_global_zero and read_order(path, digest) is None:
         misses = _count_misses(library, graph, images, labels, fabric.device)
         hardest_first = np.argsort(-misses.numpy(), kind="stable")
         write_json(path, {"images": digest, "order": hardest_first.tolist()})
     fabric.barrier()
-    order = _read_order(path, digest)
+    order = read_order(path, digest)
     if order is None:
         raise RuntimeError(f"expected the order of images in {path}, found none after writing it")
     return torch.tensor(order)
 
 
-def _read_order(path: Path, digest: str) -> list[int] | None:
+def read_order(path: Path, digest: str) -> list[int] | None:
+    """Return the stored order; None if there is none for the images with this digest.
+
+    Raises:
+        UserError: the file holds something else.
+    """
     if not path.exists():
         return None
     what = f"the order of the validation images in {path}, which may be deleted"

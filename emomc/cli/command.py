@@ -62,7 +62,7 @@ def run_command(
         with warnings.catch_warnings():
             warnings.simplefilter("always", UserNote)
             warnings.showwarning = _warn_in_one_line(parser.prog, warnings.showwarning)
-            run(parser.parse_args(_resolve_configs(arguments, section)))
+            run(parser.parse_args(resolve_configs(arguments, section)))
     except (UserError, argparse.ArgumentError) as error:
         print(f"{parser.prog}: error: {_one_line(str(error))}", file=sys.stderr)
         return 2
@@ -110,7 +110,7 @@ def settings_of(namespace: Namespace, kind: type[T]) -> T:
     return checked(kind, fields_of(namespace, kind), f"valid settings of the {kind.__name__}")
 
 
-def _resolve_configs(arguments: list[str], section: str) -> list[str]:
+def resolve_configs(arguments: list[str], section: str) -> list[str]:
     """Replace the value of each --config by the text of the command's section."""
     resolved = []
     position = 0

@@ -137,16 +137,16 @@ def read_bytes(path: Path, what: str, *, most_bytes: int = MOST_BYTES) -> bytes:
         # Opening a pipe for reading would wait for a writer.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         with os.fdopen(descriptor, "rb") as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            about = os.fstat(descriptor)
+            if not stat.S_ISREG(about.st_mode):
                 raise UserError(f"expected {what} at {path}, found no regular file")
-            content = file.read(most_bytes + 1)
+            if about.st_size > most_bytes:
+                raise UserError(f"expected {what} of at most {most_bytes} bytes at {path}, found {about.st_size}")
+            return file.read()
     except FileNotFoundError:
         raise UserError(f"expected {what} at {path}, found no such file") from None
     except OSError as error:
         raise UserError(f"expected {what} at {path}, found a file that cannot be read: {error.strerror}") from None
-    if len(content) > most_bytes:
-        raise UserError(f"expected {what} of at most {most_bytes} bytes at {path}, found a larger file")
-    return content
 
 
 def existing_file(path: Path, what: str) -> Path:

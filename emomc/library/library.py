@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from emomc.common.errors import UserError, UserNote
+from emomc.common.errors import UserError, UserNote, require
 from emomc.common.files import atomic_write, sha256_of_file
 from emomc.library.level_file import mask_key, pack_level, unpack_level, unpack_mask
 from emomc.library.manifest import DENSE, LevelRecord, Manifest, read_manifest, write_manifest
@@ -140,10 +140,15 @@ class Library:
         """
         tensors = self._tensors(percent)
         try:
-            return unpack_level(tensors)
+            state = unpack_level(tensors)
+            for layer in self.manifest.stored_layers:
+                weight = state.get(layer.weight_key)
+                found = None if weight is None else weight.numel()
+                require(found == layer.weights, f"{layer.weights} weights of {layer.name}", found)
         except UserError as error:
             file = self.path / self.record(percent).file
             raise UserError(f"expected weights in {file}, found a file that cannot be read: {error}") from None
+        return state
 
     def _tensors(self, percent: int) -> dict[str, Tensor]:
         record = self.record(percent)

@@ -1,0 +1,360 @@
+"""Read damaged files with every reader of the project; only one line for the user may come of it.
+
+    python -m benchmarks.quality.fuzz_readers --inputs 20000
+
+For each reader, a whole file is damaged over and over: bytes are changed, cut, repeated and inserted; values of JSON
+and YAML are replaced by others, removed, repeated and nested. A reader may give a result or raise a ``UserError`` of
+one line. Anything else fails: another exception, more than ``SECONDS`` for a file, or more memory than ``MEMORY_GIB``
+beyond what the process had.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import json
+import resource
+import shutil
+import signal
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.torch
+import torch
+import yaml
+from PIL import Image
+
+from benchmarks.common.command_line import argument_parser
+from benchmarks.common.page import machine, made_by, publish
+from benchmarks.common.tables import table
+from emomc.callbacks.search.front_writer import FrontWriter
+from emomc.candidates.calibration import open_calibration
+from emomc.candidates.evaluation_log import EvaluationLog
+from emomc.candidates.finetuned_weights import FinetunedNetwork, read_finetuned, write_finetuned
+from emomc.candidates.image_order import ORDER_FILE, read_order
+from emomc.candidates.packing import pack_candidate
+from emomc.cli import pretrain
+from emomc.cli.command import resolve_configs, settings_of
+from emomc.common.errors import UserError, UserNote
+from emomc.common.files import sha256_of_file
+from emomc.common.run_folder import LOG_FILE, RunFolder
+from emomc.compression.quantization import quantize_symmetric
+from emomc.data.config import DataConfig
+from emomc.data.images import is_readable, read_header
+from emomc.export.loading import load_compressed
+from emomc.fronts.front_file import read_front
+from emomc.fronts.pick_rules import parse_pick
+from emomc.fronts.picks import pick_point
+from emomc.hardware.description import load_hardware
+from emomc.library.library import Library
+from emomc.library.manifest import MANIFEST
+from emomc.library.sources import library_data, library_graph
+from emomc.networks.build import build_network
+from emomc.networks.weights import load_weights
+from emomc.packed_file.writer import write_packed
+from emomc.pretraining.config import PretrainingConfig
+from emomc.pretraining.prepare import prepare_library
+from emomc.runtime.devices import Devices
+from emomc.runtime.notices import quiet_lightning
+from emomc.search.config import SearchConfig
+from emomc.search.options import RunOptions
+from emomc.search.run import run_search
+
+SECONDS = 5
+MEMORY_GIB = 4
+VALUES = [None, True, -1, 0, 1, 2**31, 10**17, 10**400, 1.5, 1e308, float("inf"), float("nan"), "", "x", "\0", "[/x]"]
+VALUES += ["\x1b[31m", "9" * 30, [], {}, [[]], {"a": 1}, ["x"] * 3]
+
+
+@dataclasses.dataclass(frozen=True)
+class Reader:
+    """A reader and a whole file of its kind."""
+
+    name: str
+    path: Path
+    read: Callable[[], object]
+    """Reads the file at ``path``."""
+    structure: str = ""
+    """json, jsonl or yaml: values are changed too; else only bytes."""
+
+
+@dataclasses.dataclass
+class Outcome:
+    """What the damaged files of one reader led to."""
+
+    files: int = 0
+    accepted: int = 0
+    refused: int = 0
+    failures: dict[str, bytes] = dataclasses.field(default_factory=dict)
+    """Text of a failure -> the first file that led to it."""
+    slowest: float = 0.0
+
+
+def make_readers(folder: Path) -> list[Reader]:
+    """Return every reader with a file of its own, made in a folder."""
+    run = RunFolder(folder / "run")
+    with quiet_lightning(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        config = PretrainingConfig(pre_train_epochs=1, pre_prune_epochs=1, pre_prune_step=60)
+        prepare_library(config, DataConfig(), run.path, devices=Devices(accelerator="cpu", devices=1))
+        search_config = SearchConfig(population_size=4, number_generations=1)
+        search = run_search(run.library, search_config, [FrontWriter()], RunOptions(name="s"))
+    library = Library.open(run.library)
+    level = library.percents[-1]
+    log = run.search("s").log
+    header = json.loads(log.read_text().splitlines()[0])
+    images = json.loads(log.read_text().splitlines()[1])["images"]
+    other = run.search("other").log
+    other.parent.mkdir()
+    shutil.copy(log, other)
+    calibration = next(run.calibration.glob(f"*/level_{level:03d}.safetensors"))
+
+    def open_log(path: Path, others: list[Path]) -> None:
+        with EvaluationLog(
+            path, library, header["conditions"], header["versions"], images=images, others=others, write=False
+        ):
+            pass
+
+    def read_front_and_pick() -> None:
+        front = read_front(run.search("s").front)
+        for rule in ("knee", "max-accuracy", "budget:size_kib=20", "within:1", "index:1"):
+            pick_point(parse_pick(rule), front)
+
+    def read_level() -> None:
+        record = dataclasses.replace(
+            library.record(level), sha256=sha256_of_file(run.library / library.record(level).file)
+        )
+        manifest = dataclasses.replace(library.manifest, levels=(record,))
+        changed = Library(run.library, manifest)
+        changed.load_masks(level, changed.load_state(level))
+
+    def open_library() -> None:
+        found = Library.open(run.library)
+        library_data(found)
+        library_graph(found)
+
+    order = run.library / ORDER_FILE
+    tuned = folder / "tuned.safetensors"
+    weight = torch.randn(4, 3)
+    write_finetuned(tuned, FinetunedNetwork({"linear": quantize_symmetric(weight, 4)}, {"bias": torch.zeros(4)}))
+    hardware = folder / "hardware.yaml"
+    hardware.write_text(yaml.safe_dump(load_hardware("emomc_fpga").to_dict()))
+    settings = folder / "settings.yaml"
+    settings.write_text(yaml.safe_dump({"network": "lenet5", "pre_prune_step": 60, "batch_size": 64, "weights": None}))
+    network = build_network("lenet5", in_channels=1, num_classes=10)
+    torch_file, tensor_file = folder / "weights.pt", folder / "weights.safetensors"
+    torch.save(network.state_dict(), torch_file)
+    safetensors.torch.save_file(network.state_dict(), tensor_file)
+    packed = folder / "network.emomc"
+    write_packed(packed, pack_candidate(search.cost_model.networks, search.front[0].genotype), "best")
+    readers = [
+        Reader("manifest of a library", run.library / MANIFEST, open_library, "json"),
+        Reader("weights of a level", run.library / library.record(level).file, read_level),
+        Reader("front", run.search("s").front, read_front_and_pick, "json"),
+        Reader("log of the search", log, lambda: open_log(log, []), "jsonl"),
+        Reader("log of another search", other, lambda: open_log(folder / LOG_FILE, [other]), "jsonl"),
+        Reader("order of the images", order, lambda: read_order(order, ""), "json"),
+        Reader("layer inputs", calibration, lambda: open_calibration(library, calibration.parent.name).level(level)),
+        Reader("fine-tuned weights", tuned, lambda: read_finetuned(tuned)),
+        Reader("hardware", hardware, lambda: load_hardware(hardware), "yaml"),
+        Reader("settings", settings, lambda: _parse_settings(settings), "yaml"),
+        Reader("weights of torch", torch_file, lambda: load_weights(network, torch_file)),
+        Reader("weights as safetensors", tensor_file, lambda: load_weights(network, tensor_file)),
+        Reader("packed network", packed, lambda: load_compressed(packed)),
+    ]
+    for suffix in ("png", "jpg", "bmp", "gif", "ppm", "tif", "webp"):
+        path = folder / f"image.{suffix}"
+        Image.fromarray(np.arange(768, dtype=np.uint8).reshape(16, 16, 3)).save(path)
+        readers.append(Reader(f"image, {suffix}", path, _image_reader(path)))
+    return readers
+
+
+def _image_reader(path: Path) -> Callable[[], object]:
+    def read() -> None:
+        if is_readable(path):
+            read_header(path)
+
+    return read
+
+
+def _parse_settings(path: Path) -> None:
+    arguments = pretrain.build_parser().parse_args(resolve_configs(["--config", str(path)], "pretrain"))
+    for kind in (PretrainingConfig, DataConfig, Devices):
+        settings_of(arguments, kind)
+
+
+def damaged(reader: Reader, whole: bytes, random: np.random.Generator) -> bytes:
+    """Return a file with damage in its structure, if it has one, or in its bytes."""
+    if reader.structure == "" or random.random() < 0.3:
+        return _damaged_bytes(whole, random)
+    if reader.structure == "jsonl":
+        lines = whole.splitlines()
+        place = int(random.integers(len(lines)))
+        lines[place] = json.dumps(_damaged_value(json.loads(lines[place]), random)).encode()
+        return b"\n".join(lines) + b"\n"
+    if reader.structure == "json":
+        return json.dumps(_damaged_value(json.loads(whole), random)).encode()
+    return yaml.safe_dump(_damaged_value(yaml.safe_load(whole), random)).encode()
+
+
+def _damaged_bytes(whole: bytes, random: np.random.Generator) -> bytes:
+    content = bytearray(whole)
+    for _ in range(int(random.integers(1, 5))):
+        if not content:
+            break
+        # Most of what a file says of itself is at its beginning or its end.
+        reach = len(content) if random.random() < 0.4 else min(len(content), 512)
+        place = int(random.integers(reach)) * (1 if random.random() < 0.8 else -1)
+        kind = int(random.integers(5))
+        if kind == 0:
+            content[place] ^= 1 << int(random.integers(8))
+        elif kind == 1:
+            content[place] = int(random.integers(256))
+        elif kind == 2:
+            del content[place : place + int(random.integers(1, 64))]
+        elif kind == 3:
+            content[place:place] = bytes(random.integers(0, 256, int(random.integers(1, 32)), np.uint8))
+        else:
+            content[place:place] = content[place : place + int(random.integers(1, 64))]
+    return bytes(content)
+
+
+def _damaged_value(value: Any, random: np.random.Generator) -> Any:
+    value = copy.deepcopy(value)
+    places = list(_places(value))
+    for _ in range(int(random.integers(1, 3))):
+        owner, key = places[int(random.integers(len(places)))]
+        if (key not in owner) if isinstance(owner, dict) else key >= len(owner):
+            continue
+        kind = int(random.integers(5))
+        if kind == 0:
+            del owner[key]
+        elif kind == 1:
+            owner[key] = [owner[key]]
+        elif kind == 2 and isinstance(owner, list):
+            owner.append(copy.deepcopy(owner[key]))
+        elif kind == 3:
+            other, other_key = places[int(random.integers(len(places)))]
+            if (other_key in other) if isinstance(other, dict) else other_key < len(other):
+                owner[key] = copy.deepcopy(other[other_key])
+        else:
+            owner[key] = copy.deepcopy(VALUES[int(random.integers(len(VALUES)))])
+    return value
+
+
+def _places(value: Any) -> Iterator[tuple[Any, Any]]:
+    """Yield each container in a value with each of its keys."""
+    keys: list[Any] = list(value) if isinstance(value, dict) else list(range(len(value)))
+    for key in keys:
+        yield value, key
+        if isinstance(value[key], (dict, list)):
+            yield from _places(value[key])
+
+
+def fuzz(reader: Reader, inputs: int, seconds: float, seed: int) -> Outcome:
+    """Read damaged files, until there were enough of them or the time is up."""
+    whole = reader.path.read_bytes()
+    random = np.random.default_rng(seed)
+    outcome = Outcome()
+    ends = time.monotonic() + seconds
+    while outcome.files < inputs and time.monotonic() < ends:
+        content = damaged(reader, whole, random)
+        reader.path.write_bytes(content)
+        began = time.monotonic()
+        failure = _failure(reader, outcome)
+        outcome.slowest = max(outcome.slowest, time.monotonic() - began)
+        outcome.files += 1
+        if failure is not None:
+            outcome.failures.setdefault(failure, content)
+    reader.path.write_bytes(whole)
+    return outcome
+
+
+def _failure(reader: Reader, outcome: Outcome) -> str | None:
+    try:
+        with _limited(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            warnings.simplefilter("error", UserNote)
+            reader.read()
+        outcome.accepted += 1
+    except (UserError, UserNote) as error:
+        outcome.refused += 1
+        if "\n" in str(error):
+            return f"an error of several lines: {str(error)[:100]!r}"
+    except BaseException as error:
+        if type(error).__name__ == "ArgumentError":
+            outcome.refused += 1
+            return None
+        if isinstance(error, KeyboardInterrupt):
+            raise
+        return f"{type(error).__name__}: {str(error)[:100]!r}"
+    return None
+
+
+@contextmanager
+def _limited() -> Iterator[None]:
+    """Limit the time of a block."""
+
+    def stop(*_: object) -> None:
+        raise TimeoutError(f"more than {SECONDS} seconds")
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.alarm(SECONDS)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def limit_memory() -> None:
+    """Limit the memory of this process to what it has now and ``MEMORY_GIB`` more."""
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    most = pages * resource.getpagesize() + (MEMORY_GIB << 30)
+    resource.setrlimit(resource.RLIMIT_AS, (most, resource.RLIM_INFINITY))
+
+
+def main() -> None:
+    parser = argument_parser(__doc__)
+    parser.add_argument("--inputs", type=int, default=20000, help="damaged files for each reader")
+    parser.add_argument("--seconds", type=float, default=1e9, help="limit for each reader")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--failures", type=Path, help="folder to keep the files in that failed")
+    parser.add_argument("--output", type=Path, help="page to write")
+    arguments = parser.parse_args()
+    rows, failed = [], False
+    with tempfile.TemporaryDirectory() as folder:
+        readers = make_readers(Path(folder))
+        limit_memory()
+        for reader in readers:
+            outcome = fuzz(reader, arguments.inputs, arguments.seconds, arguments.seed)
+            counts = (outcome.files, outcome.accepted, outcome.refused, len(outcome.failures))
+            rows.append([reader.name, *map(str, counts), f"{outcome.slowest:.2f}"])
+            for number, (failure, content) in enumerate(outcome.failures.items()):
+                failed = True
+                print(f"{reader.name}: {failure}", flush=True)
+                if arguments.failures:
+                    arguments.failures.mkdir(parents=True, exist_ok=True)
+                    name = f"{reader.name.replace(' ', '_').replace(',', '')}_{number}{reader.path.suffix}"
+                    (arguments.failures / name).write_bytes(content)
+    head = ["reader", "damaged files", "read", "refused in one line", "failures", "slowest, s"]
+    page = f"""# Damaged files
+
+{made_by()} on {machine()}; seed {arguments.seed}. Each reader gets whole files with bytes or values changed. It may
+read one or refuse it in one line, within {SECONDS} seconds and {MEMORY_GIB} GiB.
+
+{table(head, rows)}
+"""
+    publish(page, arguments.output)
+    if failed:
+        raise SystemExit(1)
+
+
+if __name__ == "__main__":
+    main()
