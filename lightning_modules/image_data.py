@@ -34,14 +34,16 @@ class ImageDataModule(LightningDataModule, KnownSplits):
 
     Args:
         config: what to load and how.
+        download: fetch a dataset that is missing into ``config.data_dir``.
 
     Raises:
         UserError: at the first use of the images: see ``load_dataset``.
     """
 
-    def __init__(self, config: DataConfig) -> None:
+    def __init__(self, config: DataConfig, *, download: bool = True) -> None:
         super().__init__()
         self.config = config
+        self._download = download
         self._dataset: ImageDataset | None = None
         self._indices: dict[Split, Tensor] = {}
         self._splits: dict[Split, Images] = {}
@@ -54,7 +56,7 @@ class ImageDataModule(LightningDataModule, KnownSplits):
     def setup(self, stage: str | None = None) -> None:
         """Load the images, or find their files, at the first call."""
         if self._dataset is None:
-            dataset = load_dataset(self.config)
+            dataset = load_dataset(self.config, download=self._download)
             fraction = self.config.validation_fraction or dataset.validation_fraction
             kept, held_out = stratified_split(dataset.train.labels, fraction, self.config.seed)
             test = torch.arange(len(dataset.test))

@@ -29,7 +29,7 @@ class RichFrontTable(SearchCallback):
 
     def __init__(self, console: Console | None = None) -> None:
         """Store the console; rich's default console if None."""
-        self.console = console or Console()
+        self.console = console or Console(markup=False)
         self._pace = Pace()
         self._live: Live | None = None
         self._front: FrontTable | None = None

@@ -82,7 +82,7 @@ def _warn_in_one_line(command: str, otherwise: Callable[..., None]) -> Callable[
 
     def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
         if issubclass(category, UserNote):
-            print(f"{command}: warning: {message}", file=sys.stderr)
+            print(f"{command}: warning: {_one_line(str(message))}", file=sys.stderr)
         else:
             otherwise(message, category, *place, **more)
 
@@ -151,7 +151,8 @@ def _one_line(text: str) -> str:
     # An error in a DataLoader worker process comes with a traceback before it.
     if "in DataLoader worker process" in text:
         text = text.rsplit("UserError: ", 1)[-1]
-    return " ".join(text.split())
+    # A name from a file may hold codes that a terminal acts on.
+    return "".join(character if character.isprintable() else "?" for character in " ".join(text.split()))
 
 
 def stdout_is_terminal() -> bool:

@@ -78,7 +78,7 @@ def _observers(*, quiet: bool) -> list[SearchCallback]:
 
 
 def _show_result(search: Search, pick: Pick) -> None:
-    console = Console(width=None if stdout_is_terminal() else 100, highlight=False)
+    console = Console(width=None if stdout_is_terminal() else 100, highlight=False, markup=False)
     console.print(FrontTable(search))
     front = search.front
     if not search.finished and not search.interrupted:
@@ -107,7 +107,7 @@ def _report_layers(search: Search, which: str, pick: Pick, *, quiet: bool) -> No
     path = search.files.layers_table(index)
     write_text(path, report_csv(report))
     if not quiet:
-        console = Console(width=None if stdout_is_terminal() else 140, highlight=False)
+        console = Console(width=None if stdout_is_terminal() else 140, highlight=False, markup=False)
         console.print(f"Candidate {index}, layer by layer ({path}):", soft_wrap=True)
         console.print(report_table(report))
 

@@ -1,10 +1,13 @@
-"""Parsing JSON whose numbers are bounded, since a file may come from anyone."""
+"""Parsing JSON whose numbers and texts are harmless, since a file may come from anyone."""
 
 from __future__ import annotations
 
 import json
 import math
+import re
 from typing import Any
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 MOST_DIGITS = 18
 """Digits of a whole number in a file, at most."""
@@ -14,13 +17,28 @@ def parse_json(text: str | bytes) -> Any:
     """Return the value of a JSON text.
 
     Raises:
-        ValueError: the text is not JSON, is nested too deeply, or has a number that is not finite or a whole number of
-            over 18 digits.
+        ValueError: the text is not JSON, is nested too deeply, has a number that is not finite or a whole number of
+            over 18 digits, or has control characters, which a terminal would act on.
     """
     try:
-        return json.loads(text, parse_int=_whole, parse_float=_finite, parse_constant=_refused)
+        value = json.loads(text, parse_int=_whole, parse_float=_finite, parse_constant=_refused)
+        _check_texts(value)
     except RecursionError:
         raise ValueError("values nested too deeply") from None
+    return value
+
+
+def _check_texts(value: Any) -> None:
+    if isinstance(value, str):
+        if _CONTROL.search(value):
+            raise ValueError(f"a text with control characters: {value[:24]!r}")
+    elif isinstance(value, dict):
+        for key, inner in value.items():
+            _check_texts(key)
+            _check_texts(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            _check_texts(inner)
 
 
 def _whole(digits: str) -> int:

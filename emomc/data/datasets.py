@@ -20,8 +20,12 @@ from emomc.data.image_folder import FOLDER_PREFIX, load_image_folder
 from emomc.data.images import ArrayImages, fit_to
 
 
-def load_dataset(config: DataConfig) -> ImageDataset:
+def load_dataset(config: DataConfig, *, download: bool = True) -> ImageDataset:
     """Load the images of a dataset, or find their files.
+
+    Args:
+        config: which, and where.
+        download: fetch a dataset that is missing into ``config.data_dir``.
 
     Raises:
         UserError: there is no such dataset, it cannot be downloaded, or a folder does not have the expected images.
@@ -34,10 +38,10 @@ def load_dataset(config: DataConfig) -> ImageDataset:
             f"expected a dataset among {', '.join(DATASETS)}, imagefolder:DIR, path/to/file.py:Class or "
             f"package.module:Class, found {config.dataset!r}"
         )
-    return DATASETS[config.dataset](config)
+    return DATASETS[config.dataset](config, download)
 
 
-def _digits(config: DataConfig) -> ImageDataset:
+def _digits(config: DataConfig, download: bool) -> ImageDataset:
     """1,797 real images of 8x8 pixels in 17 grey levels.
 
     Source: UCI "Optical recognition of handwritten digits", as scikit-learn's ``load_digits``.
@@ -61,36 +65,38 @@ def _digits(config: DataConfig) -> ImageDataset:
     )
 
 
-def _mnist(config: DataConfig) -> ImageDataset:
+def _mnist(config: DataConfig, download: bool) -> ImageDataset:
     """60,000 + 10,000 images of 28x28 pixels, padded with 2 black pixels on each side as for LeNet-5's authors."""
     from torchvision.datasets import MNIST
 
     size = config.image_size or 32
     parts = []
     for train in (True, False):
-        raw = _fetched(MNIST, config, train, "mnist")
+        raw = _fetched(MNIST, config, train, "mnist", download)
         parts.append(ArrayImages(fit_to(raw.data.unsqueeze(1), size, pad=size == 32), raw.targets.long()))
     # Statistics of the padded training images.
     return ImageDataset(parts[0], parts[1], tuple("0123456789"), mean=(0.1000,), std=(0.2752,))
 
 
-def _cifar10(config: DataConfig) -> ImageDataset:
+def _cifar10(config: DataConfig, download: bool) -> ImageDataset:
     """50,000 + 10,000 colour images of 32x32 pixels."""
     from torchvision.datasets import CIFAR10
 
     parts = []
     for train in (True, False):
-        raw = _fetched(CIFAR10, config, train, "cifar10")
+        raw = _fetched(CIFAR10, config, train, "cifar10", download)
         images = torch.from_numpy(raw.data).permute(0, 3, 1, 2).contiguous()
         parts.append(ArrayImages(fit_to(images, config.image_size or 32, pad=False), torch.tensor(raw.targets)))
     return ImageDataset(parts[0], parts[1], tuple(raw.classes), IMAGENET_MEAN, IMAGENET_STD)
 
 
-def _fetched(dataset: Callable[..., Any], config: DataConfig, train: bool, name: str) -> Any:
+def _fetched(dataset: Callable[..., Any], config: DataConfig, train: bool, name: str, download: bool) -> Any:
     """Return a dataset of torchvision; download it, in one process at a time, only if it is missing."""
     folder = Path(config.data_dir)
     with contextlib.suppress(RuntimeError):  # what torchvision raises when files are missing or damaged
         return dataset(folder, train=train)
+    if not download:
+        raise UserError(f"expected {name} in {folder}, as the library says, found none: name a folder with --data_dir")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with (folder / f".{name}.lock").open("w") as lock:
@@ -102,5 +108,9 @@ def _fetched(dataset: Callable[..., Any], config: DataConfig, train: bool, name:
         ) from error
 
 
-DATASETS: Mapping[str, Callable[[DataConfig], ImageDataset]] = {"digits": _digits, "mnist": _mnist, "cifar10": _cifar10}
-"""Name on the command line -> its loader."""
+DATASETS: Mapping[str, Callable[[DataConfig, bool], ImageDataset]] = {
+    "digits": _digits,
+    "mnist": _mnist,
+    "cifar10": _cifar10,
+}
+"""Name on the command line -> its loader, which is told whether it may download what is missing."""

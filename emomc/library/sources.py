@@ -132,21 +132,26 @@ def library_data(library: Library, dataset: str | None = None, data_dir: str | N
             f"found {dataset} with another source"
         )
     found = dataclasses.replace(config, dataset=dataset or config.dataset, data_dir=data_dir or config.data_dir)
-    return build_data(found)
+    # A library that came from elsewhere does not say where files are written.
+    return build_data(found, download=data_dir is not None)
 
 
-def build_data(config: DataConfig) -> LightningDataModule:
+def build_data(config: DataConfig, *, download: bool = True) -> LightningDataModule:
     """Make the data module that ``config.dataset`` names; nothing is read or downloaded yet.
 
     A user's class gets those fields of ``config`` (``data_dir``, ``batch_size``, ``num_workers``, ``seed``, ...) that
     its constructor names.
+
+    Args:
+        config: which data, and how they are loaded.
+        download: fetch one of the project's datasets that is missing.
 
     Raises:
         UserError: a user's class cannot be found or constructed, or is not a LightningDataModule.
     """
     spec = config.dataset
     if not names_users_data(spec):
-        return ImageDataModule(config)
+        return ImageDataModule(config, download=download)
     thing = load_object(spec, "a LightningDataModule")
     if not callable(thing) or (isinstance(thing, type) and not issubclass(thing, LightningDataModule)):
         raise UserError(f"expected {spec} to be a LightningDataModule, found {getattr(thing, '__name__', thing)!r}")

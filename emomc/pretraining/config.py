@@ -9,6 +9,11 @@ from emomc.common.errors import UserError
 from emomc.compression.criteria import CriterionName
 from emomc.runtime.recipe import OptimizerName, Recipe, ScheduleName
 
+_MOST_EPOCHS = 1_000_000
+_LARGEST_RATE = 1000
+_MOST_IMAGES = 1 << 20
+_LARGEST_SEED = (1 << 63) - 1
+
 
 @dataclasses.dataclass(frozen=True)
 class PretrainingConfig:
@@ -70,13 +75,13 @@ class PretrainingConfig:
     """Seed of all randomness, 0 or more."""
 
     def __post_init__(self) -> None:
-        _require(self.pre_train_epochs >= 0, "pre_train_epochs of at least 0", self.pre_train_epochs)
+        for name in ("pre_train_epochs", "pre_prune_epochs"):
+            _require(0 <= getattr(self, name) <= _MOST_EPOCHS, f"{name} of 0..{_MOST_EPOCHS}", getattr(self, name))
         _require(
             self.weights is not None or self.pre_train_epochs >= 1,
             "pre_train_epochs of at least 1, or --weights",
             self.pre_train_epochs,
         )
-        _require(self.pre_prune_epochs >= 0, "pre_prune_epochs of at least 0", self.pre_prune_epochs)
         _require(
             1 <= self.pre_prune_lower_bound <= self.pre_prune_upper_bound <= 100,
             "1 <= pre_prune_lower_bound <= pre_prune_upper_bound <= 100 (percent of weights remaining)",
@@ -85,11 +90,12 @@ class PretrainingConfig:
         _require(self.pre_prune_step >= 1, "a pre_prune_step of at least 1 percent", self.pre_prune_step)
         for name in ("learning_rate", "pre_prune_learning_rate"):
             value = getattr(self, name)
-            _require(value is None or 0 < value < float("inf"), f"a {name} above 0", value)
-        _require(0 <= self.weight_decay < float("inf"), "a weight_decay of at least 0", self.weight_decay)
+            _require(value is None or 0 < value <= _LARGEST_RATE, f"a {name} above 0 and up to {_LARGEST_RATE}", value)
+        _require(0 <= self.weight_decay <= _LARGEST_RATE, f"a weight_decay of 0..{_LARGEST_RATE}", self.weight_decay)
         _require(0 <= self.label_smoothing <= 1, "a label_smoothing of 0..1", self.label_smoothing)
-        _require(self.evaluation_batch_size >= 1, "an evaluation_batch_size of at least 1", self.evaluation_batch_size)
-        _require(self.seed >= 0, "a seed of at least 0", self.seed)
+        size = self.evaluation_batch_size
+        _require(1 <= size <= _MOST_IMAGES, f"an evaluation_batch_size of 1..{_MOST_IMAGES}", size)
+        _require(0 <= self.seed <= _LARGEST_SEED, f"a seed of 0..{_LARGEST_SEED}", self.seed)
 
     @property
     def levels(self) -> tuple[int, ...]:

@@ -26,6 +26,7 @@ from emomc.lightning_modules.pre_pruning import PrePruningClassifier
 from emomc.networks.state import load_unique, unique_state
 from emomc.pretraining.config import PretrainingConfig
 from emomc.pretraining.norms import reestimate_norms
+from emomc.runtime.checkpoint_io import check_checkpoint
 from emomc.runtime.devices import Devices
 from emomc.runtime.memory import memory_for
 from emomc.runtime.seeds import derive_seed
@@ -143,6 +144,8 @@ class StageTraining:
         if trainer.max_epochs:
             checkpoint = self.run.checkpoint(stage)
             begun = checkpoint if checkpoint.exists() else None
+            if begun is not None:
+                check_checkpoint(begun, "deleting it loses the epochs of this level alone")
             with self._memory():
                 trainer.fit(module, datamodule=self.data, ckpt_path=begun, weights_only=True)
             if trainer.interrupted:

@@ -1,4 +1,4 @@
-"""Atomic writing of Lightning's checkpoints."""
+"""Writing Lightning's checkpoints atomically, and finding damaged ones."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 
+from emomc.common.errors import UserError, first_line
 from emomc.common.files import atomic_write
 
 
@@ -28,3 +29,23 @@ class WholeCheckpointIO(TorchCheckpointIO):
         torch.save(checkpoint, content)
         with atomic_write(Path(path)) as partial:
             partial.write_bytes(content.getbuffer())
+
+
+def check_checkpoint(path: Path, remedy: str) -> None:
+    """Check that a checkpoint can be read, before a Trainer does.
+
+    Args:
+        path: the file.
+        remedy: what the user can do about a damaged one.
+
+    Raises:
+        UserError: it cannot.
+    """
+    try:
+        torch.load(path, map_location="cpu", weights_only=True)
+    # The reader of a damaged file raises errors of many kinds.
+    except Exception as error:
+        raise UserError(
+            f"expected the checkpoint of an unfinished training at {path}, found a file that cannot be read "
+            f"({first_line(error)[:100]}): {remedy}"
+        ) from error

@@ -95,10 +95,12 @@ class SearchConfig:
     """Seed of the evolution, 0 or more."""
 
     def __post_init__(self) -> None:
-        _require(self.population_size >= 2, "population_size of at least 2", self.population_size)
-        _require(self.number_generations >= 1, "number_generations of at least 1", self.number_generations)
+        for name, least, most in (("population_size", 2, 100_000), ("number_generations", 1, 10_000_000)):
+            value = getattr(self, name)
+            _require(value >= least, f"{name} of at least {least}", value)
+            _require(value <= most, f"{name} of at most {most}", value)
         _require(self.patience is None or self.patience >= 1, "a patience of at least 1", self.patience)
-        _require(self.seed >= 0, "a seed of at least 0", self.seed)
+        _require(0 <= self.seed < 1 << 63, "a seed of 0..2^63 - 1", self.seed)
         _require(
             1 <= self.lowest_level <= self.highest_level <= 100,
             "1 <= lowest_level <= highest_level <= 100 (percent of weights remaining)",

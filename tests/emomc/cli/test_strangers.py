@@ -87,3 +87,26 @@ def test_both_commands_work_without_a_network(run, tmp_path, offline):
     assert run("pretrain", *tiny, "--output", tmp_path / "run").status == 0
     search = ("--library", tmp_path / "run" / "library", "--population_size", 4, "--number_generations", 1)
     assert run("search", *search, "--accelerator", "cpu").status == 0
+
+
+def test_a_library_does_not_say_where_data_are_downloaded_to(run, library, tmp_path, offline):
+    elsewhere = tmp_path / "elsewhere"
+    rewrite(library, data={**library.manifest.data, "dataset": "mnist", "data_dir": str(elsewhere)})
+    ran = run("search", "--library", library.path, "--population_size", 4, "--number_generations", 1)
+    assert (ran.status, len(ran.err.splitlines())) == (2, 1)
+    assert f"expected mnist in {elsewhere}, as the library says, found none: name a folder with --data_dir" in ran.err
+    assert not elsewhere.exists()
+
+
+def test_names_that_a_terminal_would_act_on(run, copy_of_library):
+    library = copy_of_library("[red]run[/x]")
+    ran = run(
+        "search", "--library", library.path, "--population_size", 4, "--number_generations", 1, "--layers", "pick"
+    )
+    assert ran.status == 0, ran
+    assert "[red]run[/x]/search" in ran.out
+    rewrite(library, class_names=["\x1b[31mred", *library.manifest.class_names[1:]])
+    ran = run("search", "--library", library.path, "--population_size", 4, "--number_generations", 1)
+    assert (ran.status, len(ran.err.splitlines())) == (2, 1)
+    assert "a text with control characters" in ran.err
+    assert "\x1b" not in ran.err

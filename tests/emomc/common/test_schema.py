@@ -84,7 +84,10 @@ def test_any_value_in_any_place_fits_or_is_one_line(key, value):
     assert "\n" not in message
 
 
-@pytest.mark.parametrize("text", ["1e999", "-Infinity", "NaN", "9" * 19, "[" * (20 * sys.getrecursionlimit()), "{", ""])
+@pytest.mark.parametrize(
+    "text",
+    ['"\x1b"', '{"\\u0007": 1}', "1e999", "-Infinity", "NaN", "9" * 19, "[" * (20 * sys.getrecursionlimit()), "{", ""],
+)
 def test_numbers_of_a_file_are_bounded(text):
     with pytest.raises(ValueError, match=r"."):
         parse_json(text)

@@ -15,7 +15,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch import nn
 
 from emomc.common.errors import UserError, UserNote
+from emomc.common.files import shared_lock
 from emomc.common.pareto import non_dominated
+from emomc.common.run_folder import RunFolder
 from emomc.compression.pruning import remaining_count
 from emomc.data.config import DataConfig
 from emomc.library.manifest import DENSE, MANIFEST
@@ -349,26 +351,54 @@ class TestStart:
         assert not (tmp_path / "run" / "library").exists()
 
 
+class TestOthers:
+    def test_a_library_is_not_replaced_under_a_search(self, prepare, library):
+        run = RunFolder.of_library(library.path)
+        before = (library.path / "library.json").read_bytes()
+        with shared_lock(run.library_lock, exclusive=False, holder=""):
+            with pytest.raises(UserError, match="to be free, found it in use by a search of its library"):
+                prepare(run.path, overwrite=True)
+            assert (library.path / "library.json").read_bytes() == before
+            assert prepare(run.path).percents == library.percents
+
+    def test_a_library_that_is_replaced_is_not_searched(self, library, search):
+        lock = RunFolder.of_library(library.path).library_lock
+        with shared_lock(lock, exclusive=True, holder=""), pytest.raises(UserError, match="in use by emomc-pretrain"):
+            search(library)
+
+    def test_a_damaged_checkpoint_is_one_line(self, prepare, tmp_path):
+        checkpoint = RunFolder(tmp_path / "run").checkpoint("dense")
+        checkpoint.parent.mkdir(parents=True)
+        checkpoint.write_bytes(b"PK\x03\x04 and then nothing")
+        with pytest.raises(UserError, match="deleting it loses the epochs of this level alone") as caught:
+            prepare(tmp_path / "run")
+        assert str(checkpoint) in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+
 class TestConfig:
     @pytest.mark.parametrize(
         ("settings", "words"),
         [
-            ({"pre_train_epochs": -1}, "at least 0, found -1"),
+            ({"pre_train_epochs": -1}, r"pre_train_epochs of 0\.\.1000000, found -1"),
             ({"pre_train_epochs": 0}, "at least 1, or --weights, found 0"),
-            ({"pre_prune_epochs": -1}, "pre_prune_epochs of at least 0"),
+            ({"pre_prune_epochs": -1}, r"pre_prune_epochs of 0\.\."),
             ({"pre_prune_lower_bound": 0}, "1 <= pre_prune_lower_bound"),
             ({"pre_prune_upper_bound": 101}, "<= 100"),
             ({"pre_prune_lower_bound": 90}, "found 90 and 80"),
             ({"pre_prune_step": 0}, "pre_prune_step of at least 1 percent, found 0"),
-            ({"learning_rate": math.nan}, "a learning_rate above 0, found nan"),
+            ({"learning_rate": math.nan}, "a learning_rate above 0 and up to 1000, found nan"),
             ({"learning_rate": 0.0}, "a learning_rate above 0"),
             ({"learning_rate": math.inf}, "a learning_rate above 0"),
             ({"pre_prune_learning_rate": -1.0}, "a pre_prune_learning_rate above 0"),
             ({"weight_decay": -0.1}, "weight_decay"),
             ({"weight_decay": math.nan}, "weight_decay"),
             ({"label_smoothing": 1.5}, r"label_smoothing of 0\.\.1"),
-            ({"evaluation_batch_size": 0}, "evaluation_batch_size of at least 1"),
-            ({"seed": -1}, "seed of at least 0"),
+            ({"evaluation_batch_size": 0}, r"evaluation_batch_size of 1\.\."),
+            ({"seed": -1}, r"seed of 0\.\."),
+            ({"seed": 10**30}, r"seed of 0\.\."),
+            ({"evaluation_batch_size": 10**30}, r"evaluation_batch_size of 1\.\."),
+            ({"learning_rate": 1e38}, "a learning_rate above 0 and up to 1000"),
         ],
     )
     def test_out_of_range(self, settings, words):

@@ -504,7 +504,7 @@ class TestRefusals:
         [
             ({"population_size": 1}, "population_size of at least 2, found 1"),
             ({"number_generations": 0}, "number_generations of at least 1, found 0"),
-            ({"seed": -1}, "seed of at least 0"),
+            ({"seed": -1}, r"seed of 0\.\."),
             ({"patience": 0}, "patience of at least 1"),
             ({"lowest_level": 0}, "1 <= lowest_level"),
             ({"lowest_level": 60, "highest_level": 50}, "found 60 and 50"),
