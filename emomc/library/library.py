@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from emomc.common.errors import UserError, UserNote, require
+from emomc.common.errors import UserError, UserNote
 from emomc.common.files import atomic_write, sha256_of_file
 from emomc.library.level_file import mask_key, pack_level, unpack_level, unpack_mask
 from emomc.library.manifest import DENSE, LevelRecord, Manifest, read_manifest, write_manifest
@@ -139,15 +139,19 @@ class Library:
             UserError: the level is not in the library, or its file is missing, damaged or has another checksum.
         """
         tensors = self._tensors(percent)
+        file = self.path / self.record(percent).file
         try:
             state = unpack_level(tensors)
-            for layer in self.manifest.stored_layers:
-                weight = state.get(layer.weight_key)
-                found = None if weight is None else weight.numel()
-                require(found == layer.weights, f"{layer.weights} weights of {layer.name}", found)
         except UserError as error:
-            file = self.path / self.record(percent).file
             raise UserError(f"expected weights in {file}, found a file that cannot be read: {error}") from None
+        for layer in self.manifest.stored_layers:
+            weight = state.get(layer.weight_key)
+            found = 0 if weight is None else weight.numel()
+            if found != layer.weights:
+                raise UserError(
+                    f"expected weights of {self.manifest.network} in {file}, found {found} of {layer.weight_key} "
+                    f"where the network has {layer.weights}"
+                )
         return state
 
     def _tensors(self, percent: int) -> dict[str, Tensor]:
