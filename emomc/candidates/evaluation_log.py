@@ -58,17 +58,20 @@ class EvaluationLog:
         self._digests = {record.percent: record.sha256[:16] for record in library.manifest.levels}
         self._images = images
         self._header = {"conditions": dict(conditions), "versions": dict(versions)}
-        self._known: dict[Genotype, Evaluation] = {}
+        self.learned: dict[Genotype, Evaluation] = {}
+        """The evaluations of other searches."""
         for other in others:
             if other != path:
                 try:
-                    self._learn(other, _whole_lines(other))
+                    _keep_longest(self.learned, self._read(other, _whole_lines(other)))
                 except UserError as error:
                     warnings.warn(f"the log of another search is left aside: {error}", UserNote, stacklevel=2)
         lines = _whole_lines(path)
         if lines:
             self._refuse_difference(path, lines[0])
-            self._learn(path, lines)
+        self._known: dict[Genotype, Evaluation] = {}
+        _keep_longest(self._known, self._read(path, lines))
+        self.learn(self.learned)
         self._path = path
         self._file = None
         if write:
@@ -92,6 +95,12 @@ class EvaluationLog:
 
     def __len__(self) -> int:
         return len(self._known)
+
+    def learn(self, evaluations: Mapping[Genotype, Evaluation]) -> None:
+        """Take evaluations of other searches, where they saw more images than those of this one."""
+        for genotype, evaluation in evaluations.items():
+            if genotype not in self._known or evaluation.seen > self._known[genotype].seen:
+                self._known[genotype] = evaluation
 
     def get(self, genotype: Genotype) -> Evaluation | None:
         """Return the evaluation of a genotype, or None."""
@@ -118,15 +127,12 @@ class EvaluationLog:
             self._file.write(json.dumps(value, separators=(",", ":")).encode() + b"\n")
             os.fsync(self._file.fileno())
 
-    def _learn(self, path: Path, lines: list[bytes]) -> None:
+    def _read(self, path: Path, lines: list[bytes]) -> list[tuple[Genotype, Evaluation]]:
+        """Return the evaluations in the lines of a log; none if it has other conditions or versions."""
         if not lines or _parsed(path, 1, lines[0]) != self._header:
-            return
-        # All lines before any is believed.
+            return []
         entries = [self._entry(path, number, line) for number, line in enumerate(lines[1:], 2)]
-        for genotype, evaluation in filter(None, entries):
-            # The same genotype may be in two logs: keep the evaluation that saw more images.
-            if genotype not in self._known or evaluation.seen >= self._known[genotype].seen:
-                self._known[genotype] = evaluation
+        return [entry for entry in entries if entry is not None]
 
     def _entry(self, path: Path, number: int, line: bytes) -> tuple[Genotype, Evaluation] | None:
         """Return the genotype and evaluation of a line; None if it belongs to other weights or other layers."""
@@ -153,6 +159,13 @@ class EvaluationLog:
                         f"expected evaluations made with {key} {now!r} in {path}, found {was!r}: "
                         f"take another --name, or --overwrite"
                     )
+
+
+def _keep_longest(known: dict[Genotype, Evaluation], found: Iterable[tuple[Genotype, Evaluation]]) -> None:
+    """Add evaluations; of several of a genotype, the last of those that saw the most images is kept."""
+    for genotype, evaluation in found:
+        if genotype not in known or evaluation.seen >= known[genotype].seen:
+            known[genotype] = evaluation
 
 
 @dataclasses.dataclass(frozen=True)

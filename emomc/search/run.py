@@ -101,9 +101,11 @@ def run_search(
                 conditions,
                 versions(),
                 images=len(labels),
-                others=files.run.search_logs(),
+                # Other searches may go on writing: one process reads their logs, so that all know the same.
+                others=files.run.search_logs() if fabric.is_global_zero else (),
                 write=fabric.is_global_zero,
             )
+            log.learn(fabric.broadcast(log.learned))
             with log, deferred_interrupt() as interrupted, observed(observers, search):
                 processes = Processes(fabric, _stopped(interrupted, run.max_minutes, fabric))
                 loop = SearchLoop(search, evaluator, log, observers, processes, early_rejection=run.early_rejection)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from emomc.candidates.evaluation import Evaluation
 from emomc.candidates.evaluation_log import EvaluationLog
 from emomc.candidates.genotype import Genotype
-from emomc.common.errors import UserError
+from emomc.common.errors import UserError, UserNote
 from emomc.common.run_folder import LOG_FILE
 
 CONDITIONS = {"images": "abc", "batch_size": 64, "quantizer": {"method": "mse", "per_channel": False}}
@@ -188,3 +188,26 @@ class TestRefusals:
             opened(path, **change)
         assert "\n" not in str(error.value)
         assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b'{"level":20,"weights":"x","bits":{},"correct":5,"seen":5,"images":5}',
+        b'{"level":20,"weights":"x","bits":{},"correct":1e999,"seen":5,"images":288}',
+        b'{"level":[20],"weights":"x","bits":{},"correct":5,"seen":5,"images":288}',
+        b"[1]",
+        b"\xff",
+    ],
+)
+def test_a_damaged_log_of_another_search_is_left_aside_with_a_note(opened, tmp_path, line):
+    other = tmp_path / "other" / LOG_FILE
+    fill(opened(other))
+    other.write_bytes(other.read_bytes() + line + b"\n")
+    with pytest.warns(UserNote, match="the log of another search is left aside: .* line 6 is damaged"):
+        log = opened(tmp_path / LOG_FILE, others=[other])
+    with log:
+        # Not even the lines before the damage are believed.
+        assert len(log) == 0
+    with pytest.raises(UserError, match="line 6 is damaged"):
+        opened(other)
