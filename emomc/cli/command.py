@@ -107,7 +107,7 @@ def settings_of(namespace: Namespace, kind: type[T]) -> T:
     Raises:
         UserError: a value is of a wrong type or out of its range.
     """
-    return checked(kind, fields_of(namespace, kind), f"valid settings of the {kind.__name__}")
+    return checked(kind, fields_of(namespace, kind), "valid settings")
 
 
 def resolve_configs(arguments: list[str], section: str) -> list[str]:
