@@ -46,7 +46,7 @@ from emomc.common.files import sha256_of_file
 from emomc.common.run_folder import LOG_FILE, RunFolder
 from emomc.compression.quantization import quantize_symmetric
 from emomc.data.config import DataConfig
-from emomc.data.images import is_readable, read_header
+from emomc.data.images import FileImages, read_header
 from emomc.export.loading import load_compressed
 from emomc.fronts.front_file import read_front
 from emomc.fronts.pick_rules import parse_pick
@@ -177,8 +177,8 @@ def make_readers(folder: Path) -> list[Reader]:
 
 def _image_reader(path: Path) -> Callable[[], object]:
     def read() -> None:
-        if is_readable(path):
-            read_header(path)
+        shape = read_header(path)
+        FileImages([path], torch.zeros(1, dtype=torch.int64), shape)[torch.tensor([0])]
 
     return read
 
@@ -325,12 +325,13 @@ def main() -> None:
     parser.add_argument("--inputs", type=int, default=20000, help="damaged files for each reader")
     parser.add_argument("--seconds", type=float, default=1e9, help="limit for each reader")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--readers", default="", help="those whose names hold this text alone")
     parser.add_argument("--failures", type=Path, help="folder to keep the files in that failed")
     parser.add_argument("--output", type=Path, help="page to write")
     arguments = parser.parse_args()
     rows, failed = [], False
     with tempfile.TemporaryDirectory() as folder:
-        readers = make_readers(Path(folder))
+        readers = [reader for reader in make_readers(Path(folder)) if arguments.readers in reader.name]
         limit_memory()
         for reader in readers:
             outcome = fuzz(reader, arguments.inputs, arguments.seconds, arguments.seed)
