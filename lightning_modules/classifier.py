@@ -78,8 +78,9 @@ class Classifier(pl.LightningModule):
             UserError: a label is outside 0..num_classes-1.
         """
         labels = batch[1] if isinstance(batch, (tuple, list)) and len(batch) == 2 else None
-        on_cpu = isinstance(labels, Tensor) and labels.device.type == "cpu"
-        if on_cpu and len(labels) and not labels.is_floating_point():
+        if not isinstance(labels, Tensor) or labels.device.type != "cpu":
+            return batch
+        if len(labels) and not labels.is_floating_point():
             check_labels(labels, self.num_classes, "train" if self.trainer.training else "validation")
         return batch
 

@@ -145,7 +145,7 @@ def _count_correct(
     loaded = loaded.to(torch.device("cpu"))
     if ranges := conditions.input_ranges:
         ActivationRounding(loaded, conditions.activation_bits).use(ranges)
-    network = loaded.module.to(memory_format=conditions.memory_format)  # type: ignore[call-overload]
+    network = loaded.module.to(memory_format=conditions.memory_format)
     module = CandidateClassifier(network, len(packed.description.class_names), conditions.batch_size)
     blocks = ResidentBlocks(images, labels, conditions.batch_size, conditions.memory_format)
     trainer = validation_trainer(torch.device("cpu"), conditions.precision)

@@ -69,7 +69,7 @@ def trains(network: nn.Module, config: PretrainingConfig, facts: DataFacts) -> b
 
 @torch.no_grad()
 def _scores_in(memory_format: torch.memory_format, network: nn.Module, images: Tensor, output: str | None) -> Tensor:
-    moved = copy.deepcopy(network).eval().to(memory_format=memory_format)  # type: ignore[call-overload]
+    moved = copy.deepcopy(network).eval().to(memory_format=memory_format)
     return select_answer(moved(images.contiguous(memory_format=memory_format)), output)
 
 
