@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
-from collections.abc import Hashable, Mapping
-from typing import Any, TypeVar
+from collections.abc import Mapping
+from typing import Any, TypeVar, cast
 
 from emomc.common.errors import UserError
 from emomc.common.json_values import parse_json
@@ -40,7 +40,7 @@ def checked(kind: type[T], values: Any, what: str, *, known_only: bool = False) 
     try:
         text = json.dumps(known)
         parse_json(text)  # refuses numbers out of all bounds
-        found: T = _adapter(kind).validate_json(text, strict=True)
+        found: T = _adapter(cast(Any, kind)).validate_json(text, strict=True)
     except ValidationError as error:
         raise _one_line(error, what) from None
     except (TypeError, ValueError, RecursionError) as error:
@@ -49,7 +49,7 @@ def checked(kind: type[T], values: Any, what: str, *, known_only: bool = False) 
 
 
 @functools.cache
-def _adapter(kind: Hashable) -> Any:
+def _adapter(kind: Any) -> Any:
     from pydantic import TypeAdapter
 
     return TypeAdapter(kind)
