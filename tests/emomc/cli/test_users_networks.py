@@ -16,7 +16,7 @@ TINY = (*CPU, "--pre_train_epochs", 1, "--pre_prune_epochs", 1, "--pre_prune_ste
 SEARCH = (*CPU, "--population_size", 4, "--number_generations", 1, "--name", "s")
 
 # These are tried always, the others by the target of slow tests; every form of each is compared in the tests of export.
-QUICK = ("Viewed", "SeveralNames")
+QUICK = ("SeveralNames",)
 
 
 @pytest.mark.parametrize(

@@ -32,6 +32,8 @@ EQUAL, with_trained_norms = (load_object(f"{USERS}:{name}", "networks") for name
 SHAPE = (1, 32, 32)
 # Weights stored with their inputs first, products that a runtime may replace, and equal weights.
 QUICK = ("Other", "Attentive", "Twins", "OwnMatrix")
+# Of the others, these differ in what is folded, hooked, computed or shared.
+ALWAYS = (*QUICK, "Strided", "ActivatedNorm", "WeightNormed", "UsedTwice", "Auxiliary")
 RUN = [name for name, format in FORMATS.items() if format.scores is not None]
 
 
@@ -56,7 +58,11 @@ def library_of(folder, network):
     return library
 
 
-@pytest.mark.parametrize("kind", EQUAL, ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize(
+    "kind",
+    [pytest.param(kind, marks=() if kind.__name__ in ALWAYS else pytest.mark.slow) for kind in EQUAL],
+    ids=lambda kind: kind.__name__,
+)
 def test_every_form_has_the_scores_of_the_network(tmp_path, kind):
     torch.manual_seed(0)
     network = kind()

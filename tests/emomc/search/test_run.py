@@ -188,6 +188,7 @@ class TestSameFront:
         assert quick.rejected >= 3
         assert quick.tally.images < full.tally.images
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("settings", [{"seed": 2, "accounting": "paper", "coding": "csr"}, {"seed": 3}])
     def test_without_early_rejection_in_other_settings(self, copy_of_library, search, settings):
         settings = {"objectives": ("accuracy", "energy", "size"), "quantizer": "mse", **settings}
