@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from emomc.candidates.finetuned_weights import FinetunedNetwork, read_finetuned
+from emomc.candidates.finetuned_weights import FinetunedNetwork, finetuned_path, read_finetuned
 from emomc.candidates.genotype import Genotype
 from emomc.common.cache import BoundedCache
 from emomc.common.errors import UserError
@@ -98,9 +98,9 @@ class CompressedNetworks:
 
     def finetuned(self, name: str) -> FinetunedNetwork:
         """Return the weights of a fine-tuned candidate, on the device."""
-        if self._finetuned_folder is None or Path(name).name != name:
-            raise UserError(f"expected the name of fine-tuned weights in {self._finetuned_folder}, found {name!r}")
-        path = self._finetuned_folder / f"{name}.safetensors"
+        if self._finetuned_folder is None:
+            raise UserError(f"expected a folder of fine-tuned weights, found none for {name!r}")
+        path = finetuned_path(self._finetuned_folder, name)
         return self._finetuned.get(name, lambda: read_finetuned(path, str(self.device)))
 
     def quantized(self, percent: int, layer: str, bits: int, finetuned: str = "") -> QuantizedTensor:

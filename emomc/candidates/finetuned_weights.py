@@ -34,6 +34,17 @@ class FinetunedNetwork:
         return layers + sum(tensor.nbytes for tensor in self.rest.values())
 
 
+def finetuned_path(folder: Path, name: str) -> Path:
+    """Return the file of the weights of a fine-tuned candidate.
+
+    Raises:
+        UserError: the name, which may come from a file, cannot be that of a file in the folder.
+    """
+    if Path(name).name != name:
+        raise UserError(f"expected the name of fine-tuned weights in {folder}, found {name!r}")
+    return folder / f"{name}.safetensors"
+
+
 def write_finetuned(path: Path, finetuned: FinetunedNetwork) -> None:
     """Write a fine-tuned candidate as safetensors, completely or not at all."""
     tensors = {_REST + name: tensor for name, tensor in finetuned.rest.items()}

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from emomc.candidates.calibration import open_calibration
 from emomc.candidates.compressed_networks import CompressedNetworks
+from emomc.candidates.finetuned_weights import finetuned_path
 from emomc.candidates.genotype import Genotype
 from emomc.candidates.packing import pack_candidate
 from emomc.common.errors import UserError
@@ -87,7 +88,8 @@ def check_same_library(library: Library, front: Front, point: Point, search: Sea
         UserError: the level, the fine-tuned weights or the network are others now.
     """
     if point.get("tuned") and search is not None:
-        found = sha256_of_file(existing_file(search.finetuned_weights(str(point["tuned"])), "fine-tuned weights"))
+        path = finetuned_path(search.finetuned, str(point["tuned"]))
+        found = sha256_of_file(existing_file(path, "fine-tuned weights"))
     else:
         found = library.record(int(point["level"])).sha256
     manifest = library.manifest

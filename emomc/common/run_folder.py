@@ -63,16 +63,6 @@ class SearchFolder:
         """Folder of the weights of fine-tuned candidates."""
         return self.path / "tuned"
 
-    def finetuned_weights(self, name: str) -> Path:
-        """Return the file of the weights of a fine-tuned candidate.
-
-        Raises:
-            UserError: the name cannot be the name of a file.
-        """
-        if Path(name).name != name:
-            raise UserError(f"expected the name of fine-tuned weights in {self.finetuned}, found {name!r}")
-        return self.finetuned / f"{name}.safetensors"
-
     @property
     def run(self) -> RunFolder:
         """The run that the search belongs to."""

@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import json
 from collections.abc import Mapping
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 from emomc.common.errors import UserError
 from emomc.common.json_values import parse_json
@@ -33,14 +33,15 @@ def checked(kind: type[T], values: Any, what: str, *, known_only: bool = False) 
 
     if not isinstance(values, Mapping):
         raise UserError(f"expected {what}, found a {type(values).__name__}")
-    fields = {field.name for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    dataclass: Any = kind
+    fields = {field.name for field in dataclasses.fields(dataclass)}
     if known_only and (unknown := sorted(map(str, values.keys() - fields))):
         raise UserError(f"expected {what}, found the unknown entry {unknown[0]!r}")
     known = {name: value for name, value in values.items() if name in fields}
     try:
         text = json.dumps(known)
         parse_json(text)  # refuses numbers out of all bounds
-        found: T = _adapter(cast(Any, kind)).validate_json(text, strict=True)
+        found: T = _adapter(dataclass).validate_json(text, strict=True)
     except ValidationError as error:
         raise _one_line(error, what) from None
     except (TypeError, ValueError, RecursionError) as error:

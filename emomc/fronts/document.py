@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from emomc.candidates.evaluation import Evaluation
+from emomc.candidates.finetuned_weights import finetuned_path
 from emomc.candidates.genotype import Genotype
 from emomc.common.files import sha256_of_file
 from emomc.common.intervals import wilson_interval
@@ -107,7 +108,7 @@ def _point(search: Search, candidate: Candidate) -> dict[str, Any]:
 def _weights_sha256(search: Search, genotype: Genotype) -> str:
     """Return the SHA-256 of the file that a candidate's weights come from: of its level, or its fine-tuned weights."""
     if genotype.finetuned:
-        return sha256_of_file(search.files.finetuned_weights(genotype.finetuned))
+        return sha256_of_file(finetuned_path(search.files.finetuned, genotype.finetuned))
     return search.library.record(genotype.level).sha256
 
 

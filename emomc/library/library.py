@@ -15,7 +15,7 @@ from emomc.common.errors import UserError, UserNote
 from emomc.common.files import atomic_write, sha256_of_file
 from emomc.library.level_file import mask_key, pack_level, unpack_level, unpack_mask
 from emomc.library.manifest import DENSE, LevelRecord, Manifest, read_manifest, write_manifest
-from emomc.runtime.tensor_files import read_tensors
+from emomc.runtime.tensor_files import read_checked, read_tensors
 
 
 class Library:
@@ -128,9 +128,10 @@ class Library:
         """Check that the file of a level is there and has its checksum.
 
         Raises:
-            UserError: the level is not in the library, or its file is missing, damaged or has another checksum.
+            UserError: the level is not in the library, or its file is missing or has another checksum.
         """
-        self._tensors(percent)
+        record = self.record(percent)
+        read_checked(self.path / record.file, f"the weights of level {percent} %", record.sha256)
 
     def load_state(self, percent: int) -> dict[str, Tensor]:
         """Read a level's state dict, on the CPU.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 from emomc.common.errors import is_whole, require
@@ -96,13 +95,6 @@ class LayerShape:
         """Return the shape as JSON-ready values."""
         return dataclasses.asdict(self)
 
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> LayerShape:
-        """Make the shape that ``to_dict`` described."""
-        calls = tuple(LayerCall(pair(call["input_size"]), pair(call["output_size"])) for call in values["calls"])
-        sizes = {key: pair(values[key]) for key in ("kernel_size", "stride", "dilation")}
-        return cls(**{**values, **sizes, "calls": calls})
-
 
 def output_first(weight: Tensor, layer: LayerShape) -> Tensor:
     """Return a layer's weights as (output channels, inputs per group, *kernel)."""
@@ -120,9 +112,3 @@ def as_stored(weight: Tensor, layer: LayerShape) -> Tensor:
     groups, kernel = layer.groups, weight.shape[2:]
     split = weight.reshape(groups, layer.out_channels // groups, layer.in_channels // groups, *kernel)
     return split.transpose(1, 2).reshape(layer.in_channels, layer.out_channels // groups, *kernel)
-
-
-def pair(values: Iterable[Any]) -> Pair:
-    """Return the height and the width of a size, as integers."""
-    height, width = values
-    return int(height), int(width)

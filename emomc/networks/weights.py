@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -102,9 +102,9 @@ def _refuse_bomb(content: bytes) -> None:
 
 def _harmless() -> list[Any]:
     """Return what the training scripts of torchvision and timm leave in checkpoints beside the weights."""
-    scalar = numpy.float64(0).__reduce__()[0]
-    kinds = [type(numpy.dtype(name)) for name in ("float64", "float32", "int64", "int32", "bool")]
-    return [argparse.Namespace, numpy.dtype, scalar, *kinds]
+    scalar = np.float64(0).__reduce__()[0]
+    kinds = [type(np.dtype(name)) for name in ("float64", "float32", "int64", "int32", "bool")]
+    return [argparse.Namespace, np.dtype, scalar, *kinds]
 
 
 def _state_dict(content: Any, path: Path) -> dict[str, Tensor]:

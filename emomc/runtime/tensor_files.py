@@ -27,12 +27,7 @@ def read_tensors(path: Path, what: str, sha256: str | None = None) -> tuple[dict
     Raises:
         UserError: the file is missing, is damaged or has another checksum.
     """
-    content = read_bytes(path, what, most_bytes=MOST_BYTES)
-    if sha256 is not None and (found := hashlib.sha256(content).hexdigest()) != sha256:
-        raise UserError(
-            f"expected {path} with the checksum {sha256[:12]} of the manifest, found {found[:12]}: "
-            f"the file was changed or swapped"
-        )
+    content = read_checked(path, what, sha256)
     try:
         tensors = safetensors.torch.load(content)
         header = parse_json(content[8 : 8 + int.from_bytes(content[:8], "little")])
@@ -42,3 +37,14 @@ def read_tensors(path: Path, what: str, sha256: str | None = None) -> tuple[dict
         raise UserError(f"expected {what} in {path}, found a file that cannot be read: {error}") from None
     # The reader gives them in no fixed order.
     return dict(sorted(tensors.items())), metadata
+
+
+def read_checked(path: Path, what: str, sha256: str | None) -> bytes:
+    """Return the content of a file of tensors; arguments and errors as for ``read_tensors``."""
+    content = read_bytes(path, what, most_bytes=MOST_BYTES)
+    if sha256 is not None and (found := hashlib.sha256(content).hexdigest()) != sha256:
+        raise UserError(
+            f"expected {path} with the checksum {sha256[:12]} of the manifest, found {found[:12]}: "
+            f"the file was changed or swapped"
+        )
+    return content

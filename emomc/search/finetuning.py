@@ -16,10 +16,10 @@ from emomc.callbacks.trainer.epoch_seed import EpochSeed
 from emomc.candidates.compressed_networks import CompressedNetworks
 from emomc.candidates.evaluation import Evaluation
 from emomc.candidates.evaluator import CandidateEvaluator
-from emomc.candidates.finetuned_weights import FinetunedNetwork, write_finetuned
+from emomc.candidates.finetuned_weights import FinetunedNetwork, finetuned_path, write_finetuned
 from emomc.candidates.genotype import Genotype
-from emomc.common.errors import UserError
 from emomc.common.files import read_json, write_json
+from emomc.common.schema import checked
 from emomc.common.versions import versions
 from emomc.lightning_modules.quantized_classifier import FakeQuantizedWeight, QuantizedClassifier
 from emomc.runtime.recipe import Recipe
@@ -78,11 +78,7 @@ def _name(search: Search, genotype: Genotype, key: list[Any]) -> str:
 
 
 def _read_record(path: Path) -> Evaluation:
-    found = read_json(path, "a fine-tuned point")
-    try:
-        return Evaluation(found["correct"], found["seen"], found["images"])
-    except (KeyError, TypeError, UserError) as error:
-        raise UserError(f"expected a fine-tuned point's evaluation in {path}, found a wrong entry: {error}") from None
+    return checked(Evaluation, read_json(path, "a fine-tuned point"), f"a fine-tuned point's evaluation in {path}")
 
 
 def _make(
@@ -108,7 +104,7 @@ def _make(
         return
     networks = evaluator.networks
     weights = finetune(networks, genotype, data, settings, precision=evaluator.precision, seed=seed)
-    write_finetuned(path.with_name(f"{path.name}.safetensors"), weights)
+    write_finetuned(finetuned_path(path.parent, path.name), weights)
     evaluation = evaluator.evaluate(dataclasses.replace(genotype, finetuned=path.name))
     values = {"level": genotype.level, "bits": dict(zip(networks.layers, genotype.bits, strict=True))}
     write_json(record, {**values, **dataclasses.asdict(settings), **dataclasses.asdict(evaluation)})
