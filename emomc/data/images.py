@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import time
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,6 +19,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from emomc.common.errors import UserError, first_line
+
+MOST_PIXELS = 89_478_485
+"""Pixels of an image, at most: 256 MiB as RGB. Pillow warns of larger ones."""
 
 # Items that a thread takes at once; with less than this time each, one thread is faster than several.
 _PART, _FAST_SECONDS = 256, 5e-4
@@ -121,7 +124,7 @@ class FileImages:
     def _decode(self, index: int) -> Tensor:
         channels, height, width = self.image_shape
         path = Path(str(self._paths[index]))
-        with _decoding(path), Image.open(path) as image:
+        with _opened(path) as image:
             pixels = image.convert("L" if channels == 1 else "RGB")
         if pixels.size != (width, height):
             pixels = pixels.resize((width, height), Image.Resampling.BILINEAR)
@@ -135,7 +138,7 @@ def read_header(path: Path) -> tuple[int, int, int]:
     Raises:
         UserError: the file is not an image, or has more than 8 bits per channel.
     """
-    with _decoding(path), Image.open(path) as image:
+    with _opened(path) as image:
         mode, (width, height) = image.mode, image.size
     if mode not in GREY_MODES | COLOUR_MODES:
         raise UserError(f"expected an image of 8 bits a channel in {path}, found one of Pillow's mode {mode}")
@@ -146,7 +149,7 @@ def is_readable(path: Path) -> bool:
     """Return whether an image file can be decoded completely."""
     try:
         read_header(path)
-        with _decoding(path), Image.open(path) as image:
+        with _opened(path) as image:
             image.load()
     except UserError:
         return False
@@ -154,20 +157,22 @@ def is_readable(path: Path) -> bool:
 
 
 @contextlib.contextmanager
-def _decoding(path: Path) -> Iterator[None]:
-    """Name the image of whatever its decoder raises.
+def _opened(path: Path) -> Iterator[Image.Image]:
+    """Open an image; name it in whatever its decoder raises.
 
     Raises:
-        UserError: the file is no regular file, or its decoder fails or warns of too many pixels.
+        UserError: the file is no regular file, has too many pixels, or its decoder fails in the block.
     """
     # Opening a pipe would wait for a writer.
     if not path.is_file():
         raise UserError(f"expected an image in {path}, found no regular file")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            yield
-    except (Exception, Image.DecompressionBombWarning) as error:
+        with Image.open(path) as image:
+            if math.prod(image.size) > MOST_PIXELS:
+                raise ValueError(f"it has {math.prod(image.size)} pixels, over {MOST_PIXELS}")
+            yield image
+    # Decoders raise errors of many kinds.
+    except Exception as error:
         raise unreadable(path, error) from None
 
 
