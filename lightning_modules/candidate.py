@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 from torchmetrics.classification import MulticlassAccuracy
 from typing_extensions import Self
+
+
+class Stopped(Exception):
+    """The evaluation or training of a candidate was stopped before its end, and has no result."""
 
 
 class CandidateClassifier(pl.LightningModule):
@@ -27,6 +33,8 @@ class CandidateClassifier(pl.LightningModule):
         super().__init__()
         self.network = network
         self.batch_size = batch_size
+        self.stopped: Callable[[], bool] = lambda: False
+        """Asked before each batch; once it returns True, ``Stopped`` is raised."""
         # Each process of a search validates a different candidate, so the counts must not be combined.
         self.accuracy = MulticlassAccuracy(num_classes, average="micro", validate_args=False, sync_on_compute=False)
         self._finite = torch.ones((), dtype=torch.bool)
@@ -64,6 +72,8 @@ class CandidateClassifier(pl.LightningModule):
         predictions = torch.empty_like(labels)
         parts = (tensor.split(self.batch_size) for tensor in (images, best, predictions))
         for part, part_best, part_predictions in zip(*parts, strict=True):
+            if self.stopped():
+                raise Stopped
             values, indices = self.network(part).max(dim=1)
             part_best.copy_(values)
             part_predictions.copy_(indices)

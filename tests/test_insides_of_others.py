@@ -31,6 +31,12 @@ SET = {
 }
 """Attributes of other packages' modules that are set."""
 
+DOCUMENTED = {
+    # Python's documentation has it, in spite of its name.
+    "os._exit",
+}
+"""Names that look private and are not."""
+
 
 def private(name: str) -> bool:
     return name.startswith("_") and not name.endswith("_")
@@ -66,7 +72,7 @@ def assignments(tree: ast.AST) -> Iterator[str]:
 def test_nothing_private_is_used():
     assert len(SOURCES) > 100
     found = {(str(path.relative_to(ROOT)), name) for path in SOURCES for name in uses(ast.parse(path.read_text()))}
-    assert found == set()
+    assert {(path, name) for path, name in found if name not in DOCUMENTED} == set()
 
 
 def test_nothing_is_replaced():

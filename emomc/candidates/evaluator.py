@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 from torch import Tensor
 
@@ -59,6 +60,7 @@ class CandidateEvaluator:
         *,
         previous: Evaluation | None = None,
         required_correct: int = 0,
+        stopped: Callable[[], bool] = lambda: False,
     ) -> Evaluation:
         """Count the images that the candidate classifies correctly.
 
@@ -66,18 +68,21 @@ class CandidateEvaluator:
             genotype: the candidate.
             previous: an earlier evaluation that was stopped; only its remaining images are evaluated.
             required_correct: stop once the candidate can no longer classify this many images correctly; 0: never.
+            stopped: asked before each batch; once it returns True, the evaluation ends without a result.
 
         Returns:
-            The evaluation, complete unless it was stopped.
+            The evaluation, complete unless the candidate was rejected.
 
         Raises:
             UserError: the network gives scores that are not finite.
+            Stopped: ``stopped`` returned True.
         """
         previous = previous or Evaluation(0, 0, self.images)
         self._blocks.begin(previous.seen, stoppable=required_correct > 0)
         self.networks.load(genotype)
         self._rejection.affordable_misses = previous.most_correct - required_correct if required_correct else math.inf
         memory = memory_for(f"evaluating batches of {self.batch_size} images", SMALLER_BATCHES)
+        self._module.stopped = stopped
         with memory, kept_memory(self.networks.device):
             self._trainer.validate(self._module, self._blocks, verbose=False)
         if not self._module.finite:

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import yaml
 from jsonargparse import ActionConfigFile, ArgumentParser, Namespace, set_parsing_settings
 
-from emomc.common.errors import UserError, UserNote
+from emomc.common.errors import ProcessLost, UserError, UserNote
 from emomc.common.schema import checked
 from emomc.common.yaml_files import parse_yaml, read_yaml
 
@@ -55,7 +55,8 @@ def run_command(
         run: called with the parsed arguments.
 
     Returns:
-        The exit status: 0, 2 after wrong input (with one line on standard error), 130 after Ctrl-C.
+        The exit status: 0; 1 if another process of the run was lost and 2 after wrong input, both with one line on
+        standard error; 130 after Ctrl-C.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
@@ -66,13 +67,17 @@ def run_command(
     except (UserError, argparse.ArgumentError) as error:
         print(f"{parser.prog}: error: {_one_line(str(error))}", file=sys.stderr)
         return 2
+    except ProcessLost as error:
+        print(f"{parser.prog}: error: {_one_line(str(error))}", file=sys.stderr)
+        return 1
     except OSError as error:
         print(
             f"{parser.prog}: error: expected files to read and write, found: {_one_line(str(error))}", file=sys.stderr
         )
         return 2
     except KeyboardInterrupt:
-        print(f"{parser.prog}: interrupted; the same command goes on from here", file=sys.stderr)
+        if _is_first_process():
+            print(f"{parser.prog}: interrupted; the same command goes on from here", file=sys.stderr)
         return 130
     return 0
 
@@ -82,11 +87,18 @@ def _warn_in_one_line(command: str, otherwise: Callable[..., None]) -> Callable[
 
     def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
         if issubclass(category, UserNote):
-            print(f"{command}: warning: {_one_line(str(message))}", file=sys.stderr)
+            if _is_first_process():
+                print(f"{command}: warning: {_one_line(str(message))}", file=sys.stderr)
         else:
             otherwise(message, category, *place, **more)
 
     return show
+
+
+def _is_first_process() -> bool:
+    """Whether this process is the first of its run, or its only one, as the launchers say."""
+    ranks = (os.environ.get(name) for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID"))
+    return next((rank for rank in ranks if rank is not None), "0") == "0"
 
 
 def shipped_configs() -> dict[str, str]:

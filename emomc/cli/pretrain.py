@@ -10,6 +10,7 @@ from typing import Any
 from jsonargparse import ArgumentParser, Namespace
 
 from emomc.cli.command import make_parser, run_command, settings_of
+from emomc.cli.interrupted_import import ending_at_interrupt
 from emomc.data.config import DataConfig
 from emomc.pretraining.config import PretrainingConfig
 from emomc.runtime.devices import Devices
@@ -50,7 +51,9 @@ def _run(arguments: Namespace) -> None:
     data = settings_of(arguments, DataConfig)
     devices = settings_of(arguments, Devices)
     folder = Path(arguments.output or default_folder(config.network, data.dataset))
-    from emomc.cli.pretrain_run import pretrain  # after the options are checked: torch takes seconds to import
+    # After the options are checked: torch takes seconds to import.
+    with ending_at_interrupt("emomc-pretrain"):
+        from emomc.cli.pretrain_run import pretrain
 
     pretrain(config, data, folder, devices, overwrite=arguments.overwrite)
 

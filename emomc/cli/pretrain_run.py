@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytorch_lightning as pl
+from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from emomc.callbacks.trainer.epoch_lines import EpochLines
 from emomc.callbacks.trainer.stage_progress_bar import StageProgressBar
@@ -31,13 +32,19 @@ def pretrain(config: PretrainingConfig, data: DataConfig, folder: Path, devices:
         overwrite: replace an earlier library.
     """
     with quiet_lightning(), process_group_left():
-        print(f"Library: {folder / 'library'}")
+        _print(f"Library: {folder / 'library'}")
         library = prepare_library(
             config, data, folder, devices=devices, callbacks=_progress(config), overwrite=overwrite
         )
         for record in library.manifest.levels:
-            print(f"  level {record.percent:3d} %: validation accuracy {100 * record.validation_accuracy:6.2f} %")
-        print(f"Next: emomc-search --library {library.path}")
+            _print(f"  level {record.percent:3d} %: validation accuracy {100 * record.validation_accuracy:6.2f} %")
+        _print(f"Next: emomc-search --library {library.path}")
+
+
+@rank_zero_only
+def _print(line: str) -> None:
+    """Print a line, on the first process alone."""
+    print(line)
 
 
 def _progress(config: PretrainingConfig) -> Callable[[str], list[pl.Callback]]:

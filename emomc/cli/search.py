@@ -9,9 +9,11 @@ from itertools import takewhile
 from jsonargparse import ArgumentParser, Namespace
 
 from emomc.cli.command import make_parser, run_command, settings_of
+from emomc.cli.interrupted_import import ending_at_interrupt
 from emomc.cli.user_code_options import add_user_code_options
 from emomc.common.errors import UserError
 from emomc.fronts.pick_rules import parse_pick
+from emomc.runtime.devices import WORKER_TIMEOUT_MINUTES, Devices
 from emomc.search.config import Finetuning, SearchConfig
 from emomc.search.options import RunOptions
 
@@ -50,9 +52,24 @@ def build_parser() -> ArgumentParser:
     add_user_code_options(parser)
     parser.add_argument("--accelerator", type=str, default="auto", help="auto, cpu, gpu, ...")
     parser.add_argument(
-        "--devices", type=str, default="1", help="Devices that share the evaluations: a number or a list such as 0,1."
+        "--devices",
+        type=str | None,
+        default=None,
+        help="Devices that share the evaluations: a number or a list such as 0,1; default: as many as torchrun has "
+        "started, else 1.",
     )
-    parser.add_argument("--num_nodes", type=int, default=1, help="Machines that share the evaluations.")
+    parser.add_argument(
+        "--num_nodes",
+        type=int | None,
+        default=None,
+        help="Machines that share the evaluations; default: as many as torchrun uses, else 1.",
+    )
+    parser.add_argument(
+        "--worker_timeout",
+        type=float,
+        default=WORKER_TIMEOUT_MINUTES,
+        help="Minutes after which a process that gives no sign of life counts as lost, and all end; above 0.",
+    )
     parser.add_argument(
         "--early_rejection",
         type=bool,
@@ -108,6 +125,7 @@ def _run(arguments: Namespace) -> None:
     if arguments.layers is not None and arguments.layers != "pick" and not arguments.layers.isdecimal():
         raise UserError(f"expected --layers with the index of a candidate or pick, found {arguments.layers!r}")
     config = settings_of(arguments, SearchConfig)
+    Devices(worker_timeout=arguments.worker_timeout)
     name = default_name(config) if arguments.name is None else arguments.name
     epochs, learning_rate = arguments.finetune_epochs, arguments.finetune_learning_rate
     options = RunOptions(
@@ -119,7 +137,9 @@ def _run(arguments: Namespace) -> None:
         overwrite=arguments.overwrite,
     )
     pick = parse_pick(arguments.pick)
-    from emomc.cli.search_run import search  # after the options are checked: torch takes seconds to import
+    # After the options are checked: torch takes seconds to import.
+    with ending_at_interrupt("emomc-search"):
+        from emomc.cli.search_run import search
 
     search(arguments, config, options, pick)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 
 from jsonargparse import Namespace
-from lightning_fabric import Fabric
 from rich.console import Console
 
 from emomc.callbacks.search.constraint_note import ConstraintNote
@@ -23,6 +22,7 @@ from emomc.fronts.report.terminal import FrontTable
 from emomc.hardware.layer_report import report_csv, report_table
 from emomc.library.library import Library
 from emomc.library.sources import library_data, library_network
+from emomc.runtime.launch import launched, make_fabric
 from emomc.runtime.lightning_refusals import lightning_refusals
 from emomc.runtime.notices import quiet_lightning
 from emomc.runtime.process_group import process_group_left
@@ -45,22 +45,22 @@ def search(arguments: Namespace, config: SearchConfig, options: RunOptions, pick
 
     Raises:
         KeyboardInterrupt: Ctrl-C stopped the search; its front so far is written.
+        ProcessLost: another process ended before all had started.
     """
     with quiet_lightning(), process_group_left():
         library = Library.open(arguments.library)
+        fabric = make_fabric(arguments.accelerator, _devices(arguments.devices), arguments.num_nodes, default=1)
         with lightning_refusals():
-            devices = _devices(arguments.devices)
-            fabric = Fabric(accelerator=arguments.accelerator, devices=devices, num_nodes=arguments.num_nodes)
             validation_trainer(fabric.device, config.precision)
         network = library_network(library, arguments.network)
         data = library_data(library, arguments.dataset, arguments.data_dir)
-        fabric.launch()
-        found = run_search(
-            library,
-            config,
-            _observers(quiet=arguments.quiet),
-            dataclasses.replace(options, network=network, data=data, fabric=fabric),
-        )
+        with launched(fabric, arguments.worker_timeout):
+            found = run_search(
+                library,
+                config,
+                _observers(quiet=arguments.quiet),
+                dataclasses.replace(options, network=network, data=data, fabric=fabric),
+            )
         if fabric.is_global_zero:
             if not arguments.quiet:
                 _show_result(found, pick)
@@ -122,5 +122,5 @@ def _finetuning_result(search: Search) -> str:
     )
 
 
-def _devices(text: str) -> int | str:
-    return int(text) if text.lstrip("-").isdigit() else text
+def _devices(text: str | None) -> int | str | None:
+    return int(text) if text is not None and text.lstrip("-").isdigit() else text

@@ -10,6 +10,13 @@ class UserError(ValueError):
     """
 
 
+class ProcessLost(RuntimeError):
+    """Another process of this run ended or hangs: one line that says so.
+
+    The command line prints it without a traceback and exits with status 1.
+    """
+
+
 class UserNote(UserWarning):
     """A warning to show to the user: one line, which the command line prints."""
 

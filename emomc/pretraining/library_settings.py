@@ -105,6 +105,20 @@ def open_or_create(run: RunFolder, manifest: Manifest) -> Library:
     library = Library.open(path)
     if not library.percents and not run.has_checkpoints():
         return Library.create(path, manifest)
+    library = open_library(run, manifest)
+    if library.manifest.evaluation_batch_size != manifest.evaluation_batch_size:
+        library.change_evaluation_batch_size(manifest.evaluation_batch_size)
+    return library
+
+
+def open_library(run: RunFolder, manifest: Manifest) -> Library:
+    """Open a run's library if it was made with the same settings; nothing is written.
+
+    Raises:
+        UserError: it was made with other settings; the message names the first difference.
+    """
+    path = run.library
+    library = Library.open(path)
     for field in dataclasses.fields(Manifest):
         found, asked = getattr(library.manifest, field.name), getattr(manifest, field.name)
         if field.name == "data":
@@ -120,8 +134,6 @@ def open_or_create(run: RunFolder, manifest: Manifest) -> Library:
                 f"take another --output, or --overwrite"
             )
     _check_same_network(library, manifest)
-    if library.manifest.evaluation_batch_size != manifest.evaluation_batch_size:
-        library.change_evaluation_batch_size(manifest.evaluation_batch_size)
     return library
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.utilities.rank_zero import rank_zero_only
+from lightning_fabric import Fabric
 from torch import nn
 from torch.utils.tensorboard.writer import SummaryWriter
 
@@ -21,7 +21,7 @@ from emomc.data.config import DataConfig
 from emomc.data.splits import DataFacts, describe_data
 from emomc.library.figure import library_figure
 from emomc.library.library import Library
-from emomc.library.manifest import MANIFEST
+from emomc.library.manifest import MANIFEST, Manifest
 from emomc.library.sources import build_data
 from emomc.lightning_modules.image_data import ImageDataModule
 from emomc.networks.build import build_network
@@ -29,12 +29,13 @@ from emomc.networks.graph import NetworkWarning, trace_network
 from emomc.networks.preparation import initialise, make_plain
 from emomc.networks.weights import load_weights
 from emomc.pretraining.config import PretrainingConfig
-from emomc.pretraining.library_settings import manifest_of, open_or_create
+from emomc.pretraining.library_settings import manifest_of, open_library, open_or_create
 from emomc.pretraining.stages import StageTraining
 from emomc.pretraining.trial import trains, try_out
 from emomc.runtime.determinism import deterministic_algorithms
 from emomc.runtime.devices import Devices
 from emomc.runtime.interrupts import interrupts_of_trainers
+from emomc.runtime.launch import launched, make_fabric
 from emomc.runtime.notices import quiet_lightning
 from emomc.runtime.seeds import derive_seed
 from emomc.runtime.trainers import training_trainer
@@ -72,10 +73,12 @@ def prepare_library(
 
     Raises:
         UserError: a setting, the data or the network is not valid, or the library there has other settings.
+        ProcessLost: another process ended before all had started.
     """
     run = RunFolder(Path(folder))
     devices = devices or Devices()
     # Before anything is written: Lightning raises here if it does not accept a setting.
+    fabric = make_fabric(devices.accelerator, devices.devices, devices.num_nodes)
     training_trainer(devices, enable_progress_bar=False, max_epochs=1, logger=False)
     data_config = data.config if isinstance(data, ImageDataModule) else data
     data_module = data if isinstance(data, ImageDataModule) else build_data(data)
@@ -97,35 +100,45 @@ def prepare_library(
     training, format_note = _with_memory_format(training, network, facts)
     if not (run.library / MANIFEST).exists():
         try_out(network, graph, data_module, training)
-    # Only the first process locks and cleans the folder; Lightning starts the others.
-    first = getattr(rank_zero_only, "rank", 0) == 0
-    lock = _locked(run, overwrite=overwrite) if first else contextlib.nullcontext()
-    with quiet_lightning(), lock, interrupts_of_trainers():
-        if first:
-            remove_leftovers(run.path)
-        if overwrite and first:
-            for part in (run.library, run.checkpoints, run.logs):
-                shutil.rmtree(part, ignore_errors=True)
-        library = open_or_create(run, manifest)
-        for note in (*unfit, *graph.notes, *format_note):
-            warnings.warn(note, NetworkWarning, stacklevel=2)
+    for note in (*unfit, *graph.notes, *format_note):
+        warnings.warn(note, NetworkWarning, stacklevel=2)
+    with (
+        quiet_lightning(),
+        launched(fabric, devices.worker_timeout),
+        _opened(run, manifest, fabric, overwrite=overwrite) as library,
+        interrupts_of_trainers(),
+    ):
         stages = StageTraining(training, data_module, network, library, run, devices, callbacks)
         with deterministic_algorithms(devices.deterministic):
             stages.make_dense()
             for percent in config.levels:
                 stages.make_level(percent)
-        if first:
+        if fabric.is_global_zero:
             _log_library(library, run)
     return library
 
 
 @contextlib.contextmanager
-def _locked(run: RunFolder, *, overwrite: bool) -> Iterator[None]:
-    """Keep other trainings away and, if the library is replaced, searches of it too."""
+def _opened(run: RunFolder, manifest: Manifest, fabric: Fabric, *, overwrite: bool) -> Iterator[Library]:
+    """Open or make the library of a run on all processes.
+
+    The first process locks and cleans the folder; the others open what it has made.
+    """
+    if not fabric.is_global_zero:
+        fabric.barrier()
+        yield open_library(run, manifest)
+        return
     with folder_lock(run.path), contextlib.ExitStack() as stack:
+        # Keep searches of a library away that is replaced.
         if overwrite:
             stack.enter_context(shared_lock(run.library_lock, exclusive=True, holder="a search of its library"))
-        yield
+        remove_leftovers(run.path)
+        if overwrite:
+            for part in (run.library, run.checkpoints, run.logs):
+                shutil.rmtree(part, ignore_errors=True)
+        library = open_or_create(run, manifest)
+        fabric.barrier()
+        yield library
 
 
 def _load_weights(config: PretrainingConfig, network: nn.Module) -> tuple[PretrainingConfig, list[str]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import json
-import os
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -12,13 +11,10 @@ from contextlib import contextmanager
 from typing import Protocol
 
 from lightning_fabric import Fabric
-from torch.distributed import DistError, Store, TCPStore  # type: ignore[attr-defined] # documented, not in __all__
+from torch.distributed import DistError, Store  # type: ignore[attr-defined] # documented, not in __all__
 
-from emomc.common.errors import UserError
-
-PATIENCE = datetime.timedelta(days=1)
-"""How long a reader waits for an entry: longer than any evaluation takes. If a process dies, the launcher ends all
-others."""
+from emomc.common.errors import ProcessLost
+from emomc.runtime.shared_store import PATIENCE, open_shared_store
 
 # Seconds between two checks for an entry: short compared to an evaluation, long compared to a check.
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.0002, 0.005
@@ -76,7 +72,7 @@ class StoreJournal:
         """Add an entry.
 
         Raises:
-            UserError: the process that serves the store has ended.
+            ProcessLost: the process that serves the store has ended.
         """
         with _store_errors():
             self._store.set(str(self._store.add("entries", 1)), json.dumps(list(entry)))
@@ -85,7 +81,7 @@ class StoreJournal:
         """Return the first entry that this process has not read; wait if there is none.
 
         Raises:
-            UserError: the process that serves the store has ended, or no entry came within ``patience``.
+            ProcessLost: the process that serves the store has ended, or no entry came within ``patience``.
         """
         key, pause = str(self._next), _SHORTEST_PAUSE
         deadline = time.monotonic() + self._patience.total_seconds()
@@ -93,7 +89,7 @@ class StoreJournal:
             # Poll: Python would handle no signal during one long wait.
             while not self._store.check([key]):
                 if time.monotonic() > deadline:
-                    raise UserError(_PROCESS_LOST)
+                    raise ProcessLost(_PROCESS_LOST)
                 time.sleep(pause)
                 pause = min(2 * pause, _LONGEST_PAUSE)
             entry: list[int] = json.loads(self._store.get(key))
@@ -105,13 +101,7 @@ def open_journal(fabric: Fabric) -> SharedJournal:
     """Return a new journal of all processes; every process must call this."""
     if fabric.world_size == 1:
         return OwnJournal()
-    # Set by Fabric's launcher and by torchrun.
-    host = os.environ["MASTER_ADDR"]
-    if fabric.is_global_zero:
-        served = TCPStore(host, 0, is_master=True, wait_for_workers=False, timeout=PATIENCE)
-    port = fabric.broadcast(served.port if fabric.is_global_zero else 0)
-    store = served if fabric.is_global_zero else TCPStore(host, port, timeout=PATIENCE)
-    return StoreJournal(store, fabric.global_rank, fabric.world_size)
+    return StoreJournal(open_shared_store(fabric), fabric.global_rank, fabric.world_size)
 
 
 @contextmanager
@@ -119,4 +109,4 @@ def _store_errors() -> Iterator[None]:
     try:
         yield
     except DistError as error:
-        raise UserError(_PROCESS_LOST) from error
+        raise ProcessLost(_PROCESS_LOST) from error

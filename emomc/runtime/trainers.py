@@ -12,6 +12,7 @@ from pytorch_lightning.plugins.environments import LightningEnvironment
 from emomc.runtime.checkpoint_io import WholeCheckpointIO
 from emomc.runtime.devices import Devices
 from emomc.runtime.gpu import KeptMemoryAccelerator
+from emomc.runtime.launch import launcher_devices
 from emomc.runtime.lightning_refusals import lightning_refusals
 
 
@@ -26,10 +27,11 @@ def training_trainer(devices: Devices, *, enable_progress_bar: bool, **more: Any
     Raises:
         UserError: Lightning refuses a setting.
     """
+    count, num_nodes = launcher_devices(devices.devices, devices.num_nodes, "auto")
     options: dict[str, Any] = {
         "accelerator": devices.accelerator,
-        "devices": devices.devices,
-        "num_nodes": devices.num_nodes,
+        "devices": count,
+        "num_nodes": num_nodes,
         "strategy": devices.strategy,
         "precision": devices.precision,
         "enable_model_summary": False,

@@ -8,7 +8,8 @@ from collections.abc import Callable, Collection, Sequence
 from emomc.candidates.evaluation import Evaluation
 from emomc.candidates.evaluator import CandidateEvaluator
 from emomc.candidates.genotype import Genotype
-from emomc.common.errors import UserError
+from emomc.common.errors import ProcessLost, UserError
+from emomc.lightning_modules.candidate import Stopped
 from emomc.runtime.journal import SharedJournal
 
 
@@ -47,7 +48,7 @@ class EvaluationPool:
             evaluator: of this process.
             take: given the genotypes under evaluation, returns the next job, or None if no job is available. It returns
                 the same on every process and changes nothing.
-            stopped: whether this process must start no more jobs.
+            stopped: whether this process must end its job and start no more.
         """
         self._journal = journal
         self._evaluator = evaluator
@@ -62,7 +63,8 @@ class EvaluationPool:
         """Run jobs until none is left; return False if a process was stopped before that.
 
         Raises:
-            UserError: a job failed, here or on another process.
+            UserError: a job failed here.
+            ProcessLost: a job failed on another process, or another process ended.
         """
         self._write(_Entry(self._journal.rank, self._stopped()))
         done: Job | None = None
@@ -76,13 +78,18 @@ class EvaluationPool:
         return self._next_job() is None
 
     def _result(self, job: Job) -> _Entry:
-        """Run this process's job, unless the process was stopped since it became free."""
+        """Run this process's job, unless the process is stopped before its end."""
         if self._stopped():
             return _Entry(self._journal.rank, stopped=True)
         try:
             result = self._evaluator.evaluate(
-                job.genotype, previous=job.previous, required_correct=job.required_correct
+                job.genotype,
+                previous=job.previous,
+                required_correct=job.required_correct,
+                stopped=self._stopped,
             )
+        except Stopped:
+            return _Entry(self._journal.rank, stopped=True)
         except UserError:
             # The other processes wait for this one.
             self._write(_Entry(self._journal.rank, failed=True))
@@ -92,7 +99,7 @@ class EvaluationPool:
     def _act_on(self, entry: _Entry) -> None:
         """Store a result, then assign jobs to free processes while jobs are available, unless a process was stopped."""
         if entry.failed:
-            raise UserError("expected every process to finish its candidate, found one that failed")
+            raise ProcessLost("expected every process to finish its candidate, found one that failed")
         if (job := self._jobs[entry.rank]) is not None:
             self._jobs[entry.rank] = None
             if entry.images:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytorch_lightning as pl
 import torch
 
 from emomc.callbacks.trainer.epoch_seed import EpochSeed
+from emomc.callbacks.trainer.stop_training import StopTraining
 from emomc.candidates.compressed_networks import CompressedNetworks
 from emomc.candidates.evaluation import Evaluation
 from emomc.candidates.evaluator import CandidateEvaluator
@@ -21,6 +23,7 @@ from emomc.candidates.genotype import Genotype
 from emomc.common.files import read_json, write_json
 from emomc.common.schema import checked
 from emomc.common.versions import versions
+from emomc.lightning_modules.candidate import Stopped
 from emomc.lightning_modules.quantized_classifier import FakeQuantizedWeight, QuantizedClassifier
 from emomc.runtime.recipe import Recipe
 from emomc.runtime.trainers import finetuning_trainer
@@ -58,12 +61,21 @@ def finetune_front(
     names = [_name(search, candidate.genotype, key) for candidate in points]
     folder = search.files.finetuned
     for first in range(0, len(points), processes.world_size):
-        if processes.any_stopped():
-            return False
         mine = first + processes.rank
         if mine < len(points):
-            _make(points[mine].genotype, folder / names[mine], evaluator, data, settings, search.config.seed)
-        processes.barrier()
+            with contextlib.suppress(Stopped):
+                _make(
+                    points[mine].genotype,
+                    folder / names[mine],
+                    evaluator,
+                    data,
+                    settings,
+                    search.config.seed,
+                    processes.stopped,
+                )
+        # Every process waits here for all others.
+        if processes.any_stopped():
+            return False
         for point, name in zip(points[first:], names[first : first + processes.world_size], strict=False):
             evaluation = _read_record(folder / f"{name}.json")
             search.add_finetuned(point, dataclasses.replace(point.genotype, finetuned=name), evaluation)
@@ -88,6 +100,7 @@ def _make(
     data: pl.LightningDataModule,
     settings: Finetuning,
     seed: int,
+    stopped: Callable[[], bool],
 ) -> None:
     """Write a point's fine-tuned weights, then their validation result, unless that is already on disk.
 
@@ -98,14 +111,18 @@ def _make(
         data: to train on.
         settings: epochs and learning rate.
         seed: as for ``finetune``.
+        stopped: asked before each batch.
+
+    Raises:
+        Stopped: ``stopped`` returned True.
     """
     record = path.with_name(f"{path.name}.json")
     if record.exists():
         return
     networks = evaluator.networks
-    weights = finetune(networks, genotype, data, settings, precision=evaluator.precision, seed=seed)
+    weights = finetune(networks, genotype, data, settings, precision=evaluator.precision, seed=seed, stopped=stopped)
     write_finetuned(finetuned_path(path.parent, path.name), weights)
-    evaluation = evaluator.evaluate(dataclasses.replace(genotype, finetuned=path.name))
+    evaluation = evaluator.evaluate(dataclasses.replace(genotype, finetuned=path.name), stopped=stopped)
     values = {"level": genotype.level, "bits": dict(zip(networks.layers, genotype.bits, strict=True))}
     write_json(record, {**values, **dataclasses.asdict(settings), **dataclasses.asdict(evaluation)})
 
@@ -118,6 +135,7 @@ def finetune(
     *,
     precision: str = "32-true",
     seed: int = 0,
+    stopped: Callable[[], bool] = lambda: False,
 ) -> FinetunedNetwork:
     """Fine-tune a candidate by quantization-aware training, starting from its own weights; masks and bits stay fixed.
 
@@ -128,6 +146,10 @@ def finetune(
         settings: epochs and learning rate.
         precision: arithmetic, as Lightning names it.
         seed: of the augmentation, and of dropout if the network has any.
+        stopped: asked before each batch.
+
+    Raises:
+        Stopped: ``stopped`` returned True.
     """
     network, weights = networks.trainable(genotype)
     recipe = Recipe(settings.learning_rate, weight_decay=0.0, schedule="cosine")
@@ -140,7 +162,7 @@ def finetune(
     # The caller may have disabled gradients.
     with torch.inference_mode(False), torch.enable_grad():
         seeds = EpochSeed("finetuning", seed, genotype.level, *genotype.bits)
-        trainer = finetuning_trainer(device, precision, [seeds], epochs=settings.epochs)
+        trainer = finetuning_trainer(device, precision, [seeds, StopTraining(stopped)], epochs=settings.epochs)
         # Training mode avoids a warning of Lightning; the module returns to eval mode before the first batch.
         trainer.fit(module.train(), datamodule=data)
     module = module.to(device)

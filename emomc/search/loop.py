@@ -83,8 +83,8 @@ class SearchLoop:
         self._recall(closest)
         return self._complete(closest)
 
-    def test(self, evaluator: CandidateEvaluator) -> None:
-        """Evaluate the uncompressed network and the front on the test images."""
+    def test(self, evaluator: CandidateEvaluator, stopped: Callable[[], bool]) -> None:
+        """Evaluate the uncompressed network and the front on the test images, until this process is stopped."""
         front = self.search.front
         genotypes = [uncompressed_genotype(self.search.library), *(candidate.genotype for candidate in front)]
         results: dict[Genotype, Evaluation] = {}
@@ -95,10 +95,10 @@ class SearchLoop:
                 return None
             return Job(genotype, None, 0, lambda result: results.update({genotype: result}))
 
-        EvaluationPool(self.processes.journal, evaluator, take, stopped=lambda: False).run()
-        self.search.baseline_test = results[genotypes[0]]
+        EvaluationPool(self.processes.journal, evaluator, take, stopped).run()
+        self.search.baseline_test = results.get(genotypes[0])
         for candidate in front:
-            candidate.test = results[candidate.genotype]
+            candidate.test = results.get(candidate.genotype)
 
     def _on_plateau(self) -> bool:
         """Whether the hypervolume has not grown for ``patience`` generations."""

@@ -57,7 +57,8 @@ def run_search(
     """Search a library for the Pareto front of accuracy and costs.
 
     A search that was stopped continues: it runs again from its seed, and takes the evaluations that are in the logs of
-    this library's searches. Ctrl-C stops it after the current evaluation and keeps the front so far.
+    this library's searches. Ctrl-C stops it within a batch and keeps the front so far, whose test accuracies the next
+    run of the same search computes.
 
     Args:
         library: the library or its path.
@@ -114,7 +115,7 @@ def run_search(
                     _enter_phase(search, Phase.FINETUNING, observers)
                     search.finished = finetune_front(search, evaluator, data, run.finetuning, conditions, processes)
                 _enter_phase(search, Phase.TESTING, observers)
-                loop.test(_evaluator(search, *load_split(data, "test")))
+                loop.test(_evaluator(search, *load_split(data, "test")), interrupted)
                 search.interrupted = interrupted()
                 notify(observers, "on_search_end", search)
             fabric.barrier()

@@ -14,6 +14,7 @@ from emomc.compression.quantizers import Quantizer
 from emomc.data.config import DataConfig
 from emomc.data.splits import load_split
 from emomc.library.sources import build_data, library_graph
+from emomc.lightning_modules.candidate import Stopped
 from emomc.networks.build import build_network
 from emomc.runtime.digests import tensor_digest
 
@@ -103,6 +104,15 @@ class TestEarlyEnd:
         assert first.seen < second.seen
         assert second.most_correct < first.most_correct or second.complete
         assert evaluator.evaluate(GENOTYPES[0], previous=second) == whole
+
+
+def test_stopped_between_two_batches_it_has_no_result_and_the_next_is_whole(evaluator):
+    whole = evaluator.evaluate(GENOTYPES[0])
+    asked = iter([False, False, True])
+    with pytest.raises(Stopped):
+        evaluator.evaluate(GENOTYPES[0], stopped=lambda: next(asked))
+    assert next(asked, None) is None
+    assert evaluator.evaluate(GENOTYPES[0]) == whole
 
 
 def test_bounds_of_an_evaluation():

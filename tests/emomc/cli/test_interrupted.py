@@ -18,7 +18,7 @@ from emomc.library.library import Library
 CODE = """
 import signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)
-from emomc.cli.{command} import main
+from emomc.cli.scripts import {command} as main
 sys.exit(main())
 """
 SECONDS = 60
@@ -96,13 +96,37 @@ def test_search(library, presses):
     said = interrupt_once(process, lambda: log.exists() and log.read_bytes().count(b"\n") > 9, presses)
     assert said == "emomc-search: interrupted; the same command goes on from here\n"
     if presses == 1:
-        assert read_front(folder)["finished"] is False
+        front = read_front(folder)
+        assert front["finished"] is False
+        # The test images would take their time; the next run takes it.
+        assert front["baseline"]["test_accuracy"] is None
+        assert all(point["test_accuracy"] is None for point in front["points"])
     measured = log.read_bytes()
     # Settings of another search: the state stands as it was.
     assert finish("search", *arguments[:-1], 2) == 2
     assert finish("search", *arguments) == 0
     assert log.read_bytes().startswith(measured)
-    assert read_front(folder)["finished"] is True
+    front = read_front(folder)
+    assert front["finished"] is True
+    assert all(point["test_accuracy"] > 0 for point in front["points"])
+
+
+@pytest.mark.parametrize("command", ["pretrain", "search", "export"])
+@pytest.mark.parametrize("seconds", [0.15, 0.4, 1, 2.5])
+def test_imports(tmp_path, library, command, seconds):
+    arguments = {
+        "pretrain": ("--output", tmp_path / "run", "--pre_train_epochs", 50),
+        "search": ("--library", library.path, "--name", "s"),
+        "export": ("--help",) if seconds < 1 else ("--search", library.path),
+    }[command]
+    process = start(command, *arguments)
+    time.sleep(seconds)
+    process.send_signal(signal.SIGINT)
+    said = process.communicate(timeout=SECONDS)[1]
+    if process.returncode == 130:
+        assert said == f"emomc-{command}: interrupted; the same command goes on from here\n"
+    else:
+        assert command == "export", said
 
 
 def test_search_while_it_prepares(library):

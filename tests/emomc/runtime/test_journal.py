@@ -11,7 +11,7 @@ import pytest
 from lightning_fabric import Fabric
 from torch.distributed import HashStore, TCPStore
 
-from emomc.common.errors import UserError
+from emomc.common.errors import ProcessLost
 from emomc.runtime.journal import OwnJournal, StoreJournal, open_journal
 
 
@@ -53,7 +53,7 @@ def test_a_reader_waits_for_a_writer_and_a_writer_for_nobody():
 
 def test_one_that_waits_in_vain_is_told_so():
     store = TCPStore("localhost", 0, is_master=True, wait_for_workers=False, timeout=datetime.timedelta(seconds=1))
-    with pytest.raises(UserError, match=r"^expected every process to keep running, found one that ended or hangs$"):
+    with pytest.raises(ProcessLost, match=r"^expected every process to keep running, found one that ended or hangs$"):
         StoreJournal(store, 0, 2, patience=datetime.timedelta(seconds=1)).read()
 
 
@@ -62,7 +62,7 @@ def test_one_whose_store_is_gone_is_told_so():
     journal = StoreJournal(TCPStore("localhost", served.port), 1, 2)
     journal.write([1])
     del served
-    with pytest.raises(UserError, match="found one that ended"):
+    with pytest.raises(ProcessLost, match="found one that ended"):
         journal.write([2])
 
 

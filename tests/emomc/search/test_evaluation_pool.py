@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from torch.distributed import HashStore
 
 from emomc.candidates.evaluation import Evaluation
-from emomc.common.errors import UserError
+from emomc.common.errors import ProcessLost, UserError
+from emomc.lightning_modules.candidate import Stopped
 from emomc.runtime.journal import OwnJournal, StoreJournal
 from emomc.search.evaluation_pool import EvaluationPool, Job
 
@@ -24,12 +25,14 @@ class Sleeper:
     def __init__(self, ran, changed):
         self.ran, self.changed = ran, changed
 
-    def evaluate(self, genotype, *, previous, required_correct):
+    def evaluate(self, genotype, *, previous, required_correct, stopped):
         name, awaited = genotype
         with self.changed:
             assert self.changed.wait_for(lambda: {*awaited} <= {*self.ran}, timeout=10)
             self.ran.append(name)
             self.changed.notify_all()
+        if stopped() and name == "long":
+            raise Stopped
         if name == "fails":
             raise UserError("expected a network, found another")
         return result_of(genotype)
@@ -56,7 +59,7 @@ def run_side_by_side(genotypes, world_size, stop_after=None):
 
         try:
             outcome = EvaluationPool(journal, Sleeper(ran, changed), take, stopped).run()
-        except UserError as error:
+        except (UserError, ProcessLost) as error:
             outcome = str(error)
         return outcome, results
 
@@ -114,6 +117,15 @@ def test_stopped_by_one_they_finish_what_is_under_way_and_begin_nothing(world_si
     assert not any(finished for finished, _ in outcomes)
     assert len({*map(len, (results for _, results in outcomes))}) == 1
     assert len(ran) == len(outcomes[0][1]) < len(genotypes)
+
+
+@pytest.mark.parametrize("world_size", [1, 3])
+def test_one_that_is_stopped_in_the_middle_of_a_job_has_no_result_of_it(world_size):
+    outcomes, ran = run_side_by_side([("long", ()), ("a", ()), ("b", ())], world_size, stop_after=1)
+    assert "long" in ran
+    for finished, results in outcomes:
+        assert finished is False
+        assert ("long", ()) not in results
 
 
 def test_stopped_at_its_end_it_is_finished():

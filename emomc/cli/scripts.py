@@ -1,0 +1,29 @@
+"""The console scripts: each imports its command, which may take seconds, and runs it."""
+
+from __future__ import annotations
+
+import importlib
+
+from emomc.cli.interrupted_import import ending_at_interrupt
+
+
+def pretrain() -> int:
+    """Run ``emomc-pretrain``; return its exit status."""
+    return _run("pretrain")
+
+
+def search() -> int:
+    """Run ``emomc-search``; return its exit status."""
+    return _run("search")
+
+
+def export() -> int:
+    """Run ``emomc-export``; return its exit status."""
+    return _run("export")
+
+
+def _run(name: str) -> int:
+    with ending_at_interrupt(f"emomc-{name}"):
+        command = importlib.import_module(f"emomc.cli.{name}")
+    status: int = command.main()
+    return status
