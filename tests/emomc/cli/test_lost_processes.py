@@ -28,6 +28,8 @@ SEARCHING = ("--population_size", "8", "--number_generations", "30", "--quiet", 
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
 END_S = 30
 """All others must have ended so many seconds after one is lost."""
+WORK_S = 240
+"""More than any of these commands takes on a loaded machine."""
 
 
 class Run:
@@ -62,7 +64,7 @@ class Run:
         return ranks[0] if ranks else self.process.pid
 
     def wait_until(self, reached: Callable[[], bool]) -> None:
-        end = time.monotonic() + 90
+        end = time.monotonic() + WORK_S
         while not reached():
             assert self.process.poll() is None, self.process.stderr.read()
             assert time.monotonic() < end
@@ -82,8 +84,8 @@ class Run:
 def library(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("library")
     run = Run("pretrain", ("--output", folder / "run", *TRAINING), ())
-    assert "error" not in run.end()
-    assert run.process.returncode == 0
+    assert run.process.wait(WORK_S) == 0
+    run.process.stderr.close()
     return folder / "run" / "library"
 
 
@@ -136,11 +138,11 @@ def test_one_is_killed(begun, tmp_path, command, launcher, rank):
         assert lines[0].endswith("that ended: the same command goes on from here")
         assert run.process.returncode == (1 if rank else -signal.SIGKILL)
     again = begun(command, launcher)
-    assert again.process.wait(90) == 0
+    assert again.process.wait(WORK_S) == 0
     killed = result(tmp_path / "run", command)
     shutil.rmtree(tmp_path / "run")
     undisturbed = begun(command, launcher)
-    assert undisturbed.process.wait(90) == 0
+    assert undisturbed.process.wait(WORK_S) == 0
     assert result(tmp_path / "run", command) == killed
 
 
