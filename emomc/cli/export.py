@@ -13,7 +13,7 @@ from emomc.cli.user_code_options import add_user_code_options
 from emomc.common.errors import UserError
 from emomc.common.run_folder import find_finished_search
 from emomc.compression.codings import CodingName
-from emomc.export.formats import FORMATS, FormatName
+from emomc.export.formats import FORMATS, FormatName, check_packages
 from emomc.fronts.front_file import read_front
 from emomc.fronts.pick_rules import parse_pick
 
@@ -70,6 +70,9 @@ def _run(arguments: Namespace) -> None:
         raise UserError(f"expected --output with a new file or one to replace, found a link or a device at {output}")
     if arguments.verify and FORMATS[arguments.format].count_correct is None:
         raise UserError(f"expected a format that can be verified with --verify, found {arguments.format}")
+    if arguments.coding is not None and arguments.format != "emomc":
+        raise UserError(f"expected --coding with the format emomc alone, found {arguments.format}")
+    check_packages(arguments.format)
     rule = parse_pick(arguments.pick)
     search = find_finished_search(Path(arguments.run), arguments.search)
     front = read_front(search.front)

@@ -8,10 +8,11 @@ from itertools import takewhile
 
 from jsonargparse import ArgumentParser, Namespace
 
+from emomc.candidates.objectives import COSTS
 from emomc.cli.command import make_parser, run_command, settings_of
 from emomc.cli.user_code_options import add_user_code_options
 from emomc.common.errors import UserError
-from emomc.fronts.pick_rules import parse_pick
+from emomc.fronts.pick_rules import check_index, check_pick, parse_index, parse_pick
 from emomc.search.config import Finetuning, SearchConfig
 from emomc.search.options import RunOptions
 
@@ -105,23 +106,39 @@ def build_parser() -> ArgumentParser:
 def _run(arguments: Namespace) -> None:
     if arguments.library is None:
         raise UserError("expected --library with the folder that emomc-pretrain made, found none")
-    if arguments.layers is not None and arguments.layers != "pick" and not arguments.layers.isdecimal():
-        raise UserError(f"expected --layers with the index of a candidate or pick, found {arguments.layers!r}")
     config = settings_of(arguments, SearchConfig)
     name = default_name(config) if arguments.name is None else arguments.name
-    epochs, learning_rate = arguments.finetune_epochs, arguments.finetune_learning_rate
+    # The rate is checked even if nothing is fine-tuned.
+    finetuning = Finetuning(arguments.finetune_epochs or 1, arguments.finetune_learning_rate)
     options = RunOptions(
         name=name,
         early_rejection=arguments.early_rejection,
         max_minutes=arguments.max_time,
-        finetuning=Finetuning(epochs, learning_rate) if epochs else None,
+        finetuning=finetuning if arguments.finetune_epochs else None,
         deterministic=arguments.deterministic,
         overwrite=arguments.overwrite,
     )
     pick = parse_pick(arguments.pick)
+    most = most_candidates(config, options)
+    check_pick(pick, COSTS, most)
+    if arguments.layers not in (None, "pick"):
+        what = "--layers with the index of a candidate or pick"
+        check_index(parse_index(arguments.layers, what), most, "--layers with an index")
     from emomc.cli.search_run import search  # after the options are checked: torch takes seconds to import
 
     search(arguments, config, options, pick)
+
+
+def most_candidates(config: SearchConfig, options: RunOptions, genotypes: int | None = None) -> int:
+    """Return how many candidates a search has at most: those it asks for, and each again if it is fine-tuned.
+
+    Args:
+        config: the settings that decide the front.
+        options: how the search runs.
+        genotypes: number of the genotypes that the library allows, if it is known.
+    """
+    most = config.most_candidates if genotypes is None else min(genotypes, config.most_candidates)
+    return most if options.finetuning is None else 2 * most
 
 
 def default_name(config: SearchConfig) -> str:

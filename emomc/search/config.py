@@ -145,6 +145,11 @@ class SearchConfig:
         return Quantizer(self.quantizer, self.per_channel, self.bias_correction, rounded_bits)
 
     @property
+    def most_candidates(self) -> int:
+        """Candidates that a search asks for at most; a first population counts as two generations."""
+        return self.population_size * (self.number_generations + 1)
+
+    @property
     def evolution(self) -> EvolutionSettings:
         """How the population evolves."""
         return EvolutionSettings(

@@ -10,9 +10,13 @@ from emomc.common.errors import UserError
 from emomc.search.config import Finetuning
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from lightning_fabric import Fabric
     from pytorch_lightning import LightningDataModule
     from torch import nn
+
+    from emomc.search.state import Search
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,6 +33,8 @@ class RunOptions:
     """The network of the library, if it is a user's network."""
     data: LightningDataModule | None = None
     """The data that the library was made from, if they cannot be opened from its manifest."""
+    dataset: str | None = None
+    """Name of ``data`` in front.json; None: that of a built-in dataset, or the library's."""
     fabric: Fabric | None = None
     """The devices that share the evaluations; their number does not change the front. None: one device, chosen by
     Lightning. If you launch several processes, call ``torch.distributed.destroy_process_group()`` at the end, as
@@ -43,6 +49,8 @@ class RunOptions:
     """Use deterministic algorithms, so that results are bit-identical on a GPU too; on a CPU they always are."""
     overwrite: bool = False
     """Replace an earlier search of this name."""
+    check: Callable[[Search], None] | None = None
+    """Called before anything is searched or written; what it raises ends the search."""
 
     def __post_init__(self) -> None:
         """Check the ranges."""

@@ -11,18 +11,11 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from lightning_fabric import Fabric
-from matplotlib.figure import Figure
-from pytorch_lightning.plugins.environments import LightningEnvironment
 from safetensors.torch import load_file, save_file
 
-from emomc.callbacks.search.front_writer import FrontWriter
 from emomc.common.files import sha256_of_file
 from emomc.common.run_folder import LOG_FILE
 from emomc.hardware.description import load_hardware
-from emomc.search.config import SearchConfig
-from emomc.search.options import RunOptions
-from emomc.search.run import run_search
 
 TINY = ("--population_size", 4, "--number_generations", 1, "--accelerator", "cpu")
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256))
@@ -165,12 +158,24 @@ LIBRARY: dict[str, tuple[Damage, str]] = {
     "an image of two sides": (entry(input_shape=[32, 32]), "complete manifest"),
     "an image of no size": (entry(input_shape=[1, 0, 32]), "input_shape"),
     "classes that are none": (entry(class_names=[]), "class"),
-    "another number of classes": (entry(class_names=["a", "b"]), "layers conv1.*another computation"),
+    "another number of classes": (entry(class_names=["a", "b"]), "in 2 classes, for which the library .* in 10"),
     "batches of nothing": (entry(evaluation_batch_size=0), "evaluation_batch_size"),
     "batches in words": (entry(evaluation_batch_size="many"), "evaluation_batch_size"),
     "a network that is unknown": (entry(network="lenet6"), "lenet5.*lenet6"),
     "a network that is a number": (entry(network=5), "network"),
     "arguments that are no object": (entry(network_args=[1]), "network_args"),
+    "a network wider than its files": (
+        entry(network="vgg16", network_args={"width": 1000}),
+        "at most .* parameters, 8 for each byte of a level's file, found .* {'width': 1000}",
+    ),
+    "a network wider than memory": (entry(network="vgg16", network_args={"width": 1000000}), "vgg16 with width=1000000"),
+    "a network of no width": (entry(network="vgg16", network_args={"width": 1e-300, "in_channels": 10**12}), "vgg16"),
+    "a network of all widths": (entry(network="vgg16", network_args={"width": 1e300}), "vgg16"),
+    "images that fill the memory": (entry(input_shape=[3, 100_000, 100_000]), "at most 67108864 pixels"),
+    "batches that fill the memory": (entry(evaluation_batch_size=10**12), r"evaluation_batch_size of 1\.\.1048576"),
+    "more means than channels": (entry(mean=[0.5] * 1000), "a number for each of 1 channels as mean"),
+    "a deviation of 0": (entry(std=[0]), "above 0 as std"),
+    "a million classes and more": (entry(class_names=["x"] * ((1 << 20) + 1)), "2 to 1048576 class names"),
     "arguments that do not fit": (entry(network_args={"depth": 3}), "depth"),
     "data with an unknown entry": (data(shuffle=True), "shuffle"),
     "data with a wrong entry": (data(batch_size="many"), "batch_size"),
@@ -184,25 +189,6 @@ def test_library(refused, library, case):
     damage, words = LIBRARY[case]
     damage(library.path)
     refused("search", "--library", library.path, *TINY, words=words)
-
-
-@pytest.fixture(scope="module")
-def searched(shared_library, tmp_path_factory) -> Path:
-    """The folder of a run with a finished search; tests copy it."""
-    folder = tmp_path_factory.mktemp("searched") / "run"
-    shutil.copytree(shared_library.path, folder / "library")
-    config = SearchConfig(population_size=4, number_generations=1)
-    fabric = Fabric(accelerator="cpu", devices=1, plugins=[LightningEnvironment()])
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("emomc.callbacks.search.front_writer.front_figure", lambda document: Figure((1, 1)))
-        run_search(folder / "library", config, [FrontWriter()], run=RunOptions(name="s", fabric=fabric))
-    return folder
-
-
-@pytest.fixture
-def finished(searched, tmp_path) -> Path:
-    """A copy of the run for one test."""
-    return Path(shutil.copytree(searched, tmp_path / "run"))
 
 
 def written(name: str, content: bytes) -> Damage:
@@ -259,10 +245,10 @@ SEARCHED: dict[str, tuple[Damage, str]] = {
 
 
 @pytest.mark.parametrize("case", SEARCHED)
-def test_files_of_a_search(refused, finished, case):
+def test_files_of_a_search(refused, searched, case):
     damage, words = SEARCHED[case]
-    damage(finished)
-    refused("search", "--library", finished / "library", "--name", "s", *TINY, words=words)
+    damage(searched)
+    refused("search", "--library", searched / "library", "--name", "s", *TINY, words=words)
 
 
 def order(change: Callable[[list[int]], object]) -> Damage:
@@ -276,9 +262,9 @@ def order(change: Callable[[list[int]], object]) -> Damage:
 
 
 @pytest.mark.parametrize("change", [list.pop, lambda numbers: numbers.__setitem__(0, 10**6), lambda n: n.append(0)])
-def test_an_order_that_is_no_order(refused, finished, change):
-    order(change)(finished)
-    refused("search", "--library", finished / "library", "--name", "s", *TINY, words="order of .*images")
+def test_an_order_that_is_no_order(refused, searched, change):
+    order(change)(searched)
+    refused("search", "--library", searched / "library", "--name", "s", *TINY, words="order of .*images")
 
 
 def front(**values: Any) -> Damage:
@@ -345,11 +331,11 @@ EXPORT: dict[str, tuple[Damage, tuple[str, ...], str]] = {
 
 
 @pytest.mark.parametrize("case", EXPORT)
-def test_export(refused, finished, tmp_path, case):
+def test_export(refused, searched, tmp_path, case):
     damage, arguments, words = EXPORT[case]
     (tmp_path / "work" / "file").write_text("a regular file")
-    damage(finished)
-    refused("export", "--run", finished, "--output", "net.emomc", *arguments, words=words)
+    damage(searched)
+    refused("export", "--run", searched, "--output", "net.emomc", *arguments, words=words)
 
 
 @pytest.mark.parametrize(
