@@ -38,7 +38,7 @@ from emomc.candidates.calibration import open_calibration
 from emomc.candidates.evaluation_log import EvaluationLog
 from emomc.candidates.finetuned_weights import FinetunedNetwork, read_finetuned, write_finetuned
 from emomc.candidates.image_order import ORDER_FILE, read_order
-from emomc.candidates.packing import pack_candidate
+from emomc.candidates.packing import describe, pack_candidate
 from emomc.cli import pretrain
 from emomc.cli.command import resolve_configs, settings_of
 from emomc.common.errors import UserError, UserNote
@@ -57,14 +57,53 @@ from emomc.library.manifest import MANIFEST
 from emomc.library.sources import library_data, library_graph
 from emomc.networks.build import build_network
 from emomc.networks.weights import load_weights
+from emomc.packed_file.network import metadata_of
+from emomc.packed_file.reader import read_metadata
 from emomc.packed_file.writer import write_packed
 from emomc.pretraining.config import PretrainingConfig
 from emomc.pretraining.prepare import prepare_library
+from emomc.pretraining.stages import front_of_checkpoints
+from emomc.runtime.checkpoint_io import check_checkpoint
 from emomc.runtime.devices import Devices
 from emomc.runtime.notices import quiet_lightning
 from emomc.search.config import SearchConfig
+from emomc.search.finetuning import read_finetuned_point
 from emomc.search.options import RunOptions
-from emomc.search.run import run_search
+from emomc.search.run import read_settings, run_search
+
+READERS = {
+    "emomc/candidates/evaluation_log.py:_parsed": ("log of the search", "log of another search"),
+    "emomc/candidates/finetuned_weights.py:read_finetuned": ("fine-tuned weights",),
+    "emomc/candidates/image_order.py:read_order": ("order of the images",),
+    "emomc/cli/command.py:_section_text": ("settings",),
+    "emomc/common/files.py:read_json": ("manifest of a library", "front"),
+    "emomc/common/json_values.py:parse_json": ("manifest of a library", "front"),
+    "emomc/common/schema.py:checked": ("manifest of a library", "settings"),
+    "emomc/common/yaml_files.py:read_yaml": ("hardware", "settings"),
+    "emomc/fronts/front_file.py:read_front": ("front",),
+    "emomc/hardware/description.py:load_hardware": ("hardware",),
+    "emomc/library/layer_input_store.py:_read": ("layer inputs",),
+    "emomc/library/library.py:_tensors": ("weights of a level",),
+    "emomc/library/library.py:check_file": ("weights of a level",),
+    "emomc/library/manifest.py:read_manifest": ("manifest of a library",),
+    "emomc/networks/weights.py:_read": ("weights of torch", "weights as safetensors"),
+    "emomc/packed_file/network.py:metadata_of": ("metadata of a packed network",),
+    "emomc/packed_file/reader.py:read_metadata": ("metadata of a packed network",),
+    "emomc/pretraining/stages.py:front_of_checkpoints": ("front of checkpoints",),
+    "emomc/runtime/checkpoint_io.py:check_checkpoint": ("checkpoint of a training",),
+    "emomc/runtime/tensor_files.py:parse_tensors": ("weights of a level", "layer inputs"),
+    "emomc/runtime/tensor_files.py:read_tensors": ("weights of a level", "fine-tuned weights"),
+    "emomc/runtime/tensor_files.py:read_torch": ("weights of torch", "checkpoint of a training"),
+    "emomc/search/finetuning.py:read_finetuned_point": ("fine-tuned point",),
+    "emomc/search/run.py:read_settings": ("settings of a search",),
+}
+"""Function that reads a file -> the readers below that call it."""
+
+NO_FILES = {
+    "emomc/export/verification.py:_read_dense": "the file that was just written",
+    "emomc/runtime/journal.py:read": "what another process of this search wrote",
+}
+"""Function that reads something else -> what that is."""
 
 SECONDS = 5
 MEMORY_GIB = 4
@@ -140,6 +179,19 @@ def make_readers(folder: Path) -> list[Reader]:
         library_graph(found)
 
     order = run.library / ORDER_FILE
+    point = run.search("s").finetuned / "a.json"
+    point.parent.mkdir()
+    point.write_text(json.dumps({"level": level, "bits": {"conv1": 3}, "correct": 3, "seen": 4, "images": 4}))
+    checkpoints = run.state_of_front_of_checkpoints
+    checkpoints.parent.mkdir(exist_ok=True)
+    kept = {"path": "a.ckpt", "metrics": {"val/accuracy": 0.5, "density": 0.1}, "epoch": 0, "step": 1}
+    checkpoints.write_text(json.dumps({"kept": [kept, {**kept, "path": "b.ckpt"}]}))
+    checkpoint = folder / "last.ckpt"
+    torch.save(
+        {"state_dict": {"weight": torch.zeros(4)}, "epoch": 1, "callbacks": {"front": {"kept": [kept]}}}, checkpoint
+    )
+    metadata = folder / "metadata.json"
+    metadata.write_bytes(metadata_of(describe(library.manifest)))
     tuned = folder / "tuned.safetensors"
     weight = torch.randn(4, 3)
     write_finetuned(tuned, FinetunedNetwork({"linear": quantize_symmetric(weight, 4)}, {"bias": torch.zeros(4)}))
@@ -167,6 +219,13 @@ def make_readers(folder: Path) -> list[Reader]:
         Reader("weights of torch", torch_file, lambda: load_weights(network, torch_file)),
         Reader("weights as safetensors", tensor_file, lambda: load_weights(network, tensor_file)),
         Reader("packed network", packed, lambda: load_compressed(packed)),
+        Reader("metadata of a packed network", metadata, lambda: read_metadata(metadata.read_bytes(), 10), "json"),
+        Reader(
+            "settings of a search", run.search("s").settings, lambda: read_settings(run.search("s").settings), "json"
+        ),
+        Reader("fine-tuned point", point, lambda: read_finetuned_point(point), "json"),
+        Reader("front of checkpoints", checkpoints, lambda: front_of_checkpoints(run), "json"),
+        Reader("checkpoint of a training", checkpoint, lambda: check_checkpoint(checkpoint, "")),
     ]
     for suffix in ("png", "jpg", "bmp", "gif", "ppm", "tif", "webp"):
         path = folder / f"image.{suffix}"

@@ -168,7 +168,10 @@ LIBRARY: dict[str, tuple[Damage, str]] = {
         entry(network="vgg16", network_args={"width": 1000}),
         "at most .* parameters, 8 for each byte of a level's file, found .* {'width': 1000}",
     ),
-    "a network wider than memory": (entry(network="vgg16", network_args={"width": 1000000}), "vgg16 with width=1000000"),
+    "a network wider than memory": (
+        entry(network="vgg16", network_args={"width": 1000000}),
+        "vgg16 with width=1000000",
+    ),
     "a network of no width": (entry(network="vgg16", network_args={"width": 1e-300, "in_channels": 10**12}), "vgg16"),
     "a network of all widths": (entry(network="vgg16", network_args={"width": 1e300}), "vgg16"),
     "images that fill the memory": (entry(input_shape=[3, 100_000, 100_000]), "at most 67108864 pixels"),

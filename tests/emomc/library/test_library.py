@@ -182,7 +182,7 @@ class TestWrong:
     )
     def test_an_entry_that_is_wrong(self, path, change):
         self.edit(path, change)
-        self.refused(path, "expected a complete manifest at .*, found a wrong ")
+        self.refused(path, "expected a complete manifest at .* with (an? .* as|an entry) [a-z_]+.*, found ")
 
     @pytest.mark.parametrize("name", ["../outside", "/etc/passwd", "a/b"])
     def test_a_level_outside_the_folder(self, path, name):
