@@ -79,6 +79,7 @@ READERS = {
     "emomc/common/files.py:read_json": ("manifest of a library", "front"),
     "emomc/common/json_values.py:parse_json": ("manifest of a library", "front"),
     "emomc/common/schema.py:checked": ("manifest of a library", "settings"),
+    "emomc/common/yaml_files.py:parse_yaml": ("hardware", "settings"),
     "emomc/common/yaml_files.py:read_yaml": ("hardware", "settings"),
     "emomc/fronts/front_file.py:read_front": ("front",),
     "emomc/hardware/description.py:load_hardware": ("hardware",),

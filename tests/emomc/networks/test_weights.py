@@ -177,7 +177,7 @@ def test_a_small_file_that_asks_for_gigabytes(tmp_path: Path, content):
                 whole = content if isinstance(content, bytes) else whole.replace(b"K\x96", b"J\x00\x00\x00\x7f", 1)
             odd.writestr(part, whole)
     before = resource.getrlimit(resource.RLIMIT_AS)
-    with pytest.raises(UserError, match="expected weights in .*, found a file that cannot be read"):
+    with pytest.raises(UserError, match=r"expected weights in .*, found a file that cannot be read"):
         load_weights(lenet(), path)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < 8 << 20
     assert resource.getrlimit(resource.RLIMIT_AS) == before
