@@ -9,7 +9,7 @@ from pathlib import Path
 from jsonargparse import ArgumentParser, Namespace
 
 from emomc.cli.command import make_parser, run_command
-from emomc.cli.user_code_options import add_user_code_options
+from emomc.cli.user_code_options import add_user_code_options, check_user_code_options
 from emomc.common.errors import UserError
 from emomc.common.run_folder import find_finished_search
 from emomc.compression.codings import CodingName
@@ -63,6 +63,9 @@ def _run(arguments: Namespace) -> None:
         raise UserError(
             "expected --run with the folder of a run and --output with a file to write, found one or both missing"
         )
+    check_user_code_options(arguments)
+    if not arguments.output.strip() or not arguments.output.isprintable():
+        raise UserError(f"expected --output with a file to write, found {arguments.output!r}")
     output = Path(arguments.output)
     if output.is_dir():
         raise UserError(f"expected --output with a file to write, found the folder {output}")

@@ -10,9 +10,10 @@ from jsonargparse import ArgumentParser, Namespace
 
 from emomc.candidates.objectives import COSTS
 from emomc.cli.command import make_parser, run_command, settings_of
-from emomc.cli.user_code_options import add_user_code_options
+from emomc.cli.user_code_options import add_user_code_options, check_user_code_options
 from emomc.common.errors import UserError
 from emomc.fronts.pick_rules import check_index, check_pick, parse_index, parse_pick
+from emomc.runtime.devices import Devices
 from emomc.search.config import Finetuning, SearchConfig
 from emomc.search.options import RunOptions
 
@@ -106,7 +107,10 @@ def build_parser() -> ArgumentParser:
 def _run(arguments: Namespace) -> None:
     if arguments.library is None:
         raise UserError("expected --library with the folder that emomc-pretrain made, found none")
+    check_user_code_options(arguments)
     config = settings_of(arguments, SearchConfig)
+    # The devices of a search are Lightning's, as those of a training.
+    settings_of(arguments, Devices)
     name = default_name(config) if arguments.name is None else arguments.name
     # The rate is checked even if nothing is fine-tuned.
     finetuning = Finetuning(arguments.finetune_epochs or 1, arguments.finetune_learning_rate)

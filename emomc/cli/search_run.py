@@ -169,4 +169,4 @@ def _finetuning_result(search: Search) -> str:
 
 
 def _devices(text: str) -> int | str:
-    return int(text) if text.lstrip("-").isdigit() else text
+    return int(text) if text.removeprefix("-").isdecimal() else text

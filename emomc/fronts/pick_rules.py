@@ -78,8 +78,8 @@ def parse_pick(text: str) -> Pick:
     Raises:
         UserError: the text is none of these.
     """
-    word, _, rest = text.strip().partition(":")
-    if word in (PickKind.KNEE.value, PickKind.MAX_ACCURACY.value) and not rest:
+    word, colon, rest = text.strip().partition(":")
+    if word in (PickKind.KNEE.value, PickKind.MAX_ACCURACY.value) and not colon:
         return Pick(PickKind(word))
     if word == PickKind.BUDGET.value and rest:
         limits = tuple(_parse_limit(part) for part in rest.split(","))
@@ -92,7 +92,7 @@ def parse_pick(text: str) -> Pick:
             raise UserError(f"expected one of {', '.join(COSTS)} in the pick {shown(text)}, found {shown(cost)}")
         return Pick(PickKind.WITHIN, value=_number(points, "percentage points of 0..100", most=100), cost=cost or None)
     if word == PickKind.AGGREGATE.value:
-        ratio = _number(rest, "a ratio of reward over penalty above 0", positive=True) if rest else 1.0
+        ratio = _number(rest, "a ratio of reward over penalty above 0", positive=True) if colon else 1.0
         return Pick(PickKind.AGGREGATE, value=ratio)
     if word == PickKind.INDEX.value:
         return Pick(PickKind.INDEX, value=parse_index(rest, f"index:NUMBER in the pick {shown(text)}"))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from typing import TYPE_CHECKING
 
 from emomc.common.errors import UserError
@@ -17,6 +16,9 @@ if TYPE_CHECKING:
     from torch import nn
 
     from emomc.search.state import Search
+
+
+_MOST_MINUTES = 10_000_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,5 +56,5 @@ class RunOptions:
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        if self.max_minutes is not None and not 0 < self.max_minutes < math.inf:
-            raise UserError(f"expected a max_time above 0 minutes, found {self.max_minutes}")
+        if self.max_minutes is not None and not 0 < self.max_minutes <= _MOST_MINUTES:
+            raise UserError(f"expected a max_time above 0 and up to {_MOST_MINUTES} minutes, found {self.max_minutes}")

@@ -48,6 +48,7 @@ SEARCH = {
         ("--lowest_level", 50, "--highest_level", 50, "--max_bits", 2, "--layers", 1),
         "below the 1 candidates .*found 1",
     ),
+    "a share of next to nothing": (("--size_constraint", "1e-320%"), "to be met .*size_kib"),
     "a size nobody has": (("--size_constraint", "1"), "a size_constraint of 1 to be met .*size_kib"),
     "a rate of fine-tuning that is none": (("--finetune_learning_rate", "2"), "learning rate of fine-tuning"),
 }
