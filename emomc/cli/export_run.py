@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from pathlib import Path
 
@@ -14,11 +15,12 @@ from emomc.candidates.compressed_networks import CompressedNetworks
 from emomc.candidates.finetuned_weights import finetuned_path
 from emomc.candidates.genotype import Genotype
 from emomc.candidates.packing import pack_candidate
-from emomc.common.errors import UserError
+from emomc.common.errors import UserError, require
 from emomc.common.files import existing_file, sha256_of_file
 from emomc.common.run_folder import SearchFolder
-from emomc.compression.quantizers import Quantizer
-from emomc.compression.widths import FULL_ACTIVATION_BITS
+from emomc.common.schema import checked
+from emomc.compression.quantizers import Quantizer, QuantizerName
+from emomc.compression.widths import FULL_ACTIVATION_BITS, MIN_ACTIVATION_BITS
 from emomc.data.splits import load_split
 from emomc.export.formats import FORMATS, FormatName, export_network, verify_export
 from emomc.export.verification import EvaluationConditions, ExpectedScores
@@ -38,7 +40,9 @@ from emomc.library.sources import (
 )
 from emomc.packed_file.network import PackedNetwork
 from emomc.runtime.digests import tensor_digest
+from emomc.runtime.lightning_refusals import lightning_refusals
 from emomc.runtime.notices import quiet_lightning
+from emomc.runtime.trainers import validation_trainer
 
 # An exported file is compared with the network that was searched on this many images.
 _CHECKED_IMAGES = 16
@@ -58,6 +62,7 @@ def export(arguments: Namespace, search: SearchFolder, front: Front, rule: Pick,
         picked = pick_point(rule, front)
         point = front["points"][picked.position]
         library = Library.open(search.run.library)
+        _settings(front)
         check_same_library(library, front, point, search)
         library.check_file(int(point["level"]))
         test = _test_images(library, front, arguments) if arguments.verify else None
@@ -148,11 +153,34 @@ def _calibration(library: Library, front: Front) -> LayerInputStore:
     return open_calibration(library, Path(str(front.get("calibration"))).name)
 
 
+@dataclasses.dataclass(frozen=True)
+class _Settings:
+    """The settings of a search that decide what its networks compute."""
+
+    quantizer: QuantizerName
+    per_channel: bool
+    bias_correction: bool = False
+    activation_bits: int = FULL_ACTIVATION_BITS
+    precision: str = "32-true"
+
+    def __post_init__(self) -> None:
+        bits = f"activation_bits of {MIN_ACTIVATION_BITS}..{FULL_ACTIVATION_BITS}"
+        require(MIN_ACTIVATION_BITS <= self.activation_bits <= FULL_ACTIVATION_BITS, bits, self.activation_bits)
+        # Lightning knows the names.
+        with lightning_refusals():
+            validation_trainer(torch.device("cpu"), self.precision)
+
+
+def _settings(front: Front) -> _Settings:
+    return checked(_Settings, front["settings"], "a front with the settings of its search")
+
+
 def _conditions(networks: CompressedNetworks, front: Front, point: Point) -> EvaluationConditions:
+    settings = _settings(front)
     return EvaluationConditions(
         batch_size=networks.library.manifest.evaluation_batch_size,
-        precision=front["settings"].get("precision", "32-true"),
-        activation_bits=front["settings"].get("activation_bits", FULL_ACTIVATION_BITS),
+        precision=settings.precision,
+        activation_bits=settings.activation_bits,
         input_ranges=point.get("input_ranges"),
         memory_format=networks.memory_format,
     )
@@ -188,9 +216,9 @@ def point_network(
     Raises:
         UserError: the front names layers or settings that the library does not have.
     """
-    settings = front["settings"]
+    settings = _settings(front)
+    quantizer = Quantizer(settings.quantizer, settings.per_channel, settings.bias_correction)
     try:
-        quantizer = Quantizer(settings["quantizer"], settings["per_channel"], settings.get("bias_correction", False))
         bits = tuple(int(point["bits"][layer.name]) for layer in library.manifest.compressed_layers)
     except KeyError as error:
         raise UserError(f"expected a front of the library {library.path}, found one without {error}") from None
@@ -250,7 +278,7 @@ def _verdict(correct: int, images: int, point: Point, format: FormatName, condit
     allowed = 0.0 if FORMATS[format].exact else max(1.0, images / 1000)
     if point.get("test_images") != images or abs(correct - promised) > allowed:
         raise UserError(
-            f"expected {promised:,} of {point.get('test_images'):,} test images classified correctly, as in the "
+            f"expected {promised:,} of {point.get('test_images')} test images classified correctly, as in the "
             f"front, found {text}; equal results need the machine, number of threads and images of the search: "
             f"nothing is written"
         )

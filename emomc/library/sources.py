@@ -6,6 +6,7 @@ User code runs only if the command line or the caller names it, never because a 
 from __future__ import annotations
 
 import dataclasses
+import os
 import warnings
 from collections.abc import Sequence
 
@@ -162,7 +163,8 @@ def library_data(library: Library, dataset: str | None = None, data_dir: str | N
         data_dir: folder of the data, if it moved.
 
     Raises:
-        UserError: the data module is a user's and none is named, or its source has changed.
+        UserError: the data module is a user's and none is named, its source has changed, or the library's settings ask
+            for images of another size than its own.
     """
     config = DataConfig.from_dict(library.manifest.data)
     if dataset is None and names_users_data(config.dataset):
@@ -172,7 +174,15 @@ def library_data(library: Library, dataset: str | None = None, data_dir: str | N
             f"expected the data {config.dataset} with the source that made {library.path}, "
             f"found {dataset} with another source"
         )
-    found = dataclasses.replace(config, dataset=dataset or config.dataset, data_dir=data_dir or config.data_dir)
+    sides, size = library.manifest.input_shape[1:], config.image_size
+    if size is not None and sides != (size, size) and not names_users_data(dataset or config.dataset):
+        raise UserError(f"expected image_size {size} to be that of the library's images, found {sides}")
+    found = dataclasses.replace(
+        config,
+        dataset=dataset or config.dataset,
+        data_dir=data_dir or config.data_dir,
+        num_workers=min(config.num_workers, os.cpu_count() or 1),
+    )
     # A library that came from elsewhere does not say where files are written.
     return build_data(found, download=data_dir is not None)
 

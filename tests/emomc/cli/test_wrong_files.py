@@ -11,10 +11,13 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+from emomc.candidates.finetuned_weights import FinetunedNetwork, write_finetuned
 from emomc.common.files import sha256_of_file
 from emomc.common.run_folder import LOG_FILE
+from emomc.compression.quantization import QuantizedTensor, quantize_symmetric
 from emomc.hardware.description import load_hardware
 
 TINY = ("--population_size", 4, "--number_generations", 1, "--accelerator", "cpu")
@@ -290,6 +293,31 @@ def point(**values: Any) -> Damage:
     return damage
 
 
+def calibration(change: Callable[[dict[str, torch.Tensor]], object]) -> Damage:
+    """Change the calibration, and let the front forget what it was."""
+
+    def damage(folder: Path) -> None:
+        for file in folder.glob(CALIBRATION):
+            tensors = load_file(file)
+            change(tensors)
+            with safe_open(file, "pt") as opened:
+                metadata = opened.metadata()
+            save_file(tensors, file, metadata)
+        point(calibration_sha256=None)(folder)
+
+    return damage
+
+
+def finetuned(layers: dict[str, QuantizedTensor]) -> Damage:
+    """Name weights that are no fine-tuned weights of the library's network."""
+
+    def damage(folder: Path) -> None:
+        write_finetuned(folder / "search" / "s" / "tuned" / "a.safetensors", FinetunedNetwork(layers, {}))
+        point(tuned="a", weights_sha256=None)(folder)
+
+    return damage
+
+
 def nothing(folder: Path) -> None:
     """Leave the run as it is."""
 
@@ -317,6 +345,42 @@ EXPORT: dict[str, tuple[Damage, tuple[str, ...], str]] = {
         front(settings={"quantizer": "magic", "per_channel": True}),
         FIRST,
         "magic",
+    ),
+    "a front with settings of another type": (
+        front(settings={"quantizer": [], "per_channel": True}),
+        FIRST,
+        "as quantizer",
+    ),
+    "a front of an unknown arithmetic": (
+        front(settings={"quantizer": "mse", "per_channel": True, "precision": "x"}),
+        FIRST,
+        "Precision 'x'",
+    ),
+    "a front of too many activation bits": (
+        front(settings={"quantizer": "mse", "per_channel": True, "activation_bits": 10**9}),
+        FIRST,
+        r"activation_bits of 2\.\.16, found 1000000000",
+    ),
+    "a point without the range of a layer": (
+        point(input_ranges={"conv1": [0, 1]}),
+        (*FIRST, "--verify"),
+        "smallest and the largest input of conv2",
+    ),
+    "a point with a count of unknown images": (point(test_images=None), (*FIRST, "--verify"), "of None test images"),
+    "a calibration of another shape": (
+        calibration(lambda tensors: tensors.update({"conv1.mean_patch": torch.zeros(3)})),
+        FIRST,
+        r"mean input of conv1 of shape \(1, 1, 5, 5\) in the calibration .*found \(3,\)",
+    ),
+    "a calibration without a layer": (
+        calibration(lambda tensors: [tensors.pop(f"conv1.{part}") for part in ("mean_patch", "range")]),
+        FIRST,
+        "mean input of conv1 .* found none",
+    ),
+    "fine-tuned weights of another shape": (
+        finetuned({"conv1.weight": quantize_symmetric(torch.randn(3, 3), 4)}),
+        FIRST,
+        "fine-tuned weights of the library's network in .*, found other layers or shapes",
     ),
     "a point of a level that is not there": (point(level=55), FIRST, "80, 50, 20.*55"),
     "a point of half a level": (point(level=50.5), FIRST, r"50\.5"),

@@ -41,7 +41,10 @@ PRETRAIN = {
     "unknown precision": (["--precision", "12-bit"], "12-bit"),
     "a rate of 1e38": (["--learning_rate", "1e38"], r"learning_rate.*1000, found 1e\+38"),
     "batches of 10**30": (["--batch_size", 10**30], "whole number of 31 digits"),
-    "images that fill the memory": (["--image_size", 16384], "memory for the images of digits.*lower --image_size"),
+    "images that fill the memory": (
+        ["--image_size", 16384],
+        "at most 16 GiB .* 1797 of 16384x16384 pixels: lower --image_size",
+    ),
     "a network with NUL": (["--network", "a\0b"], "control characters"),
     "an output with NUL": (["--output", "a\0b"], "--output with the folder of a run"),
     "an empty output": (["--output", ""], "--output with the folder of a run, found ''"),
