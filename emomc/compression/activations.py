@@ -54,9 +54,9 @@ class ActivationRounding:
         Raises:
             UserError: a layer has none, or its smallest input is above its largest.
         """
-        for layer in self._names if ranges is not None else ():
-            low, high = ranges.get(layer, (1.0, 0.0))
-            require(low <= high, f"the smallest and the largest input of {layer} as its range", ranges.get(layer))
+        for layer in self._names:
+            low, high = (0.0, 0.0) if ranges is None else ranges.get(layer, (1.0, 0.0))
+            require(low <= high, f"the smallest and the largest input of {layer} as its range", (low, high))
         for layer, name in self._names.items():
             self._module.get_submodule(name).range = None if ranges is None else ranges[layer]  # type: ignore[assignment]
 

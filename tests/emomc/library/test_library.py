@@ -105,6 +105,13 @@ class TestRoundTrip:
         assert opened.record(40).remaining == {name: int(mask.sum()) for name, mask in random_state(1)[1].items()}
         assert opened.dense_accuracy == 0.5
 
+    def test_large_networks_and_images_are_fine(self, tmp_path):
+        three = (0.5, 0.5, 0.5)
+        names = tuple(map(str, range(100_000)))
+        large = manifest(input_shape=(3, 1000, 1000), mean=three, std=three, class_names=names)
+        Library.create(tmp_path, large)
+        assert Library.open(tmp_path).manifest == large
+
     def test_equal_states_make_equal_files(self, tmp_path):
         one, other = (Library.create(tmp_path / name, manifest()) for name in "ab")
         assert add(one, 40, *random_state(3)).sha256 == add(other, 40, *random_state(3)).sha256
