@@ -123,7 +123,7 @@ def _run(arguments: Namespace) -> None:
         overwrite=arguments.overwrite,
     )
     pick = parse_pick(arguments.pick)
-    most = most_candidates(config, options)
+    most = options.most_candidates(config)
     check_pick(pick, COSTS, most)
     if arguments.layers not in (None, "pick"):
         what = "--layers with the index of a candidate or pick"
@@ -131,18 +131,6 @@ def _run(arguments: Namespace) -> None:
     from emomc.cli.search_run import search  # after the options are checked: torch takes seconds to import
 
     search(arguments, config, options, pick)
-
-
-def most_candidates(config: SearchConfig, options: RunOptions, genotypes: int | None = None) -> int:
-    """Return how many candidates a search has at most: those it asks for, and each again if it is fine-tuned.
-
-    Args:
-        config: the settings that decide the front.
-        options: how the search runs.
-        genotypes: number of the genotypes that the library allows, if it is known.
-    """
-    most = config.most_candidates if genotypes is None else min(genotypes, config.most_candidates)
-    return most if options.finetuning is None else 2 * most
 
 
 def default_name(config: SearchConfig) -> str:

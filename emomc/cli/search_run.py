@@ -15,7 +15,6 @@ from emomc.callbacks.search.rich_front_table import RichFrontTable
 from emomc.callbacks.search.tensorboard_front_logger import TensorBoardFrontLogger
 from emomc.candidates.objectives import COSTS
 from emomc.cli.command import stdout_is_terminal
-from emomc.cli.search import most_candidates
 from emomc.common.errors import UserError
 from emomc.common.files import write_text
 from emomc.fronts.document import front_document
@@ -90,7 +89,7 @@ def _check_choices(
         UserError: no candidate of this search can have the index, or the points will lack a cost of the pick.
     """
     has_clock = load_hardware(config.hardware).clock_mhz is not None
-    most = most_candidates(config, options, search_space(library, config).size)
+    most = options.most_candidates(config, search_space(library, config).size)
     check_pick(pick, [cost for cost in COSTS if cost != "latency_ms" or has_clock], most)
     if arguments.layers not in (None, "pick"):
         check_index(int(arguments.layers), most, "--layers with an index")

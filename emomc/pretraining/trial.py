@@ -24,7 +24,7 @@ from emomc.pretraining.config import PretrainingConfig
 from emomc.runtime.optimizers import make_optimizer
 
 # A search of the library will need test images.
-_SPLITS: tuple[Split, ...] = ("train", "test", "validation")
+_SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 _IMAGES = 64
 _BATCH = 8
 

@@ -175,7 +175,9 @@ class Finetuning:
             UserError: a number is out of its range.
         """
         if not 1 <= self.epochs <= _MOST_EPOCHS:
-            raise UserError(f"expected 1..{_MOST_EPOCHS} epochs of fine-tuning, found {self.epochs}")
+            raise UserError(
+                f"expected at least 1 epoch of fine-tuning, and at most {_MOST_EPOCHS}, found {self.epochs}"
+            )
         if not 0 < self.learning_rate < 1:
             raise UserError(f"expected a learning rate of fine-tuning in 0..1, found {self.learning_rate}")
 

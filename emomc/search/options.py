@@ -6,7 +6,7 @@ import dataclasses
 from typing import TYPE_CHECKING
 
 from emomc.common.errors import UserError
-from emomc.search.config import Finetuning
+from emomc.search.config import Finetuning, SearchConfig
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -58,3 +58,13 @@ class RunOptions:
         """Check the ranges."""
         if self.max_minutes is not None and not 0 < self.max_minutes <= _MOST_MINUTES:
             raise UserError(f"expected a max_time above 0 and up to {_MOST_MINUTES} minutes, found {self.max_minutes}")
+
+    def most_candidates(self, config: SearchConfig, genotypes: int | None = None) -> int:
+        """Return how many candidates a search has at most: those it asks for, and each again if it is fine-tuned.
+
+        Args:
+            config: the settings that decide the front.
+            genotypes: number of the genotypes that the library allows, if it is known.
+        """
+        most = config.most_candidates if genotypes is None else min(genotypes, config.most_candidates)
+        return most if self.finetuning is None else 2 * most

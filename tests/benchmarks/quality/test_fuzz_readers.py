@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from benchmarks.quality.fuzz_readers import NO_FILES, READERS
+from benchmarks.quality.fuzzed import NO_FILES, READERS
 
 ROOT = Path(__file__).parents[3]
 

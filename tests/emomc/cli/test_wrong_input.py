@@ -107,7 +107,7 @@ SEARCH = {
     "a pick with a colon too many": (["--pick", "knee:"], "a pick such as knee"),
     "more devices than there are numbers": (["--devices", "9" * 300], "at most 65536 devices"),
     "more machines than there are": (["--num_nodes", 10**9], "at most 65536 devices and num_nodes"),
-    "epochs of tuning without end": (["--finetune_epochs", 10**9], "1000000 epochs of fine-tuning"),
+    "epochs of tuning without end": (["--finetune_epochs", 10**9], "fine-tuning, and at most 1000000"),
     "minutes without end": (["--max_time", "1e38"], "max_time above 0 and up to 10000000"),
 }
 
