@@ -109,8 +109,8 @@ def _run(arguments: Namespace) -> None:
         raise UserError("expected --library with the folder that emomc-pretrain made, found none")
     check_user_code_options(arguments)
     config = settings_of(arguments, SearchConfig)
-    # The devices of a search are Lightning's, as those of a training.
-    settings_of(arguments, Devices)
+    # The devices of a search are Lightning's, as those of a training: this checks their numbers.
+    Devices(arguments.accelerator, arguments.devices, arguments.num_nodes)
     name = default_name(config) if arguments.name is None else arguments.name
     # The rate is checked even if nothing is fine-tuned.
     finetuning = Finetuning(arguments.finetune_epochs or 1, arguments.finetune_learning_rate)

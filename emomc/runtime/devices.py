@@ -40,6 +40,10 @@ _TRAINER: Mapping[str, tuple[Callable[[Any], bool], str]] = {
 """Argument of Lightning's Trainer -> whether a value leaves levels whole, and what is expected of it."""
 
 
+# Levels are in float32.
+_OTHER_WEIGHTS = ("64-true", "64", "16-true", "bf16-true", "transformer-engine", "transformer-engine-float16")
+
+
 def _anything(value: Any) -> bool:
     return True
 
@@ -57,7 +61,7 @@ class Devices:
     strategy: str = "auto"
     """How devices work together: auto, ddp, ..."""
     precision: str = "32-true"
-    """Arithmetic of the training, such as 32-true or bf16-mixed."""
+    """Arithmetic of the training, such as 32-true or bf16-mixed; weights stay in float32."""
     deterministic: bool = False
     """Give bit-identical results each time on a GPU too, which is slower; on a CPU they always are."""
     trainer: dict[str, Any] = dataclasses.field(default_factory=dict)
@@ -74,6 +78,12 @@ class Devices:
             text = str(count)
             if len(text) > _LONGEST or (text.isdecimal() and int(text) > _MOST_DEVICES):
                 raise UserError(f"expected at most {_MOST_DEVICES} devices and num_nodes, found {shown(count)}")
+        for precision in (self.precision, self.trainer.get("precision")):
+            if str(precision) in _OTHER_WEIGHTS:
+                raise UserError(
+                    f"expected a precision that keeps weights in float32, such as 32-true, 16-mixed or bf16-mixed, "
+                    f"found {precision!r}"
+                )
         for name, value in self.trainer.items():
             fits, expected = _TRAINER.get(name, (_anything, ""))
             if not fits(value):

@@ -64,6 +64,8 @@ PRETRAIN = {
     "gradients the other way": (["--trainer.gradient_clip_val=-1"], "0 or more, found trainer.gradient_clip_val = -1"),
     "validation after no epoch": (["--trainer.check_val_every_n_epoch", 0], "check_val_every_n_epoch = 0"),
     "validation after no batch": (["--trainer.val_check_interval", 0], "val_check_interval = 0"),
+    "weights in float64": (["--precision", "64-true"], "keeps weights in float32, .*'64-true'"),
+    "weights in float16": (["--trainer.precision", "16-true"], "keeps weights in float32, .*'16-true'"),
     "no checkpoints": (["--trainer.enable_checkpointing", "false"], "enable_checkpointing = False"),
 }
 
