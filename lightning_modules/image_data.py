@@ -143,14 +143,14 @@ class ImageDataModule(LightningDataModule, KnownSplits):
         factor, offset = self._constants[images.device]
         return images * factor - offset
 
-    def load_resident(self) -> None:
-        """Decode the images that training keeps in memory, so that an image that cannot be decoded is found early.
+    def load_resident(self, *splits: Split) -> None:
+        """Decode the images of splits that are kept in memory, so that one that cannot be decoded is found early.
 
         Raises:
             UserError: an image cannot be decoded; it is named.
         """
         if self.is_resident:
-            for split in ("train", "validation"):
+            for split in splits:
                 self._images(split)
 
     def load_split(self, split: Split) -> tuple[Tensor, Tensor]:

@@ -38,7 +38,7 @@ from emomc.candidates.calibration import open_calibration
 from emomc.candidates.evaluation_log import EvaluationLog
 from emomc.candidates.finetuned_weights import FinetunedNetwork, read_finetuned, write_finetuned
 from emomc.candidates.image_order import ORDER_FILE, read_order
-from emomc.candidates.packing import pack_candidate
+from emomc.candidates.packing import describe, pack_candidate
 from emomc.cli import pretrain
 from emomc.cli.command import resolve_configs, settings_of
 from emomc.common.errors import UserError, UserNote
@@ -57,14 +57,19 @@ from emomc.library.manifest import MANIFEST
 from emomc.library.sources import library_data, library_graph
 from emomc.networks.build import build_network
 from emomc.networks.weights import load_weights
+from emomc.packed_file.network import metadata_of
+from emomc.packed_file.reader import read_metadata
 from emomc.packed_file.writer import write_packed
 from emomc.pretraining.config import PretrainingConfig
 from emomc.pretraining.prepare import prepare_library
+from emomc.pretraining.stages import front_of_checkpoints
+from emomc.runtime.checkpoint_io import check_checkpoint
 from emomc.runtime.devices import Devices
 from emomc.runtime.notices import quiet_lightning
 from emomc.search.config import SearchConfig
+from emomc.search.finetuning import read_finetuned_point
 from emomc.search.options import RunOptions
-from emomc.search.run import run_search
+from emomc.search.run import read_settings, run_search
 
 SECONDS = 5
 MEMORY_GIB = 4
@@ -140,6 +145,19 @@ def make_readers(folder: Path) -> list[Reader]:
         library_graph(found)
 
     order = run.library / ORDER_FILE
+    point = run.search("s").finetuned / "a.json"
+    point.parent.mkdir()
+    point.write_text(json.dumps({"level": level, "bits": {"conv1": 3}, "correct": 3, "seen": 4, "images": 4}))
+    checkpoints = run.state_of_front_of_checkpoints
+    checkpoints.parent.mkdir(exist_ok=True)
+    kept = {"path": "a.ckpt", "metrics": {"val/accuracy": 0.5, "density": 0.1}, "epoch": 0, "step": 1}
+    checkpoints.write_text(json.dumps({"kept": [kept, {**kept, "path": "b.ckpt"}]}))
+    checkpoint = folder / "last.ckpt"
+    torch.save(
+        {"state_dict": {"weight": torch.zeros(4)}, "epoch": 1, "callbacks": {"front": {"kept": [kept]}}}, checkpoint
+    )
+    metadata = folder / "metadata.json"
+    metadata.write_bytes(metadata_of(describe(library.manifest)))
     tuned = folder / "tuned.safetensors"
     weight = torch.randn(4, 3)
     write_finetuned(tuned, FinetunedNetwork({"linear": quantize_symmetric(weight, 4)}, {"bias": torch.zeros(4)}))
@@ -167,6 +185,13 @@ def make_readers(folder: Path) -> list[Reader]:
         Reader("weights of torch", torch_file, lambda: load_weights(network, torch_file)),
         Reader("weights as safetensors", tensor_file, lambda: load_weights(network, tensor_file)),
         Reader("packed network", packed, lambda: load_compressed(packed)),
+        Reader("metadata of a packed network", metadata, lambda: read_metadata(metadata.read_bytes(), 10), "json"),
+        Reader(
+            "settings of a search", run.search("s").settings, lambda: read_settings(run.search("s").settings), "json"
+        ),
+        Reader("fine-tuned point", point, lambda: read_finetuned_point(point), "json"),
+        Reader("front of checkpoints", checkpoints, lambda: front_of_checkpoints(run), "json"),
+        Reader("checkpoint of a training", checkpoint, lambda: check_checkpoint(checkpoint, "")),
     ]
     for suffix in ("png", "jpg", "bmp", "gif", "ppm", "tif", "webp"):
         path = folder / f"image.{suffix}"

@@ -1,4 +1,4 @@
-"""An observer that prints whether the constraints can be met."""
+"""An observer that prints the constraints and who meets them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from emomc.search.state import Search
 
 
 class ConstraintNote(SearchCallback):
-    """Prints before the search whether the network with the fewest bits at the lowest level meets the constraints."""
+    """Prints before the search that the network with the fewest bits at the lowest level meets the constraints.
+
+    A search whose constraints it exceeds is refused.
+    """
 
     def on_search_start(self, search: Search) -> None:
         """Print the line, if there are constraints."""
@@ -15,9 +18,4 @@ class ConstraintNote(SearchCallback):
             return
         bounds = ", ".join(f"{name} <= {bound:.6g}" for name, bound in search.bounds.items())
         cheapest = f"fewest bits at level {search.space.levels[0]} %"
-        if search.reachable:
-            print(f"Constraints {bounds}: the cheapest network ({cheapest}) meets them.")
-        else:
-            print(
-                f"Constraints {bounds}: not even the cheapest network ({cheapest}) meets them; looking for the nearest."
-            )
+        print(f"Constraints {bounds}: the cheapest network ({cheapest}) meets them.")

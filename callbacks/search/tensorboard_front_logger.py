@@ -93,7 +93,7 @@ def _edges(values: Sequence[int]) -> NDArray[np.float64]:
 
 def _settings(search: Search) -> dict[str, bool | str | float | int]:
     manifest = search.library.manifest
-    settings = {"network": manifest.network, "dataset": str(manifest.data["dataset"])}
+    settings = {"network": manifest.network, "dataset": search.dataset}
     if search.finetuning:
         settings |= {f"finetune_{name}": value for name, value in dataclasses.asdict(search.finetuning).items()}
     return settings | {name: _plain(value) for name, value in dataclasses.asdict(search.config).items()}
@@ -120,7 +120,7 @@ def _final_metrics(search: Search) -> dict[str, float]:
         return metrics
     if (test := front[0].test) is not None:
         metrics["result/test_accuracy_of_best"] = test.accuracy
-    dense = search.library.dense_accuracy
+    dense = search.dense_accuracy
     for objective, name in search.cost_model.columns.items():
         if objective not in search.config.objectives:
             continue

@@ -17,6 +17,7 @@ from typing_extensions import override
 
 from emomc.common.errors import UserError
 from emomc.common.pareto import Direction, ParetoFront
+from emomc.common.schema import checked
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,6 +32,13 @@ class KeptCheckpoint:
     """Epoch in which it was saved, counted from 0."""
     step: int
     """Optimizer steps made when it was saved."""
+
+
+@dataclasses.dataclass(frozen=True)
+class _State:
+    """What a checkpoint holds of a front."""
+
+    kept: list[KeptCheckpoint]
 
 
 class ParetoCheckpoint(Checkpoint):
@@ -123,8 +131,25 @@ class ParetoCheckpoint(Checkpoint):
 
     @override
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore a front; entries without a file are dropped when training starts."""
-        self._kept = [KeptCheckpoint(**{**kept, "path": Path(kept["path"])}) for kept in state_dict["kept"]]
+        """Restore a front; entries without a file are dropped when training starts.
+
+        Raises:
+            UserError: the state is no front, or one of other metrics.
+        """
+        kept = checked(_State, state_dict, "the front of checkpoints").kept
+        for entry in kept:
+            if entry.metrics.keys() != self.monitor.keys():
+                raise UserError(
+                    f"expected checkpoints with the metrics {', '.join(self.monitor)}, found {', '.join(entry.metrics)}"
+                )
+            # What is dominated later is deleted: never anything but a checkpoint.
+            if entry.path.suffix != self.suffix:
+                raise UserError(f"expected checkpoints that end in {self.suffix}, found {entry.path}")
+        self._kept = [dataclasses.replace(entry, path=self._place(entry.path)) for entry in kept]
+
+    def _place(self, path: Path) -> Path:
+        """Return where a checkpoint of a restored front is: a folder of its own holds all, also after it was moved."""
+        return self.dirpath / path.name if self.own_folder and self.dirpath is not None else path
 
     @override
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:

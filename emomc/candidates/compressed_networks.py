@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import math
 import warnings
 from pathlib import Path
 
@@ -101,7 +102,7 @@ class CompressedNetworks:
         if self._finetuned_folder is None:
             raise UserError(f"expected a folder of fine-tuned weights, found none for {name!r}")
         path = finetuned_path(self._finetuned_folder, name)
-        return self._finetuned.get(name, lambda: read_finetuned(path, str(self.device)))
+        return self._finetuned.get(name, lambda: self._read_finetuned(path))
 
     def quantized(self, percent: int, layer: str, bits: int, finetuned: str = "") -> QuantizedTensor:
         """Return a layer's codes and quantization steps, before any BatchNorm is folded in."""
@@ -196,6 +197,25 @@ class CompressedNetworks:
         self.load(genotype)
         return self._folded
 
+    def _read_finetuned(self, path: Path) -> FinetunedNetwork:
+        found = read_finetuned(path, str(self.device))
+        shapes = {
+            name: tuple(output_first(self.network.get_parameter(layer.weight_key), layer).shape)
+            for name, layer in self.shapes.items()
+        }
+        state = self.network.state_dict()
+        fits = found.layers.keys() == shapes.keys() and all(
+            tuple(layer.codes.shape) == shapes[name]
+            and layer.scale.ndim == 1
+            and len(layer.scale) in (1, len(layer.codes))
+            for name, layer in found.layers.items()
+        )
+        if not fits or any(name not in state or state[name].shape != rest.shape for name, rest in found.rest.items()):
+            raise UserError(
+                f"expected fine-tuned weights of the library's network in {path}, found other layers or shapes"
+            )
+        return found
+
     def _load(self, percent: int) -> FoldedState:
         state = self.library.load_state(percent)
         wanted = self._folded.graph.state
@@ -209,9 +229,16 @@ class CompressedNetworks:
         """Return the folded bias that gives the layer the mean output of its unquantized weights."""
         if self.inputs is None:
             raise ValueError("expected inputs= for bias correction, found none")
-        folded, inputs = self.level(percent), self.inputs.level(percent)[layer]
+        folded, inputs = self.level(percent), self.inputs.level(percent).get(layer)
+        weight = folded.weights[layer]
+        shape = (self.shapes[layer].groups, *weight.shape[1:])
+        if inputs is None or math.prod(inputs.mean_patch.shape) != math.prod(shape):
+            raise UserError(
+                f"expected the mean input of {layer} of shape {shape} in the calibration {self.inputs.folder}, found "
+                f"{'none' if inputs is None else tuple(inputs.mean_patch.shape)}: delete it, and search again"
+            )
         quantized = self.quantized(percent, layer, bits).dequantize()
-        error = mean_output_error(inputs.mean_patch, folded.weights[layer], quantized)
+        error = mean_output_error(inputs.mean_patch.reshape(shape), weight, quantized)
         factor = folded.factors.get(layer)
         bias = folded.rest[self._folded.bias_keys[layer]]
         return (bias.double() - (error if factor is None else error * factor.double())).to(bias.dtype)

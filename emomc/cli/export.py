@@ -10,11 +10,11 @@ from jsonargparse import ArgumentParser, Namespace
 
 from emomc.cli.command import make_parser, run_command
 from emomc.cli.interrupted_import import ending_at_interrupt
-from emomc.cli.user_code_options import add_user_code_options
+from emomc.cli.user_code_options import add_user_code_options, check_user_code_options
 from emomc.common.errors import UserError
 from emomc.common.run_folder import find_finished_search
 from emomc.compression.codings import CodingName
-from emomc.export.formats import FORMATS, FormatName
+from emomc.export.formats import FORMATS, FormatName, check_packages
 from emomc.fronts.front_file import read_front
 from emomc.fronts.pick_rules import parse_pick
 
@@ -64,6 +64,9 @@ def _run(arguments: Namespace) -> None:
         raise UserError(
             "expected --run with the folder of a run and --output with a file to write, found one or both missing"
         )
+    check_user_code_options(arguments)
+    if not arguments.output.strip() or not arguments.output.isprintable():
+        raise UserError(f"expected --output with a file to write, found {arguments.output!r}")
     output = Path(arguments.output)
     if output.is_dir():
         raise UserError(f"expected --output with a file to write, found the folder {output}")
@@ -71,6 +74,9 @@ def _run(arguments: Namespace) -> None:
         raise UserError(f"expected --output with a new file or one to replace, found a link or a device at {output}")
     if arguments.verify and FORMATS[arguments.format].count_correct is None:
         raise UserError(f"expected a format that can be verified with --verify, found {arguments.format}")
+    if arguments.coding is not None and arguments.format != "emomc":
+        raise UserError(f"expected --coding with the format emomc alone, found {arguments.format}")
+    check_packages(arguments.format)
     rule = parse_pick(arguments.pick)
     search = find_finished_search(Path(arguments.run), arguments.search)
     front = read_front(search.front)

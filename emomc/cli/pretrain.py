@@ -11,6 +11,7 @@ from jsonargparse import ArgumentParser, Namespace
 
 from emomc.cli.command import make_parser, run_command, settings_of
 from emomc.cli.interrupted_import import ending_at_interrupt
+from emomc.common.errors import UserError
 from emomc.data.config import DataConfig
 from emomc.pretraining.config import PretrainingConfig
 from emomc.runtime.devices import Devices
@@ -50,7 +51,10 @@ def _run(arguments: Namespace) -> None:
     config = settings_of(arguments, PretrainingConfig)
     data = settings_of(arguments, DataConfig)
     devices = settings_of(arguments, Devices)
-    folder = Path(arguments.output or default_folder(config.network, data.dataset))
+    output = arguments.output
+    if output is not None and (not output.strip() or not output.isprintable()):
+        raise UserError(f"expected --output with the folder of a run, found {output!r}")
+    folder = Path(output or default_folder(config.network, data.dataset))
     # After the options are checked: torch takes seconds to import.
     with ending_at_interrupt("emomc-pretrain"):
         from emomc.cli.pretrain_run import pretrain

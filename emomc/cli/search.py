@@ -8,11 +8,12 @@ from itertools import takewhile
 
 from jsonargparse import ArgumentParser, Namespace
 
+from emomc.candidates.objectives import COSTS
 from emomc.cli.command import make_parser, run_command, settings_of
 from emomc.cli.interrupted_import import ending_at_interrupt
-from emomc.cli.user_code_options import add_user_code_options
+from emomc.cli.user_code_options import add_user_code_options, check_user_code_options
 from emomc.common.errors import UserError
-from emomc.fronts.pick_rules import parse_pick
+from emomc.fronts.pick_rules import check_index, check_pick, parse_index, parse_pick
 from emomc.runtime.devices import WORKER_TIMEOUT_MINUTES, Devices
 from emomc.search.config import Finetuning, SearchConfig
 from emomc.search.options import RunOptions
@@ -122,21 +123,32 @@ def build_parser() -> ArgumentParser:
 def _run(arguments: Namespace) -> None:
     if arguments.library is None:
         raise UserError("expected --library with the folder that emomc-pretrain made, found none")
-    if arguments.layers is not None and arguments.layers != "pick" and not arguments.layers.isdecimal():
-        raise UserError(f"expected --layers with the index of a candidate or pick, found {arguments.layers!r}")
+    check_user_code_options(arguments)
     config = settings_of(arguments, SearchConfig)
-    Devices(worker_timeout=arguments.worker_timeout)
+    # The devices of a search are Lightning's, as those of a training: this checks their numbers.
+    Devices(
+        arguments.accelerator,
+        arguments.devices or "auto",
+        arguments.num_nodes,
+        worker_timeout=arguments.worker_timeout,
+    )
     name = default_name(config) if arguments.name is None else arguments.name
-    epochs, learning_rate = arguments.finetune_epochs, arguments.finetune_learning_rate
+    # The rate is checked even if nothing is fine-tuned.
+    finetuning = Finetuning(arguments.finetune_epochs or 1, arguments.finetune_learning_rate)
     options = RunOptions(
         name=name,
         early_rejection=arguments.early_rejection,
         max_minutes=arguments.max_time,
-        finetuning=Finetuning(epochs, learning_rate) if epochs else None,
+        finetuning=finetuning if arguments.finetune_epochs else None,
         deterministic=arguments.deterministic,
         overwrite=arguments.overwrite,
     )
     pick = parse_pick(arguments.pick)
+    most = options.most_candidates(config)
+    check_pick(pick, COSTS, most)
+    if arguments.layers not in (None, "pick"):
+        what = "--layers with the index of a candidate or pick"
+        check_index(parse_index(arguments.layers, what), most, "--layers with an index")
     # After the options are checked: torch takes seconds to import.
     with ending_at_interrupt("emomc-search"):
         from emomc.cli.search_run import search

@@ -12,13 +12,15 @@ from emomc.callbacks.search.front_lines import FrontLines
 from emomc.callbacks.search.front_writer import FrontWriter
 from emomc.callbacks.search.rich_front_table import RichFrontTable
 from emomc.callbacks.search.tensorboard_front_logger import TensorBoardFrontLogger
+from emomc.candidates.objectives import COSTS
 from emomc.cli.command import stdout_is_terminal
 from emomc.common.errors import UserError
 from emomc.common.files import write_text
 from emomc.fronts.document import front_document
-from emomc.fronts.pick_rules import Pick
+from emomc.fronts.pick_rules import Pick, check_index, check_pick
 from emomc.fronts.picks import pick_point
 from emomc.fronts.report.terminal import FrontTable
+from emomc.hardware.description import load_hardware
 from emomc.hardware.layer_report import report_csv, report_table
 from emomc.library.library import Library
 from emomc.library.sources import library_data, library_network
@@ -30,7 +32,7 @@ from emomc.runtime.trainers import validation_trainer
 from emomc.search.config import SearchConfig
 from emomc.search.observer import SearchCallback
 from emomc.search.options import RunOptions
-from emomc.search.run import run_search
+from emomc.search.run import run_search, search_space
 from emomc.search.state import Search
 
 
@@ -49,6 +51,7 @@ def search(arguments: Namespace, config: SearchConfig, options: RunOptions, pick
     """
     with quiet_lightning(), process_group_left():
         library = Library.open(arguments.library)
+        _check_choices(arguments, library, config, options, pick)
         fabric = make_fabric(arguments.accelerator, _devices(arguments.devices), arguments.num_nodes, default=1)
         with lightning_refusals():
             validation_trainer(fabric.device, config.precision)
@@ -59,7 +62,14 @@ def search(arguments: Namespace, config: SearchConfig, options: RunOptions, pick
                 library,
                 config,
                 _observers(quiet=arguments.quiet),
-                dataclasses.replace(options, network=network, data=data, fabric=fabric),
+                dataclasses.replace(
+                    options,
+                    network=network,
+                    data=data,
+                    dataset=arguments.dataset,
+                    fabric=fabric,
+                    check=lambda search: _check_budget(search, pick),
+                ),
             )
         if fabric.is_global_zero:
             if not arguments.quiet:
@@ -68,6 +78,36 @@ def search(arguments: Namespace, config: SearchConfig, options: RunOptions, pick
                 _report_layers(found, arguments.layers, pick, quiet=arguments.quiet)
         if found.interrupted:
             raise KeyboardInterrupt
+
+
+def _check_choices(
+    arguments: Namespace, library: Library, config: SearchConfig, options: RunOptions, pick: Pick
+) -> None:
+    """Check the choices of candidates before the search: it would ask for them at its end.
+
+    Raises:
+        UserError: no candidate of this search can have the index, or the points will lack a cost of the pick.
+    """
+    has_clock = load_hardware(config.hardware).clock_mhz is not None
+    most = options.most_candidates(config, search_space(library, config).size)
+    check_pick(pick, [cost for cost in COSTS if cost != "latency_ms" or has_clock], most)
+    if arguments.layers not in (None, "pick"):
+        check_index(int(arguments.layers), most, "--layers with an index")
+
+
+def _check_budget(search: Search, pick: Pick) -> None:
+    """Check that a network of the search can be within the budget of a pick.
+
+    Raises:
+        UserError: the cheapest exceeds it.
+    """
+    energy = search.cost_model.columns["energy"]
+    bounds = {}
+    for limit in pick.limits:
+        column = energy if limit.cost == "energy_mj" else limit.cost
+        share = search.uncompressed[column] / 100 if limit.relative else 1.0
+        bounds[column] = limit.value * share
+    search.check_reachable(bounds, f"the pick {pick}")
 
 
 def _observers(*, quiet: bool) -> list[SearchCallback]:
@@ -80,13 +120,16 @@ def _observers(*, quiet: bool) -> list[SearchCallback]:
 def _show_result(search: Search, pick: Pick) -> None:
     console = Console(width=None if stdout_is_terminal() else 100, highlight=False, markup=False)
     console.print(FrontTable(search))
-    front = search.front
+    front, unmet = search.front, None
     if not search.finished and not search.interrupted:
         console.print("Stopped before the last generation; the same command goes on from here.")
     if front and front[0].violation:
         console.print("No candidate meets the constraints; the points above exceed them least.")
     elif front:
-        console.print(pick_point(pick, front_document(search)).reason)
+        try:
+            console.print(pick_point(pick, front_document(search)).reason)
+        except UserError as error:
+            unmet = error
     if search.finetuned:
         console.print(_finetuning_result(search))
     tally = search.tally
@@ -95,6 +138,8 @@ def _show_result(search: Search, pick: Pick) -> None:
         f"({search.rejected} of them stopped early, {tally.images} images), {tally.reused} answered from logs."
     )
     console.print(f"Files: {search.folder}", soft_wrap=True)
+    if unmet is not None:
+        raise unmet
 
 
 def _report_layers(search: Search, which: str, pick: Pick, *, quiet: bool) -> None:
@@ -123,4 +168,4 @@ def _finetuning_result(search: Search) -> str:
 
 
 def _devices(text: str | None) -> int | str | None:
-    return int(text) if text is not None and text.lstrip("-").isdigit() else text
+    return int(text) if text is not None and text.removeprefix("-").isdecimal() else text

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from jsonargparse import ArgumentParser
+from jsonargparse import ArgumentParser, Namespace
+
+from emomc.common.errors import UserError
+
+_NAMES = ("network", "dataset", "data_dir")
 
 
 def add_user_code_options(parser: ArgumentParser) -> None:
@@ -25,3 +29,15 @@ def add_user_code_options(parser: ArgumentParser) -> None:
         default=None,
         help="Folder of the data, if not the same as for emomc-pretrain.",
     )
+
+
+def check_user_code_options(arguments: Namespace) -> None:
+    """Check that what the options name can be a name.
+
+    Raises:
+        UserError: one is blank, or has characters that cannot be printed.
+    """
+    for option in _NAMES:
+        value = arguments[option]
+        if value is not None and (not value.strip() or not value.isprintable()):
+            raise UserError(f"expected --{option} with a name, found {value!r}")

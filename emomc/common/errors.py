@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+_LONGEST_SHOWN = 60
+
 
 class UserError(ValueError):
     """An error to show to the user: one line that says what was expected and what was found.
@@ -24,12 +26,18 @@ class UserNote(UserWarning):
 def require(holds: bool, expected: str, found: object) -> None:
     """Raise a UserError that says what was expected and what was found, unless the condition holds."""
     if not holds:
-        raise UserError(f"expected {expected}, found {found!r}")
+        raise UserError(f"expected {expected}, found {shown(found)}")
 
 
 def is_whole(value: object, least: int = 1) -> bool:
     """Return whether a value from a file is an integer of at least ``least``; a boolean is not."""
     return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+def shown(value: object) -> str:
+    """Return a wrong value as a short text for an error, whatever its length."""
+    text = repr(value)
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}..."
 
 
 def first_line(error: BaseException) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from emomc.common.errors import UserError
+from emomc.common.errors import UserError, shown
 
 FRONT_FILE = "front.json"
 LOG_FILE = "evaluations.jsonl"
@@ -138,8 +138,8 @@ class RunFolder:
         Raises:
             UserError: the name cannot be the name of a folder.
         """
-        if name in ("", ".", "..") or Path(name).name != name:
-            raise UserError(f"expected the name of a folder, found {name!r}")
+        if name in ("", ".", "..") or Path(name).name != name or not name.isprintable():
+            raise UserError(f"expected the name of a folder, found {shown(name)}")
         return SearchFolder(self.searches / name)
 
     def search_logs(self) -> list[Path]:

@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-from emomc.common.errors import UserError
+from emomc.common.errors import UserError, shown
 from emomc.common.json_values import parse_json
 
 T = TypeVar("T")
@@ -56,12 +56,32 @@ def _adapter(kind: Any) -> Any:
     return TypeAdapter(kind)
 
 
+_EXPECTED = {
+    "string_type": "a text",
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "bool_type": "true or false",
+    "none_required": "null",
+    "list_type": "a list",
+    "tuple_type": "a list",
+    "dict_type": "an object",
+    "dataclass_type": "an object",
+}
+"""Kind of a type error -> what was expected."""
+
+
 def _one_line(error: Any, what: str) -> UserError:
     first = error.errors(include_url=False)[0]
     own = first.get("ctx", {}).get("error")
     if isinstance(own, UserError):
         return own
-    place = ".".join(map(str, first["loc"])) or "its values"
-    found = repr(first["input"])
-    shown = found if len(found) <= 60 else f"{found[:60]}..."
-    return UserError(f"expected {what}, found a wrong {place}: {first['msg'].lower()}, not {shown}")
+    place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"]).removeprefix(".")
+    kind = first["type"]
+    if kind == "missing":
+        return UserError(f"expected {what} with an entry {place}, found none")
+    if kind == "literal_error":
+        expected = f"one of {first['ctx']['expected']}"
+    else:
+        expected = _EXPECTED.get(kind, f"a value that fits ({first['msg'][0].lower()}{first['msg'][1:]})")
+    return UserError(f"expected {what} with {expected} as {place or 'its values'}, found {shown(first['input'])}")

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from emomc.common.errors import require
 from emomc.networks.folding import FoldedNetwork
 
 Range = tuple[float, float]
@@ -48,7 +49,14 @@ class ActivationRounding:
         self._module = module
 
     def use(self, ranges: Mapping[str, Range] | None) -> None:
-        """Set the ranges (layer name -> smallest and largest input); None: do not round."""
+        """Set the ranges (layer name -> smallest and largest input); None: do not round.
+
+        Raises:
+            UserError: a layer has none, or its smallest input is above its largest.
+        """
+        for layer in self._names:
+            low, high = (0.0, 0.0) if ranges is None else ranges.get(layer, (1.0, 0.0))
+            require(low <= high, f"the smallest and the largest input of {layer} as its range", (low, high))
         for layer, name in self._names.items():
             self._module.get_submodule(name).range = None if ranges is None else ranges[layer]  # type: ignore[assignment]
 

@@ -57,7 +57,8 @@ class DataConfig:
     def __post_init__(self) -> None:
         for key in ("dataset", "data_dir"):
             text = getattr(self, key)
-            _check(isinstance(text, str) and "\0" not in text, f"a text without NUL as {key}", text)
+            plain = isinstance(text, str) and bool(text.strip()) and "\0" not in text
+            _check(plain, f"a text without NUL as {key}", repr(text))
         for key, (least, most) in _RANGES.items():
             value = getattr(self, key)
             if value is not None or key != "image_size":

@@ -18,6 +18,7 @@ from emomc.data.config import DataConfig
 from emomc.data.image_dataset import IMAGENET_MEAN, IMAGENET_STD, ImageDataset, stratified_split
 from emomc.data.image_folder import FOLDER_PREFIX, load_image_folder
 from emomc.data.images import ArrayImages, fit_to
+from emomc.runtime.memory import memory_for
 
 
 def load_dataset(config: DataConfig, *, download: bool = True) -> ImageDataset:
@@ -30,6 +31,11 @@ def load_dataset(config: DataConfig, *, download: bool = True) -> ImageDataset:
     Raises:
         UserError: there is no such dataset, it cannot be downloaded, or a folder does not have the expected images.
     """
+    with memory_for(f"the images of {config.dataset}", "lower --image_size"):
+        return _load(config, download=download)
+
+
+def _load(config: DataConfig, *, download: bool) -> ImageDataset:
     if config.dataset.startswith(FOLDER_PREFIX):
         folder = Path(config.dataset.removeprefix(FOLDER_PREFIX))
         return load_image_folder(folder, config.image_size, skip_unreadable=config.skip_unreadable)

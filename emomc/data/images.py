@@ -23,6 +23,9 @@ from emomc.common.errors import UserError, first_line
 MOST_PIXELS = 89_478_485
 """Pixels of an image, at most: 256 MiB as RGB. Pillow warns of larger ones."""
 
+MOST_BYTES = 16 << 30
+"""Memory of images that are resized at once, at most."""
+
 # Items that a thread takes at once; with less than this time each, one thread is faster than several.
 _PART, _FAST_SECONDS = 256, 5e-4
 
@@ -201,6 +204,9 @@ def in_threads(function: Callable[[_T], _S], items: Sequence[_T]) -> list[_S]:
 def fit_to(images: Tensor, size: int, *, pad: bool) -> Tensor:
     """Pad or resize images to size x size pixels.
 
+    Raises:
+        UserError: they would take more than ``MOST_BYTES``.
+
     Args:
         images: uint8, shape (n, channels, height, width), square.
         size: height and width wanted, pixels.
@@ -209,6 +215,11 @@ def fit_to(images: Tensor, size: int, *, pad: bool) -> Tensor:
     missing = size - images.shape[-1]
     if missing == 0:
         return images
+    if math.prod(images.shape[:2]) * size**2 > MOST_BYTES:
+        raise UserError(
+            f"expected images that take at most {MOST_BYTES >> 30} GiB of memory together, found {len(images)} of "
+            f"{size}x{size} pixels: lower --image_size"
+        )
     if pad and missing > 0:
         before, after = missing // 2, missing - missing // 2
         return functional.pad(images, (before, after, before, after))

@@ -7,7 +7,7 @@ that the command line can read the names without importing torch.
 from __future__ import annotations
 
 import dataclasses
-import importlib
+import importlib.util
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -38,6 +38,8 @@ class ExportFormat:
     """Path, network, images, and a user's network -> the class scores of the file; None: it cannot be run."""
     exact: bool = True
     """Whether that number equals the search's exactly, on the same machine."""
+    packages: tuple[str, ...] = ()
+    """Packages that writing and checking a file need, of the extra ``export``."""
 
 
 def _write_packed(path: Path, packed: PackedNetwork, coding: str, network: nn.Module | None) -> int:
@@ -73,6 +75,9 @@ def _verification(name: str) -> Callable[..., Any]:
     return call
 
 
+# torch's exporter needs the second.
+_ONNX = ("onnx", "onnxscript")
+
 FORMATS: Mapping[str, ExportFormat] = {
     format.name: format
     for format in (
@@ -90,8 +95,11 @@ FORMATS: Mapping[str, ExportFormat] = {
             _verification("count_correct_onnx"),
             _verification("scores_onnx"),
             exact=False,
+            packages=(*_ONNX, "onnxruntime"),
         ),
-        ExportFormat("onnx-zigzag", "for the accelerator model ZigZag only", _write_onnx_for_zigzag, None, None),
+        ExportFormat(
+            "onnx-zigzag", "for the accelerator model ZigZag only", _write_onnx_for_zigzag, None, None, packages=_ONNX
+        ),
         ExportFormat(
             "torch",
             "dense float32 state dict as safetensors",
@@ -107,6 +115,17 @@ if TYPE_CHECKING:
     FormatName = str
 else:
     FormatName = Literal[tuple(FORMATS)]
+
+
+def check_packages(format: FormatName) -> None:
+    """Check that the packages are installed that writing a format needs.
+
+    Raises:
+        UserError: one is missing.
+    """
+    for package in _format(format).packages:
+        if importlib.util.find_spec(package) is None:
+            raise UserError(f"expected the packages of pip install 'emomc[export]', found no {package}")
 
 
 def export_network(

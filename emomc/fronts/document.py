@@ -47,7 +47,7 @@ def front_document(search: Search) -> dict[str, Any]:
             seen = search.inputs.level(candidate.genotype.level)
             point["input_ranges"] = {name: list(seen[name].range) for name in names if name in seen}
         points.append(point)
-    dense = search.library.dense_accuracy
+    dense = search.dense_accuracy
     images = front[0].evaluation.images if front and front[0].evaluation else None
     # The library stores the accuracy, not the count: rounding restores the count.
     baseline = None if images is None else Evaluation(round(dense * images), images, images)
@@ -57,7 +57,8 @@ def front_document(search: Search) -> dict[str, Any]:
         "finetuning": dataclasses.asdict(search.finetuning) if search.finetuning else None,
         "objectives": list(config.objectives),
         "network": manifest.network,
-        "dataset": manifest.data["dataset"],
+        "dataset": search.dataset,
+        "images_sha256": dict(search.images_sha256),
         "hardware": model.hardware.name,
         "hardware_description": model.hardware.to_dict()["hardware"],
         "dataflow": config.dataflow,
@@ -93,6 +94,7 @@ def _point(search: Search, candidate: Candidate) -> dict[str, Any]:
         "index": candidate.index,
         "level": candidate.genotype.level,
         "weights_sha256": _weights_sha256(search, candidate.genotype),
+        "calibration_sha256": search.inputs.sha256(candidate.genotype.level) if search.inputs else None,
         "tuned": candidate.genotype.finetuned or None,
         "bits": search.cost_model.bits(candidate.genotype),
         "density": search.cost_model.density(candidate.genotype),

@@ -5,9 +5,11 @@ from __future__ import annotations
 import dataclasses
 import enum
 import math
+from collections.abc import Collection
 
 from emomc.candidates.objectives import COSTS
-from emomc.common.errors import UserError
+from emomc.common.errors import UserError, shown
+from emomc.common.json_values import MOST_DIGITS
 
 FORMS = "knee, max-accuracy, budget:COST=LIMIT[,COST=LIMIT], within:POINTS[:COST], aggregate[:RATIO], index:NUMBER"
 """The forms that ``parse_pick`` accepts, for help texts and errors."""
@@ -54,7 +56,8 @@ class Pick:
     def __str__(self) -> str:
         if self.kind is PickKind.BUDGET:
             return "budget:" + ",".join(map(str, self.limits))
-        tail = "" if self.value is None else f":{self.value:g}"
+        number = int(self.value or 0) if self.kind is PickKind.INDEX else self.value
+        tail = "" if number is None else f":{number}" if isinstance(number, int) else f":{number:g}"
         return self.kind.value + tail + (f":{self.cost}" if self.cost else "")
 
 
@@ -75,41 +78,88 @@ def parse_pick(text: str) -> Pick:
     Raises:
         UserError: the text is none of these.
     """
-    word, _, rest = text.strip().partition(":")
-    if word in (PickKind.KNEE.value, PickKind.MAX_ACCURACY.value) and not rest:
+    word, colon, rest = text.strip().partition(":")
+    if word in (PickKind.KNEE.value, PickKind.MAX_ACCURACY.value) and not colon:
         return Pick(PickKind(word))
     if word == PickKind.BUDGET.value and rest:
-        return Pick(PickKind.BUDGET, limits=tuple(_parse_limit(part) for part in rest.split(",")))
+        limits = tuple(_parse_limit(part) for part in rest.split(","))
+        if len({limit.cost for limit in limits}) != len(limits):
+            raise UserError(f"expected each cost once in a budget, found {shown(text)}")
+        return Pick(PickKind.BUDGET, limits=limits)
     if word == PickKind.WITHIN.value and rest:
         points, _, cost = rest.partition(":")
         if cost and cost not in COSTS:
-            raise UserError(f"expected one of {', '.join(COSTS)} in the pick {text!r}, found {cost!r}")
-        return Pick(PickKind.WITHIN, value=_number(points, "percentage points, 0 or more,", 0.0), cost=cost or None)
+            raise UserError(f"expected one of {', '.join(COSTS)} in the pick {shown(text)}, found {shown(cost)}")
+        return Pick(PickKind.WITHIN, value=_number(points, "percentage points of 0..100", most=100), cost=cost or None)
     if word == PickKind.AGGREGATE.value:
-        ratio = _number(rest, "a ratio of reward over penalty above 0", 0.0) if rest else 1.0
-        if ratio == 0:
-            raise UserError("expected a ratio of reward over penalty above 0, found 0")
+        ratio = _number(rest, "a ratio of reward over penalty above 0", positive=True) if colon else 1.0
         return Pick(PickKind.AGGREGATE, value=ratio)
     if word == PickKind.INDEX.value:
-        if not rest.isdecimal():
-            raise UserError(f"expected index:NUMBER with a whole number, found {text!r}")
-        return Pick(PickKind.INDEX, value=int(rest))
-    raise UserError(f"expected a pick such as {FORMS}, found {text!r}")
+        return Pick(PickKind.INDEX, value=parse_index(rest, f"index:NUMBER in the pick {shown(text)}"))
+    raise UserError(f"expected a pick such as {FORMS}, found {shown(text)}")
+
+
+def parse_index(text: str, what: str) -> int:
+    """Return the index of a candidate.
+
+    Args:
+        text: its digits.
+        what: what the text should be, for the error.
+
+    Raises:
+        UserError: it is no whole number, or has over 18 digits.
+    """
+    if not (text.isascii() and text.isdecimal()) or len(text) > MOST_DIGITS:
+        raise UserError(f"expected {what}, a whole number of 0 or more, found {shown(text)}")
+    return int(text)
+
+
+def check_index(index: int, most: int, what: str) -> None:
+    """Check that a search can have a candidate with an index.
+
+    Args:
+        index: counted from 0.
+        most: candidates that the search has at most.
+        what: what names the index, for the error ("--layers").
+
+    Raises:
+        UserError: it cannot.
+    """
+    if index >= most:
+        raise UserError(f"expected {what} below the {most} candidates that this search has at most, found {index}")
+
+
+def check_pick(pick: Pick, costs: Collection[str], most_candidates: int) -> None:
+    """Check that a rule can choose from the front of a search that is not made yet.
+
+    Args:
+        pick: the rule.
+        costs: keys of the costs that its points will have.
+        most_candidates: that the search has at most.
+
+    Raises:
+        UserError: the points will lack a cost of the rule, or cannot have its index.
+    """
+    for cost in [limit.cost for limit in pick.limits] + ([pick.cost] if pick.cost else []):
+        if cost not in costs:
+            raise UserError(f"expected a cost of this search, {', '.join(costs)}, in the pick {pick}, found {cost!r}")
+    if pick.kind is PickKind.INDEX:
+        check_index(int(pick.value or 0), most_candidates, "the index of a pick")
 
 
 def _parse_limit(text: str) -> Limit:
     cost, sign, value = (part.strip() for part in text.partition("="))
     if cost not in COSTS or not sign:
-        raise UserError(f"expected a budget such as energy_mj=0.003 for {', '.join(COSTS)}, found {text!r}")
+        raise UserError(f"expected a budget such as energy_mj=0.003 for {', '.join(COSTS)}, found {shown(text)}")
     relative = value.endswith("%")
-    return Limit(cost, _number(value.removesuffix("%"), f"a limit of 0 or more for {cost}", 0.0), relative)
+    return Limit(cost, _number(value.removesuffix("%"), f"a limit above 0 for {cost}", positive=True), relative)
 
 
-def _number(text: str, what: str, least: float) -> float:
+def _number(text: str, what: str, *, positive: bool = False, most: float = math.inf) -> float:
     try:
         value = float(text)
     except ValueError:
-        raise UserError(f"expected {what}, found {text!r}") from None
-    if not math.isfinite(value) or value < least:
-        raise UserError(f"expected {what}, found {text!r}")
+        value = math.nan
+    if not 0 <= value <= most or math.isinf(value) or (positive and value == 0):
+        raise UserError(f"expected {what}, found {shown(text)}")
     return value

@@ -207,7 +207,7 @@ def _index(rule: Pick, front: Front) -> tuple[int, str]:
         if point["index"] == rule.value:
             return position, f"{_name(front, position)} was asked for by its index: {_paid(front, position)}."
     known = [point["index"] for point in front["points"]]
-    raise UserError(f"expected the index of a point, {min(known)} to {max(known)}, found {rule.value:g}")
+    raise UserError(f"expected the index of a point, {min(known)} to {max(known)}, found {int(rule.value or 0)}")
 
 
 _CHOOSERS: dict[PickKind, Callable[[Pick, Front], tuple[int, str]]] = {
@@ -236,7 +236,7 @@ def _absolute(limit: Limit, front: Front) -> float:
 
 def _excess(point: Point, limits: list[tuple[str, float]]) -> tuple[float, list[float]]:
     """Rank a point by the largest ratio of cost to limit; of equal ratios by the costs."""
-    ratios = [point[cost] / value if value > 0 else point[cost] + 1 for cost, value in limits]
+    ratios = [point[cost] / value if value else math.inf for cost, value in limits]
     return max(ratios), [point[cost] for cost, _ in limits]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -9,9 +10,9 @@ import torch
 from safetensors.torch import save
 
 from emomc.common.errors import UserError
-from emomc.common.files import atomic_write
+from emomc.common.files import atomic_write, read_bytes
 from emomc.compression.layer_inputs import LayerInputs
-from emomc.runtime.tensor_files import read_tensors
+from emomc.runtime.tensor_files import MOST_BYTES, parse_tensors
 
 
 class LayerInputStore:
@@ -30,6 +31,7 @@ class LayerInputStore:
         self.folder = folder
         self._digests = dict(digests)
         self._levels: dict[int, dict[str, LayerInputs]] = {}
+        self._sha256: dict[int, str] = {}
 
     @property
     def digest(self) -> str:
@@ -54,6 +56,11 @@ class LayerInputStore:
             )
         return found
 
+    def sha256(self, percent: int) -> str:
+        """Return the SHA-256, 64 hex digits, of the file that a level's inputs were read from; errors as ``level``."""
+        self.level(percent)
+        return self._sha256[percent]
+
     def write(self, percent: int, layers: Mapping[str, LayerInputs]) -> None:
         """Write the layer inputs of a level."""
         tensors = {}
@@ -71,9 +78,11 @@ class LayerInputStore:
             file = self._file(percent)
             if not file.is_file():
                 return None
-            tensors, metadata = read_tensors(file, "layer inputs")
+            content = read_bytes(file, "layer inputs", most_bytes=MOST_BYTES)
+            tensors, metadata = parse_tensors(content, file, "layer inputs")
             if metadata.get("weights") != self._digests.get(percent):
                 return None
+            self._sha256[percent] = hashlib.sha256(content).hexdigest()
             try:
                 names = [key.removesuffix(".range") for key in tensors if key.endswith(".range")]
                 self._levels[percent] = {

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from pathlib import Path
 from typing import Any
 
-from emomc.common.errors import UserError, is_whole, require
+from emomc.common.errors import UserError, require
 from emomc.common.files import read_json, write_json
 from emomc.common.schema import checked
 from emomc.networks.layers import LayerShape
@@ -15,6 +16,12 @@ FORMAT_VERSION = 1
 MANIFEST = "library.json"
 DENSE = 100
 """The level of the dense network, percent."""
+
+MOST_IMAGE_VALUES = 1 << 26
+"""Pixels times channels of an image, at most: 256 MiB in float32."""
+MOST_CLASSES = 1 << 20
+MOST_IMAGES = 1 << 20
+"""Images per batch of an evaluation, at most."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,21 +42,19 @@ class LevelRecord:
     """Epochs of training spent on this level."""
 
     def __post_init__(self) -> None:
-        """Check the values, which may come from an untrusted file.
+        """Check the ranges, since the values may come from an untrusted file; their types are the schema's.
 
         Raises:
-            UserError: a value has the wrong type or is out of range, or the file name contains a folder.
+            UserError: a value is out of range, or the file name contains a folder.
         """
-        require(is_whole(self.percent) and self.percent <= 100, "a level of 1..100 %", self.percent)
-        plain = isinstance(self.file, str) and Path(self.file).name == self.file
+        require(1 <= self.percent <= 100, "a level of 1..100 %", self.percent)
+        plain = Path(self.file).name == self.file and "\0" not in self.file
         require(plain, f"a file name without folders for level {self.percent} %", self.file)
-        require(isinstance(self.sha256, str), f"the sha256 of level {self.percent} % as a text", self.sha256)
-        counts = isinstance(self.remaining, dict) and all(is_whole(count, 0) for count in self.remaining.values())
+        counts = all(count >= 0 for count in self.remaining.values())
         require(counts, f"remaining weights by layer in level {self.percent} %", self.remaining)
-        accuracy = self.validation_accuracy
-        share = isinstance(accuracy, (int, float)) and 0 <= accuracy <= 1
-        require(share, f"a validation_accuracy of 0..1 in level {self.percent} %", accuracy)
-        require(is_whole(self.epochs, 0), f"epochs of at least 0 in level {self.percent} %", self.epochs)
+        share = 0 <= self.validation_accuracy <= 1
+        require(share, f"a validation_accuracy of 0..1 in level {self.percent} %", self.validation_accuracy)
+        require(self.epochs >= 0, f"epochs of at least 0 in level {self.percent} %", self.epochs)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,31 +90,30 @@ class Manifest:
     """Version of torch that the digest was made with: others may export the same network to other operations."""
     data_source_sha256: str | None = None
     """SHA-256 of the source file of a user's data module; None for the project's own datasets."""
+    images_sha256: dict[str, str] | None = None
+    """``validation`` and ``test`` -> digest of the images and labels; None in libraries made before there was one."""
     levels: tuple[LevelRecord, ...] = ()
     """Descending, the dense network (100 %) first."""
 
     def __post_init__(self) -> None:
-        """Check the values, which may come from an untrusted file.
+        """Check the ranges, since the values may come from an untrusted file; their types are the schema's.
 
         Raises:
-            UserError: a value has the wrong type or is out of range.
+            UserError: a value is out of range.
         """
-        require(isinstance(self.network, str), "a network's name as network", self.network)
-        for key in ("network_args", "data", "settings"):
-            require(isinstance(getattr(self, key), dict), f"a mapping as {key}", getattr(self, key))
-        for key in ("network_source_sha256", "network_output", "graph_sha256", "torch_version", "data_source_sha256"):
-            require(isinstance(getattr(self, key), str | None), f"a text or null as {key}", getattr(self, key))
         require(isinstance(self.data.get("dataset"), str), "a dataset's name in data", self.data.get("dataset"))
         require(min(self.input_shape) >= 1, "an input_shape of at least 1 pixel and channel", self.input_shape)
-        named = len(self.class_names) >= 2 and all(isinstance(name, str) for name in self.class_names)
-        require(named, "at least 2 class names as class_names", self.class_names)
+        image = f"an input_shape of at most {MOST_IMAGE_VALUES} pixels times channels"
+        require(math.prod(self.input_shape) <= MOST_IMAGE_VALUES, image, self.input_shape)
+        classes = f"2 to {MOST_CLASSES} class names as class_names"
+        require(2 <= len(self.class_names) <= MOST_CLASSES, classes, self.class_names)
         for key in ("mean", "std"):
             values = getattr(self, key)
             channels = values is None or len(values) == self.input_shape[0]
-            numbers = all(isinstance(value, (int, float)) for value in values or ())
-            require(channels and numbers, f"a number for each channel as {key}", values)
-        batch_size = self.evaluation_batch_size
-        require(is_whole(batch_size), "an evaluation_batch_size of at least 1", batch_size)
+            require(channels, f"a number for each of {self.input_shape[0]} channels as {key}", values)
+        require(all(value > 0 for value in self.std or ()), "numbers above 0 as std", self.std)
+        size = f"an evaluation_batch_size of 1..{MOST_IMAGES}"
+        require(1 <= self.evaluation_batch_size <= MOST_IMAGES, size, self.evaluation_batch_size)
         percents = [record.percent for record in self.levels]
         require(percents == sorted({*percents}, reverse=True), "levels in descending order, each once", percents)
 

@@ -6,16 +6,20 @@ User code runs only if the command line or the caller names it, never because a 
 from __future__ import annotations
 
 import dataclasses
+import os
+import warnings
 from collections.abc import Sequence
 
 import torch
 from pytorch_lightning import LightningDataModule
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
-from emomc.common.errors import UserError
+from emomc.common.errors import UserError, UserNote, shown
 from emomc.common.user_code import call_with, load_object, names_user_code, source_sha256
 from emomc.data.config import DataConfig
 from emomc.data.image_folder import FOLDER_PREFIX
+from emomc.data.splits import Split
 from emomc.library.library import Library
 from emomc.library.manifest import Manifest
 from emomc.lightning_modules.image_data import ImageDataModule
@@ -26,6 +30,9 @@ from emomc.networks.layers import LayerShape
 from emomc.networks.preparation import make_plain
 from emomc.networks.state import load_unique, unique_state
 from emomc.networks.weights import check_fit
+from emomc.networks.zoo import NETWORKS
+
+_PARAMETERS_A_BYTE = 8
 
 
 def library_network(library: Library, named: str | None = None) -> nn.Module:
@@ -49,6 +56,7 @@ def library_network(library: Library, named: str | None = None) -> nn.Module:
             f"expected the network {manifest.network} with the source that made {library.path}, "
             f"found {named} with another source"
         )
+    _check_size(library, named or manifest.network)
     network = build_network(
         named or manifest.network,
         in_channels=manifest.input_shape[0],
@@ -57,6 +65,40 @@ def library_network(library: Library, named: str | None = None) -> nn.Module:
         input_shape=manifest.input_shape,
     )
     return make_plain(network, manifest.input_shape)
+
+
+def _check_size(library: Library, spec: str) -> None:
+    """Check that a library's network is no larger than the files of its levels, before it takes memory.
+
+    A user's network whose constructor does not work without memory is not checked.
+
+    Raises:
+        UserError: the arguments in the manifest ask for more parameters than a file has bits.
+    """
+    manifest = library.manifest
+    if not manifest.levels:
+        raise UserError(f"expected levels in the library {library.path}, found none")
+    try:
+        with torch.device("meta"):
+            network = build_network(
+                spec,
+                in_channels=manifest.input_shape[0],
+                num_classes=manifest.num_classes,
+                network_args=manifest.network_args,
+            )
+        parameters = sum(part.numel() for part in network.parameters() if not is_lazy(part))
+    except (UserError, RuntimeError):
+        if spec in NETWORKS:
+            raise
+        return
+    sizes = [path.stat().st_size for record in manifest.levels if (path := library.path / record.file).is_file()]
+    # A level's file has at least a bit for each weight, and the norms of weights that are computed are few.
+    most = _PARAMETERS_A_BYTE * max(sizes, default=0)
+    if sizes and parameters > most:
+        raise UserError(
+            f"expected the network {manifest.network} of the library {library.path} with at most {most:,} parameters, "
+            f"8 for each byte of a level's file, found {parameters:,} with the arguments {shown(manifest.network_args)}"
+        )
 
 
 def library_graph(library: Library, network: nn.Module | None = None) -> NetworkGraph:
@@ -121,7 +163,8 @@ def library_data(library: Library, dataset: str | None = None, data_dir: str | N
         data_dir: folder of the data, if it moved.
 
     Raises:
-        UserError: the data module is a user's and none is named, or its source has changed.
+        UserError: the data module is a user's and none is named, its source has changed, or the library's settings ask
+            for images of another size than its own.
     """
     config = DataConfig.from_dict(library.manifest.data)
     if dataset is None and names_users_data(config.dataset):
@@ -131,9 +174,80 @@ def library_data(library: Library, dataset: str | None = None, data_dir: str | N
             f"expected the data {config.dataset} with the source that made {library.path}, "
             f"found {dataset} with another source"
         )
-    found = dataclasses.replace(config, dataset=dataset or config.dataset, data_dir=data_dir or config.data_dir)
+    sides, size = library.manifest.input_shape[1:], config.image_size
+    if size is not None and sides != (size, size) and not names_users_data(dataset or config.dataset):
+        raise UserError(f"expected image_size {size} to be that of the library's images, found {sides}")
+    found = dataclasses.replace(
+        config,
+        dataset=dataset or config.dataset,
+        data_dir=data_dir or config.data_dir,
+        num_workers=min(config.num_workers, os.cpu_count() or 1),
+    )
     # A library that came from elsewhere does not say where files are written.
     return build_data(found, download=data_dir is not None)
+
+
+def check_images(library: Library, data: LightningDataModule, images: Tensor, labels: Tensor, split: Split) -> None:
+    """Check that images are such as a library's network takes.
+
+    Args:
+        library: the library.
+        data: where they come from.
+        images: float, (n, channels, height, width).
+        labels: int64, (n,).
+        split: which they are, for the error.
+
+    Raises:
+        UserError: they have another shape, or another number of classes.
+    """
+    manifest = library.manifest
+    classes = getattr(data, "num_classes", None)
+    found = tuple(images.shape[1:])
+    if found != manifest.input_shape or classes != manifest.num_classes or int(labels.max()) >= manifest.num_classes:
+        raise UserError(
+            f"expected {split} images of shape {manifest.input_shape} in {manifest.num_classes} classes, for which the "
+            f"library {library.path} was made, found {found} in {classes}"
+        )
+
+
+def measured_dataset(library: Library, data: LightningDataModule, named: str | None = None) -> str:
+    """Return the name of the data that accuracies are measured on.
+
+    Args:
+        library: the library.
+        data: the data.
+        named: their name, if the user gave one.
+    """
+    if named is not None:
+        return named
+    if isinstance(data, ImageDataModule):
+        return data.config.dataset
+    own: str = library.manifest.data["dataset"]
+    return own if names_users_data(own) else type(data).__name__
+
+
+def is_data_of(library: Library, dataset: str, digest: str) -> bool:
+    """Return whether validation images are those that the accuracies in a library are of; warn if they are others.
+
+    Args:
+        library: the library; one made before manifests had digests is compared by the name of its data.
+        dataset: see ``measured_dataset``.
+        digest: ``tensor_digest`` of the validation images and their labels.
+    """
+    own, recorded = library.manifest.data["dataset"], library.manifest.images_sha256
+    if recorded is not None and recorded.get("validation") == digest:
+        return True
+    if dataset != own:
+        text = f"accuracies are measured on {dataset}, not on {own}, with which the library was made"
+    elif recorded is None:
+        return True
+    else:
+        text = (
+            f"accuracies are measured on other validation images of {dataset} ({digest[:12]}) than those with which "
+            f"the library was made ({str(recorded.get('validation'))[:12]})"
+        )
+    warnings.warn(text, UserNote, stacklevel=2)
+    return False
 
 
 def build_data(config: DataConfig, *, download: bool = True) -> LightningDataModule:

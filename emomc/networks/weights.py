@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import io
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,15 +11,18 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from emomc.common.errors import UserError, first_line, require
-from emomc.common.files import read_bytes
+from emomc.common.errors import UserError, first_line
+from emomc.common.files import existing_file
 from emomc.networks.state import first_names, load_unique, unique_state
-from emomc.runtime.tensor_files import MOST_BYTES, read_tensors
+from emomc.runtime.tensor_files import read_tensors, read_torch
 
 WRAPPERS = ("state_dict", "model_state_dict", "model", "network", "net")
 """Keys under which checkpoints store the weights; the first is Lightning's."""
 
 _SHOWN = 3
+
+_PLAIN_TYPES = {torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.bool}
+_PLAIN_TYPES |= {torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64}
 
 
 def load_weights(network: nn.Module, path: Path, *, strict: bool = True) -> tuple[str, ...]:
@@ -76,28 +77,15 @@ def load_weights(network: nn.Module, path: Path, *, strict: bool = True) -> tupl
 def _read(path: Path) -> Any:
     if path.suffix == ".safetensors":
         return read_tensors(path, "weights")[0]
-    content = read_bytes(path, "a file of weights", most_bytes=MOST_BYTES)
+    existing_file(path, "a file of weights")
     try:
-        _refuse_bomb(content)
-        with torch.serialization.safe_globals(_harmless()):
-            return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        return read_torch(path, "a file of weights", _harmless())
     # The reader of a file that was made by hand raises errors of many kinds.
     except Exception as error:
         raise UserError(
             f"expected weights in {path}, as safetensors or as a state dict written by torch.save, found a file that "
             f"cannot be read: {first_line(error)}; torch.save(model.state_dict(), FILE) writes one that can"
         ) from error
-
-
-def _refuse_bomb(content: bytes) -> None:
-    """Refuse an archive whose parts are together larger than itself: torch stores them as they are."""
-    if zipfile.is_zipfile(io.BytesIO(content)):
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            require(
-                sum(part.file_size for part in archive.infolist()) <= len(content),
-                "parts that are not compressed",
-                "compressed ones",
-            )
 
 
 def _harmless() -> list[Any]:
@@ -112,9 +100,11 @@ def _state_dict(content: Any, path: Path) -> dict[str, Tensor]:
         if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
             content = content[wrapper]
             break
-    if not isinstance(content, Mapping) or not any(isinstance(value, Tensor) for value in content.values()):
+    named = content.items() if isinstance(content, Mapping) else ()
+    found = {name: value for name, value in named if isinstance(name, str) and isinstance(value, Tensor)}
+    if not found:
         raise UserError(f"expected a state dict in {path}, found a {type(content).__name__} without named tensors")
-    return {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
+    return found
 
 
 def _prefix(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> str:
@@ -124,6 +114,11 @@ def _prefix(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> str:
     first = next(iter(wanted), "")
     prefixes = [name.removesuffix(first) for name in found if name.endswith("." + first)]
     return next((prefix for prefix in prefixes if all(prefix + name in found for name in wanted)), "")
+
+
+def _is_plain(tensor: Tensor) -> bool:
+    """Whether a tensor holds real numbers of its own, of a type that can be computed with."""
+    return tensor.layout == torch.strided and tensor.device.type == "cpu" and tensor.dtype in _PLAIN_TYPES
 
 
 def check_fit(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor], network: str, path: Path) -> None:
@@ -136,7 +131,7 @@ def check_fit(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor], network
         path: the file, for the error.
 
     Raises:
-        UserError: a name or shape differs (the error lists the first few), or a value is not finite.
+        UserError: a name or shape differs (the error lists the first few), or a value is no finite real number.
     """
     missing = [name for name in wanted if name not in found]
     surplus = [name for name in found if name not in wanted]
@@ -150,6 +145,10 @@ def check_fit(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor], network
             more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
             listed = f"{what} {', '.join(names[:_SHOWN])}{more}".strip()
             raise UserError(f"expected weights of {network} in {path}, found {listed}")
+    for name in wanted:
+        if not _is_plain(found[name]):
+            kind = f"{found[name].dtype} ({found[name].layout}, on {found[name].device})"
+            raise UserError(f"expected plain real numbers in {path}, found {name} of {kind}")
     infinite = [name for name in wanted if not bool(torch.isfinite(found[name]).all())]
     if infinite:
         raise UserError(f"expected finite weights in {path}, found a NaN or an infinity in {infinite[0]}")

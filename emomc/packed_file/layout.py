@@ -15,7 +15,8 @@ VERSION = 1
 ALIGNMENT = 4
 MAX_METADATA_BYTES = 1 << 20
 MAX_RECORDS = 1 << 16
-"""Largest number of layers, of tensors and of classes."""
+"""Largest number of layers and of tensors."""
+MAX_CLASSES = 1 << 20
 MAX_SIDE = 1 << 16
 """Largest number of channels, height and width of an image."""
 MAX_NAME_BYTES = (1 << 16) - 1

@@ -10,11 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from emomc.common.errors import UserError
+from emomc.common.errors import UserError, first_line
+from emomc.common.json_values import parse_json
 from emomc.compression.codings import MAX_CODE_BITS, MAX_WEIGHTS, MIN_CODE_BITS
 from emomc.compression.widths import UNCOMPRESSED_BITS
 from emomc.packed_file.layout import (
     LAYER_DIMENSIONS,
+    MAX_CLASSES,
     MAX_METADATA_BYTES,
     MAX_NAME_BYTES,
     MAX_RECORDS,
@@ -108,8 +110,8 @@ def check_description(description: NetworkDescription) -> None:
         raise UserError(f"expected the key of an output as a text, found {description.network_output!r}")
     if digest is not None and not (isinstance(digest, str) and re.fullmatch("[0-9a-f]{64}", digest)):
         raise UserError(f"expected the SHA-256 of a network's source as 64 hex digits, found {digest!r}")
-    if not all(isinstance(name, str) for name in names) or not 1 <= len(names) <= MAX_RECORDS:
-        raise UserError(f"expected the names of 1 to {MAX_RECORDS} classes, found {len(names)}")
+    if not all(isinstance(name, str) for name in names) or not 1 <= len(names) <= MAX_CLASSES:
+        raise UserError(f"expected the names of 1 to {MAX_CLASSES} classes, found {len(names)}")
     if len(description.input_shape) != 3 or not all(1 <= side <= MAX_SIDE for side in description.input_shape):
         raise UserError(f"expected channels, height and width in 1..{MAX_SIDE}, found {description.input_shape}")
     mean, std = (np.array(values, np.float32) for values in (description.mean, description.std))
@@ -174,8 +176,9 @@ def metadata_of(description: NetworkDescription) -> bytes:
         keys.append("network_output")
     try:
         metadata = metadata_bytes({key: values[key] for key in keys})
+        parse_json(metadata)  # a reader refuses what this refuses
     except (TypeError, ValueError, RecursionError) as error:
-        raise UserError(f"expected network_args that can be written as JSON, found: {error}") from None
+        raise UserError(f"expected a description that can be written as JSON, found: {first_line(error)}") from None
     if len(metadata) > MAX_METADATA_BYTES:
         raise UserError(f"expected at most {MAX_METADATA_BYTES} bytes of metadata, found {len(metadata)}")
     return metadata

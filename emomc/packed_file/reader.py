@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import dataclasses
 import math
 import zlib
 from pathlib import Path
@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from emomc.common.errors import UserError
+from emomc.common.errors import UserError, first_line
+from emomc.common.json_values import parse_json
+from emomc.common.schema import checked
 from emomc.compression.codings import MAX_WEIGHTS, decode
 from emomc.compression.streams import Stream
 from emomc.compression.widths import UNCOMPRESSED_BITS
@@ -105,7 +107,7 @@ class _Reader:
         layer_records = [*LAYER.iter_unpack(self._take(LAYER.size * layer_count))]
         tensor_records = [*TENSOR.iter_unpack(self._take(TENSOR.size * tensor_count))]
         self._names = self._take(names_bytes)
-        metadata = _metadata(self._take(metadata_bytes), classes)
+        metadata = read_metadata(self._take(metadata_bytes), classes)
         self._skip_padding()
         mean, std = map(tuple, norm)
         description = NetworkDescription(**metadata, input_shape=input_shape, mean=mean, std=std)
@@ -199,19 +201,32 @@ def _shape(name: str, sizes: tuple[int, ...], dimensions: int) -> tuple[int, ...
     return sizes[:dimensions]
 
 
-def _metadata(text: bytes, classes: int) -> dict[str, Any]:
+def read_metadata(text: bytes, classes: int) -> dict[str, Any]:
+    """Return the entries of a packed file's metadata.
+
+    Args:
+        text: the metadata, JSON.
+        classes: number of classes that the header declares.
+
+    Raises:
+        UserError: the text is no JSON, or has other entries.
+    """
     try:
-        values = json.loads(text.decode(), parse_constant=_refuse_constant)
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"expected metadata in JSON, found: {type(error).__name__}") from None
-    expected = {"network", "network_args", "network_source_sha256", "class_names"}
-    if not isinstance(values, dict) or set(values) - {"network_output"} != expected:
-        raise UserError(f"expected the metadata {', '.join(sorted(expected))}, found other entries")
-    names = values["class_names"]
-    if not isinstance(names, list) or len(names) != classes:
-        raise UserError(f"expected the names of {classes} classes, found others")
-    return {**values, "class_names": tuple(names)}
+        values = parse_json(text)
+    except ValueError as error:
+        raise UserError(f"expected metadata in JSON, found: {first_line(error)}") from None
+    found = checked(_Metadata, values, "the metadata of a packed network", known_only=True)
+    if len(found.class_names) != classes:
+        raise UserError(f"expected the names of {classes} classes, found {len(found.class_names)}")
+    return vars(found)
 
 
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")
+@dataclasses.dataclass(frozen=True)
+class _Metadata:
+    """What a packed file says of its network in JSON."""
+
+    network: str
+    network_args: dict[str, Any]
+    network_source_sha256: str | None
+    class_names: tuple[str, ...]
+    network_output: str | None = None

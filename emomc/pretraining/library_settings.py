@@ -26,7 +26,15 @@ from emomc.pretraining.config import PretrainingConfig
 # Fields of a DataConfig that do not change the images.
 _DATA_ACCESS = ("data_dir", "cache", "num_workers")
 # The network is compared by its computation; levels and the batch size of evaluations may change.
-_NOT_COMPARED = ("levels", "evaluation_batch_size", "network_source_sha256", "graph_sha256", "torch_version", "layers")
+_NOT_COMPARED = (
+    "levels",
+    "evaluation_batch_size",
+    "network_source_sha256",
+    "graph_sha256",
+    "torch_version",
+    "layers",
+    "images_sha256",
+)
 
 
 def manifest_of(config: PretrainingConfig, data: DataConfig, facts: DataFacts, graph: NetworkGraph) -> Manifest:

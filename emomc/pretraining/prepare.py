@@ -18,7 +18,7 @@ from torch.utils.tensorboard.writer import SummaryWriter
 from emomc.common.files import folder_lock, remove_leftovers, shared_lock
 from emomc.common.run_folder import RunFolder
 from emomc.data.config import DataConfig
-from emomc.data.splits import DataFacts, describe_data
+from emomc.data.splits import DataFacts, describe_data, load_split
 from emomc.library.figure import library_figure
 from emomc.library.library import Library
 from emomc.library.manifest import MANIFEST, Manifest
@@ -34,6 +34,7 @@ from emomc.pretraining.stages import StageTraining
 from emomc.pretraining.trial import trains, try_out
 from emomc.runtime.determinism import deterministic_algorithms
 from emomc.runtime.devices import Devices
+from emomc.runtime.digests import tensor_digest
 from emomc.runtime.interrupts import interrupts_of_trainers
 from emomc.runtime.launch import launched, make_fabric
 from emomc.runtime.notices import quiet_lightning
@@ -98,8 +99,10 @@ def prepare_library(
     graph = trace_network(make_plain(network, facts.input_shape), facts.input_shape, config.network_output)
     manifest = manifest_of(config, data_config, facts, graph)
     training, format_note = _with_memory_format(training, network, facts)
-    if not (run.library / MANIFEST).exists():
+    if overwrite or not _has_levels(run):
         try_out(network, graph, data_module, training)
+        digests = {split: tensor_digest(*load_split(data_module, split)) for split in ("validation", "test")}
+        manifest = dataclasses.replace(manifest, images_sha256=digests)
     for note in (*unfit, *graph.notes, *format_note):
         warnings.warn(note, NetworkWarning, stacklevel=2)
     with (
@@ -139,6 +142,10 @@ def _opened(run: RunFolder, manifest: Manifest, fabric: Fabric, *, overwrite: bo
         library = open_or_create(run, manifest)
         fabric.barrier()
         yield library
+
+
+def _has_levels(run: RunFolder) -> bool:
+    return (run.library / MANIFEST).exists() and bool(Library.open(run.library).percents)
 
 
 def _load_weights(config: PretrainingConfig, network: nn.Module) -> tuple[PretrainingConfig, list[str]]:

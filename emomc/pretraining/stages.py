@@ -69,7 +69,7 @@ class StageTraining:
         self.run = run
         self.devices = devices
         self.callbacks = callbacks
-        self.front = _front_of_checkpoints(run) if config.keep_front else None
+        self.front = front_of_checkpoints(run) if config.keep_front else None
 
     def make_dense(self) -> None:
         """Train the dense network and add it to the library."""
@@ -176,8 +176,12 @@ class StageTraining:
         return memory_for(f"training with batches of {size} images", "lower --batch_size")
 
 
-def _front_of_checkpoints(run: RunFolder) -> ParetoCheckpoint:
-    """Return the callback that keeps checkpoints on the front, with those kept at earlier levels."""
+def front_of_checkpoints(run: RunFolder) -> ParetoCheckpoint:
+    """Return the callback that keeps checkpoints on the front, with those kept at earlier levels.
+
+    Raises:
+        UserError: the list of those kept cannot be read.
+    """
     front = ParetoCheckpoint(
         {"val/accuracy": "max", "density": "min"},
         dirpath=run.front_of_checkpoints,

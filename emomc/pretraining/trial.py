@@ -23,7 +23,8 @@ from emomc.networks.state import load_unique, unique_state
 from emomc.pretraining.config import PretrainingConfig
 from emomc.runtime.optimizers import make_optimizer
 
-_SPLITS: tuple[Split, ...] = ("train", "validation")
+# A search of the library will need test images.
+_SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 _IMAGES = 64
 _BATCH = 8
 
@@ -37,7 +38,7 @@ def try_out(network: nn.Module, graph: NetworkGraph, data: pl.LightningDataModul
         UserError: images cannot be loaded, or one of these steps fails.
     """
     if isinstance(data, ImageDataModule):
-        data.load_resident()
+        data.load_resident("train", "validation", "test")
     for split in _SPLITS:
         images, labels = load_some(data, split, _IMAGES)
         with _unseeded():

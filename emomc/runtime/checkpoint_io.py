@@ -11,6 +11,7 @@ from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 
 from emomc.common.errors import UserError, first_line
 from emomc.common.files import atomic_write
+from emomc.runtime.tensor_files import read_torch
 
 
 class WholeCheckpointIO(TorchCheckpointIO):
@@ -42,7 +43,7 @@ def check_checkpoint(path: Path, remedy: str) -> None:
         UserError: it cannot.
     """
     try:
-        torch.load(path, map_location="cpu", weights_only=True)
+        read_torch(path, "a checkpoint")
     # The reader of a damaged file raises errors of many kinds.
     except Exception as error:
         raise UserError(

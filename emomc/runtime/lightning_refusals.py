@@ -19,5 +19,5 @@ def lightning_refusals() -> Iterator[None]:
     """
     try:
         yield
-    except (ImportError, TypeError, ValueError, RuntimeError, MisconfigurationException) as error:
+    except (ImportError, TypeError, ValueError, RuntimeError, OverflowError, MisconfigurationException) as error:
         raise UserError(f"expected settings that Lightning accepts, found: {first_line(error)}") from error

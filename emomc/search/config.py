@@ -12,6 +12,8 @@ from emomc.compression.quantizers import Quantizer, QuantizerName
 from emomc.compression.widths import FULL_ACTIVATION_BITS, MAX_BITS, MIN_ACTIVATION_BITS, MIN_BITS
 from emomc.hardware.dataflows import DataflowName
 
+_MOST_EPOCHS = 1_000_000
+
 Accounting = Literal["exact", "paper"]
 AlgorithmName = Literal["nsga2", "nsga3", "sms-emoa", "age-moea2"]
 VariationName = Literal["integer", "real"]
@@ -95,7 +97,7 @@ class SearchConfig:
     """Seed of the evolution, 0 or more."""
 
     def __post_init__(self) -> None:
-        for name, least, most in (("population_size", 2, 100_000), ("number_generations", 1, 10_000_000)):
+        for name, least, most in (("population_size", 2, 5_000), ("number_generations", 1, 10_000_000)):
             value = getattr(self, name)
             _require(value >= least, f"{name} of at least {least}", value)
             _require(value <= most, f"{name} of at most {most}", value)
@@ -145,6 +147,11 @@ class SearchConfig:
         return Quantizer(self.quantizer, self.per_channel, self.bias_correction, rounded_bits)
 
     @property
+    def most_candidates(self) -> int:
+        """Candidates that a search asks for at most; a first population counts as two generations."""
+        return self.population_size * (self.number_generations + 1)
+
+    @property
     def evolution(self) -> EvolutionSettings:
         """How the population evolves."""
         return EvolutionSettings(
@@ -167,8 +174,10 @@ class Finetuning:
         Raises:
             UserError: a number is out of its range.
         """
-        if self.epochs < 1:
-            raise UserError(f"expected at least 1 epoch of fine-tuning, found {self.epochs}")
+        if not 1 <= self.epochs <= _MOST_EPOCHS:
+            raise UserError(
+                f"expected at least 1 epoch of fine-tuning, and at most {_MOST_EPOCHS}, found {self.epochs}"
+            )
         if not 0 < self.learning_rate < 1:
             raise UserError(f"expected a learning rate of fine-tuning in 0..1, found {self.learning_rate}")
 

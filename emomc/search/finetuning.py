@@ -77,7 +77,7 @@ def finetune_front(
         if processes.any_stopped():
             return False
         for point, name in zip(points[first:], names[first : first + processes.world_size], strict=False):
-            evaluation = _read_record(folder / f"{name}.json")
+            evaluation = read_finetuned_point(folder / f"{name}.json")
             search.add_finetuned(point, dataclasses.replace(point.genotype, finetuned=name), evaluation)
     return True
 
@@ -89,7 +89,12 @@ def _name(search: Search, genotype: Genotype, key: list[Any]) -> str:
     return f"{genotype.level:03d}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
 
-def _read_record(path: Path) -> Evaluation:
+def read_finetuned_point(path: Path) -> Evaluation:
+    """Read the evaluation of a fine-tuned point on the validation images.
+
+    Raises:
+        UserError: the file is missing, or holds something else.
+    """
     return checked(Evaluation, read_json(path, "a fine-tuned point"), f"a fine-tuned point's evaluation in {path}")
 
 

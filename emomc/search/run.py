@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -17,7 +16,7 @@ from torch import Tensor
 
 from emomc.candidates.calibration import calibrate
 from emomc.candidates.compressed_networks import CompressedNetworks
-from emomc.candidates.cost_model import CostModel
+from emomc.candidates.cost_model import CostModel, uncompressed_genotype
 from emomc.candidates.evaluation_log import EvaluationLog
 from emomc.candidates.evaluator import CandidateEvaluator
 from emomc.candidates.genotype import SearchSpace
@@ -25,11 +24,20 @@ from emomc.candidates.image_order import load_image_order
 from emomc.common.errors import UserError
 from emomc.common.files import folder_lock, read_json, remove_leftovers, shared_lock, write_json
 from emomc.common.run_folder import RunFolder, SearchFolder
+from emomc.common.schema import checked
 from emomc.common.versions import versions
-from emomc.data.splits import load_split
+from emomc.data.splits import Split, load_some, load_split
 from emomc.hardware.description import load_hardware
 from emomc.library.library import Library
-from emomc.library.sources import checked_library_graph, library_data, library_network
+from emomc.library.sources import (
+    check_images,
+    checked_library_graph,
+    is_data_of,
+    library_data,
+    library_network,
+    measured_dataset,
+)
+from emomc.lightning_modules.image_data import ImageDataModule
 from emomc.networks.graph import NetworkGraph
 from emomc.networks.preparation import plain_copy
 from emomc.runtime.determinism import deterministic_algorithms
@@ -76,23 +84,38 @@ def run_search(
     library = library if isinstance(library, Library) else Library.open(library)
     files = RunFolder.of_library(library.path).search(run.name)
     fabric = run.fabric or Fabric(accelerator="auto", devices=1)
-    network = library_network(library) if run.network is None else plain_copy(run.network, library.manifest.input_shape)
-    data = run.data or library_data(library)
     with quiet_lightning(), deterministic_algorithms(run.deterministic):
-        hardware, space = load_hardware(config.hardware), _space(library, config)
+        hardware, space = load_hardware(config.hardware), search_space(library, config)
+        if not run.overwrite:
+            _refuse_other_settings(files.settings, config)
+        # Find a damaged level file now, not in the middle of the search.
+        for percent in space.levels:
+            library.check_file(percent)
+        network = (
+            library_network(library) if run.network is None else plain_copy(run.network, library.manifest.input_shape)
+        )
+        data = run.data or library_data(library)
+        _check_splits(library, data, run)
         images, labels = load_split(data, "validation")
+        digest, dataset = tensor_digest(images, labels), measured_dataset(library, data, run.dataset)
         graph = checked_library_graph(library, network, images[:_CHECKED_IMAGES])
         networks = _networks(library, config, files, graph, data, fabric, space)
         cost_model = CostModel(
             networks, hardware, dataflow=config.dataflow, coding=config.coding, accounting=config.accounting
         )
         search = Search(library, config, files, space, cost_model)
+        search.dataset, search.images_sha256 = dataset, {"validation": digest}
         search.finetuning = run.finetuning
+        search.check_reachable(search.bounds, _constraints(config))
+        if run.check is not None:
+            run.check(search)
         observers = callbacks if fabric.is_global_zero else ()
         lock = shared_lock(files.run.library_lock, exclusive=False, holder="emomc-pretrain, which replaces the library")
         with lock, _search_folder(search, fabric, overwrite=run.overwrite):
             order = load_image_order(library, graph, images, labels, fabric)
             evaluator = _evaluator(search, images[order], labels[order])
+            if not is_data_of(library, dataset, digest):
+                search.baseline = evaluator.evaluate(uncompressed_genotype(library))
             conditions = _conditions(evaluator, config, images[order], labels[order])
             if run.deterministic:
                 conditions["deterministic"] = True
@@ -115,7 +138,9 @@ def run_search(
                     _enter_phase(search, Phase.FINETUNING, observers)
                     search.finished = finetune_front(search, evaluator, data, run.finetuning, conditions, processes)
                 _enter_phase(search, Phase.TESTING, observers)
-                loop.test(_evaluator(search, *load_split(data, "test")), interrupted)
+                test = load_split(data, "test")
+                search.images_sha256["test"] = tensor_digest(*test)
+                loop.test(_evaluator(search, *test), interrupted)
                 search.interrupted = interrupted()
                 notify(observers, "on_search_end", search)
             fabric.barrier()
@@ -143,17 +168,35 @@ def _networks(
     )
 
 
-def _space(library: Library, config: SearchConfig) -> SearchSpace:
-    """Return what is searched, after checking the files of its levels."""
+def _check_splits(library: Library, data: LightningDataModule, run: RunOptions) -> None:
+    """Load some images of every split that the search will need, and all that it keeps in memory.
+
+    Raises:
+        UserError: a split has no images, or they are no images for the library's network.
+    """
+    if isinstance(data, ImageDataModule):
+        data.load_resident("validation", "test")
+    splits: tuple[Split, ...] = ("validation", "test", *(("train",) if run.finetuning else ()))
+    for split in splits:
+        check_images(library, data, *load_some(data, split, 1), split)
+
+
+def _constraints(config: SearchConfig) -> str:
+    return " and ".join(f"a {cost}_constraint of {bound}" for cost, bound in config.constraints.items())
+
+
+def search_space(library: Library, config: SearchConfig) -> SearchSpace:
+    """Return what a search of a library searches.
+
+    Raises:
+        UserError: the library has none of the levels of the settings.
+    """
     levels = [percent for percent in library.percents if config.lowest_level <= percent <= config.highest_level]
     if not levels:
         raise UserError(
             f"expected levels of {config.lowest_level}..{config.highest_level} % among those of the library, "
             f"found {', '.join(map(str, library.percents))}"
         )
-    # Find a damaged level file now, not in the middle of the search.
-    for percent in levels:
-        library.check_file(percent)
     layers = tuple(layer.name for layer in library.manifest.compressed_layers)
     return SearchSpace(tuple(sorted(levels)), layers, config.min_bits, config.max_bits)
 
@@ -204,26 +247,35 @@ def _search_folder(search: Search, fabric: Fabric, *, overwrite: bool) -> Iterat
     with folder_lock(search.folder):
         for folder in (search.folder, search.library.path, search.files.run.calibration):
             remove_leftovers(folder)
-        settings = json.loads(json.dumps(dataclasses.asdict(search.config)))
         if overwrite:
             for file in search.folder.iterdir():
                 if file.is_file() and file.name != ".lock":
                     file.unlink()
-        if search.files.settings.exists():
-            _refuse_other_settings(search.files.settings, settings)
-        else:
-            write_json(search.files.settings, settings)
+        _refuse_other_settings(search.files.settings, search.config)
+        if not search.files.settings.exists():
+            write_json(search.files.settings, dataclasses.asdict(search.config))
         fabric.barrier()
         yield
 
 
-def _refuse_other_settings(path: Path, settings: dict[str, Any]) -> None:
-    found = read_json(path, "the settings of a search")
-    if not isinstance(found, dict):
-        raise UserError(f"expected the settings of a search at {path}, found a {type(found).__name__}")
-    for key in sorted({*found, *settings}):
-        if found.get(key) != settings.get(key):
+def _refuse_other_settings(path: Path, config: SearchConfig) -> None:
+    """Refuse a folder that holds a search with other settings; a setting that an older search lacks has its default."""
+    if not path.exists():
+        return
+    found, asked = dataclasses.asdict(read_settings(path)), dataclasses.asdict(config)
+    for key in sorted(asked):
+        if found[key] != asked[key]:
             raise UserError(
-                f"expected a search with {key} = {settings.get(key)!r} in {path.parent}, "
-                f"found one with {found.get(key)!r}: take another --name, or --overwrite"
+                f"expected a search with {key} = {asked[key]!r} in {path.parent}, "
+                f"found one with {found[key]!r}: take another --name, or --overwrite"
             )
+
+
+def read_settings(path: Path) -> SearchConfig:
+    """Read the settings of a search.
+
+    Raises:
+        UserError: the file cannot be read, or holds something else.
+    """
+    what = f"the settings of a search at {path}"
+    return checked(SearchConfig, read_json(path, "the settings of a search"), what, known_only=True)

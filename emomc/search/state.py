@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from emomc.candidates.cost_model import CostModel
 from emomc.candidates.evaluation import Evaluation
 from emomc.candidates.genotype import Genotype, SearchSpace
+from emomc.common.errors import UserError
 from emomc.common.pareto import ParetoFront, hypervolume
 from emomc.common.run_folder import SearchFolder
 from emomc.library.layer_input_store import LayerInputStore
@@ -112,7 +113,13 @@ class Search:
         self.space = space
         self.cost_model = cost_model
         self.uncompressed = cost_model.uncompressed()
+        self.baseline: Evaluation | None = None
+        """Of the uncompressed network on the validation images, if these are not those of the library."""
         self.baseline_test: Evaluation | None = None
+        self.dataset = str(library.manifest.data["dataset"])
+        """Name of the data that accuracies are measured on."""
+        self.images_sha256: dict[str, str] = {}
+        """Split -> digest of its images and labels, of the splits that were loaded."""
         self.phase = Phase.SEARCHING
         self.generation = 0
         self.finished = False
@@ -145,6 +152,11 @@ class Search:
         return self.cost_model.networks.inputs
 
     @property
+    def dense_accuracy(self) -> float:
+        """Validation accuracy of the uncompressed network, 0..1."""
+        return self.library.dense_accuracy if self.baseline is None else self.baseline.accuracy
+
+    @property
     def cost_columns(self) -> tuple[str, ...]:
         """Columns of ``CostModel.costs`` that are objectives."""
         return tuple(self.cost_model.columns[name] for name in self.config.objectives if name != "accuracy")
@@ -164,12 +176,27 @@ class Search:
         columns |= {name: [candidate.costs[name] for candidate in eligible] for name in self.cost_columns}
         return [eligible[row] for row in ParetoFront.of(columns).rows]
 
-    @property
-    def reachable(self) -> bool:
-        """Whether the genotype with the fewest bits at the lowest level meets the constraints."""
-        cheapest = Genotype(self.space.levels[0], (self.space.min_bits,) * len(self.space.layers))
-        costs = self.cost_model.costs([cheapest])
-        return all(float(costs[name][0]) <= bound for name, bound in self.bounds.items())
+    def check_reachable(self, bounds: Mapping[str, float], what: str) -> None:
+        """Check that the cheapest network of the search, with the fewest bits at the lowest level, is within bounds.
+
+        Args:
+            bounds: column of ``CostModel.costs`` -> upper bound.
+            what: what sets the bounds, for the error ("the pick budget:size_kib=3").
+
+        Raises:
+            UserError: it exceeds one.
+        """
+        if not bounds:
+            return
+        level, bits = self.space.levels[0], self.space.min_bits
+        costs = self.cost_model.costs([Genotype(level, (bits,) * len(self.space.layers))])
+        for name, bound in bounds.items():
+            least = float(costs[name][0])
+            if least > bound:
+                raise UserError(
+                    f"expected {what} to be met by a network of this search, found that the cheapest (level {level} %, "
+                    f"{bits} bits) has {name} {least:.4g}, above {bound:.4g}"
+                )
 
     @property
     def rejected(self) -> int:

@@ -69,7 +69,7 @@ CALLS = {
         r"whole number of 1 to 1048576 as batch_size, found 0\.5",
     ),
     "a dataset that is a number": (lambda library: DataConfig(dataset=5), "text without NUL as dataset, found 5"),
-    "no epochs of fine-tuning": (lambda library: Finetuning(0), "at least 1 epoch of fine-tuning, found 0"),
+    "no epochs of fine-tuning": (lambda library: Finetuning(0), "at least 1 epoch of fine-tuning, .* found 0"),
     "13 bits": (lambda library: quantize_symmetric(torch.ones(3), 13), r"2\.\.12 bits, found 13"),
     "an unknown quantizer": (
         lambda library: quantize_symmetric(torch.ones(3), 4, method="x"),

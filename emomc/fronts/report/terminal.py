@@ -76,7 +76,7 @@ class FrontTable:
         search, shown = self._search, self._shown
         columns = [_Column("point", [DENSE, *(str(candidate.index) for candidate in shown)])]
         images = next((candidate.evaluation.images for candidate in shown if candidate.evaluation), None)
-        dense = search.library.dense_accuracy
+        dense = search.dense_accuracy
         known = None if images is None else Evaluation(round(dense * images), images, images)
         columns += _accuracy("val. %", [known, *(candidate.evaluation for candidate in shown)], drop=4)
         if any(candidate.test for candidate in shown):

@@ -25,6 +25,9 @@ MONITOR = {"val/accuracy": "max", "density": "min"}
 SCRIPT = [(0.80, 0.9), (0.90, 0.8), (0.85, 0.5), (0.84, 0.6), (0.85, 0.5), (0.95, 0.4)]
 
 
+KEPT = {"path": "a.ckpt", "metrics": {"val/accuracy": 0.5, "density": 0.1}, "epoch": 0, "step": 1}
+
+
 class Scripted(pl.LightningModule):
     """Logs given metrics, one pair per epoch; its only weight counts the epochs."""
 
@@ -218,6 +221,26 @@ class TestState:
         second = ParetoCheckpoint(MONITOR)
         second.load_state_dict(json.loads(json.dumps(first.state_dict())))
         assert second.kept == first.kept
+
+    @pytest.mark.parametrize(
+        ("state", "words"),
+        [
+            ([], "expected the front of checkpoints, found a list"),
+            ({}, "an entry kept"),
+            ({"kept": [{}]}, r"an entry kept\[0\]\.path"),
+            ({"kept": [KEPT | {"epoch": "3"}]}, r"a whole number as kept\[0\]\.epoch, found '3'"),
+            ({"kept": [KEPT | {"metrics": {"loss": 1.0}}]}, "with the metrics val/accuracy, density, found loss"),
+            ({"kept": [KEPT | {"path": "/home/me/thesis"}]}, r"end in \.ckpt, found /home/me/thesis"),
+        ],
+    )
+    def test_a_state_that_is_none_is_refused(self, state, words):
+        with pytest.raises(UserError, match=words):
+            ParetoCheckpoint(MONITOR).load_state_dict(state)
+
+    def test_a_folder_of_its_own_holds_all_that_is_deleted(self, tmp_path):
+        front = ParetoCheckpoint(MONITOR, tmp_path / "kept", own_folder=True)
+        front.load_state_dict({"kept": [KEPT | {"path": "/elsewhere/a.ckpt"}]})
+        assert [entry.path for entry in front.kept] == [tmp_path / "kept" / "a.ckpt"]
 
     def test_other_metrics_other_state(self):
         assert ParetoCheckpoint(MONITOR).state_key != ParetoCheckpoint({"density": "min"}).state_key

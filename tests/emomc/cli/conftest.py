@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import importlib
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from lightning_fabric import Fabric
+from matplotlib.figure import Figure
+from pytorch_lightning.plugins.environments import LightningEnvironment
+
+from emomc.callbacks.search.front_writer import FrontWriter
+from emomc.search.config import SearchConfig
+from emomc.search.options import RunOptions
+from emomc.search.run import run_search
 
 
 class Ran(NamedTuple):
@@ -75,3 +84,22 @@ def refused(run: Callable[..., Ran], snapshot: Callable[[], dict[str, bytes]]) -
         assert {file: after[file] for file in before} == before
 
     return check
+
+
+@pytest.fixture(scope="session")
+def searched_once(shared_library, tmp_path_factory) -> Path:
+    """The folder of a run with a finished search; tests copy it."""
+    folder = tmp_path_factory.mktemp("searched") / "run"
+    shutil.copytree(shared_library.path, folder / "library")
+    config = SearchConfig(population_size=4, number_generations=1)
+    fabric = Fabric(accelerator="cpu", devices=1, plugins=[LightningEnvironment()])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("emomc.callbacks.search.front_writer.front_figure", lambda document: Figure((1, 1)))
+        run_search(folder / "library", config, [FrontWriter()], run=RunOptions(name="s", fabric=fabric))
+    return folder
+
+
+@pytest.fixture
+def searched(searched_once, tmp_path) -> Path:
+    """A copy of the run for one test."""
+    return Path(shutil.copytree(searched_once, tmp_path / "run"))

@@ -11,18 +11,14 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from lightning_fabric import Fabric
-from matplotlib.figure import Figure
-from pytorch_lightning.plugins.environments import LightningEnvironment
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from emomc.callbacks.search.front_writer import FrontWriter
+from emomc.candidates.finetuned_weights import FinetunedNetwork, write_finetuned
 from emomc.common.files import sha256_of_file
 from emomc.common.run_folder import LOG_FILE
+from emomc.compression.quantization import QuantizedTensor, quantize_symmetric
 from emomc.hardware.description import load_hardware
-from emomc.search.config import SearchConfig
-from emomc.search.options import RunOptions
-from emomc.search.run import run_search
 
 TINY = ("--population_size", 4, "--number_generations", 1, "--accelerator", "cpu")
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256))
@@ -165,12 +161,27 @@ LIBRARY: dict[str, tuple[Damage, str]] = {
     "an image of two sides": (entry(input_shape=[32, 32]), "complete manifest"),
     "an image of no size": (entry(input_shape=[1, 0, 32]), "input_shape"),
     "classes that are none": (entry(class_names=[]), "class"),
-    "another number of classes": (entry(class_names=["a", "b"]), "layers conv1.*another computation"),
+    "another number of classes": (entry(class_names=["a", "b"]), "in 2 classes, for which the library .* in 10"),
     "batches of nothing": (entry(evaluation_batch_size=0), "evaluation_batch_size"),
     "batches in words": (entry(evaluation_batch_size="many"), "evaluation_batch_size"),
     "a network that is unknown": (entry(network="lenet6"), "lenet5.*lenet6"),
     "a network that is a number": (entry(network=5), "network"),
     "arguments that are no object": (entry(network_args=[1]), "network_args"),
+    "a network wider than its files": (
+        entry(network="vgg16", network_args={"width": 1000}),
+        "at most .* parameters, 8 for each byte of a level's file, found .* {'width': 1000}",
+    ),
+    "a network wider than memory": (
+        entry(network="vgg16", network_args={"width": 1000000}),
+        "vgg16 with width=1000000",
+    ),
+    "a network of no width": (entry(network="vgg16", network_args={"width": 1e-300, "in_channels": 10**12}), "vgg16"),
+    "a network of all widths": (entry(network="vgg16", network_args={"width": 1e300}), "vgg16"),
+    "images that fill the memory": (entry(input_shape=[3, 100_000, 100_000]), "at most 67108864 pixels"),
+    "batches that fill the memory": (entry(evaluation_batch_size=10**12), r"evaluation_batch_size of 1\.\.1048576"),
+    "more means than channels": (entry(mean=[0.5] * 1000), "a number for each of 1 channels as mean"),
+    "a deviation of 0": (entry(std=[0]), "above 0 as std"),
+    "a million classes and more": (entry(class_names=["x"] * ((1 << 20) + 1)), "2 to 1048576 class names"),
     "arguments that do not fit": (entry(network_args={"depth": 3}), "depth"),
     "data with an unknown entry": (data(shuffle=True), "shuffle"),
     "data with a wrong entry": (data(batch_size="many"), "batch_size"),
@@ -184,25 +195,6 @@ def test_library(refused, library, case):
     damage, words = LIBRARY[case]
     damage(library.path)
     refused("search", "--library", library.path, *TINY, words=words)
-
-
-@pytest.fixture(scope="module")
-def searched(shared_library, tmp_path_factory) -> Path:
-    """The folder of a run with a finished search; tests copy it."""
-    folder = tmp_path_factory.mktemp("searched") / "run"
-    shutil.copytree(shared_library.path, folder / "library")
-    config = SearchConfig(population_size=4, number_generations=1)
-    fabric = Fabric(accelerator="cpu", devices=1, plugins=[LightningEnvironment()])
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("emomc.callbacks.search.front_writer.front_figure", lambda document: Figure((1, 1)))
-        run_search(folder / "library", config, [FrontWriter()], run=RunOptions(name="s", fabric=fabric))
-    return folder
-
-
-@pytest.fixture
-def finished(searched, tmp_path) -> Path:
-    """A copy of the run for one test."""
-    return Path(shutil.copytree(searched, tmp_path / "run"))
 
 
 def written(name: str, content: bytes) -> Damage:
@@ -259,10 +251,10 @@ SEARCHED: dict[str, tuple[Damage, str]] = {
 
 
 @pytest.mark.parametrize("case", SEARCHED)
-def test_files_of_a_search(refused, finished, case):
+def test_files_of_a_search(refused, searched, case):
     damage, words = SEARCHED[case]
-    damage(finished)
-    refused("search", "--library", finished / "library", "--name", "s", *TINY, words=words)
+    damage(searched)
+    refused("search", "--library", searched / "library", "--name", "s", *TINY, words=words)
 
 
 def order(change: Callable[[list[int]], object]) -> Damage:
@@ -276,9 +268,9 @@ def order(change: Callable[[list[int]], object]) -> Damage:
 
 
 @pytest.mark.parametrize("change", [list.pop, lambda numbers: numbers.__setitem__(0, 10**6), lambda n: n.append(0)])
-def test_an_order_that_is_no_order(refused, finished, change):
-    order(change)(finished)
-    refused("search", "--library", finished / "library", "--name", "s", *TINY, words="order of .*images")
+def test_an_order_that_is_no_order(refused, searched, change):
+    order(change)(searched)
+    refused("search", "--library", searched / "library", "--name", "s", *TINY, words="order of .*images")
 
 
 def front(**values: Any) -> Damage:
@@ -297,6 +289,31 @@ def point(**values: Any) -> Damage:
         for entry in points:
             entry.update(values)
         front(points=points)(folder)
+
+    return damage
+
+
+def calibration(change: Callable[[dict[str, torch.Tensor]], object]) -> Damage:
+    """Change the calibration, and let the front forget what it was."""
+
+    def damage(folder: Path) -> None:
+        for file in folder.glob(CALIBRATION):
+            tensors = load_file(file)
+            change(tensors)
+            with safe_open(file, "pt") as opened:
+                metadata = opened.metadata()
+            save_file(tensors, file, metadata)
+        point(calibration_sha256=None)(folder)
+
+    return damage
+
+
+def finetuned(layers: dict[str, QuantizedTensor]) -> Damage:
+    """Name weights that are no fine-tuned weights of the library's network."""
+
+    def damage(folder: Path) -> None:
+        write_finetuned(folder / "search" / "s" / "tuned" / "a.safetensors", FinetunedNetwork(layers, {}))
+        point(tuned="a", weights_sha256=None)(folder)
 
     return damage
 
@@ -329,6 +346,42 @@ EXPORT: dict[str, tuple[Damage, tuple[str, ...], str]] = {
         FIRST,
         "magic",
     ),
+    "a front with settings of another type": (
+        front(settings={"quantizer": [], "per_channel": True}),
+        FIRST,
+        "as quantizer",
+    ),
+    "a front of an unknown arithmetic": (
+        front(settings={"quantizer": "mse", "per_channel": True, "precision": "x"}),
+        FIRST,
+        "Precision 'x'",
+    ),
+    "a front of too many activation bits": (
+        front(settings={"quantizer": "mse", "per_channel": True, "activation_bits": 10**9}),
+        FIRST,
+        r"activation_bits of 2\.\.16, found 1000000000",
+    ),
+    "a point without the range of a layer": (
+        point(input_ranges={"conv1": [0, 1]}),
+        (*FIRST, "--verify"),
+        "smallest and the largest input of conv2",
+    ),
+    "a point with a count of unknown images": (point(test_images=None), (*FIRST, "--verify"), "of None test images"),
+    "a calibration of another shape": (
+        calibration(lambda tensors: tensors.update({"conv1.mean_patch": torch.zeros(3)})),
+        FIRST,
+        r"mean input of conv1 of shape \(1, 1, 5, 5\) in the calibration .*found \(3,\)",
+    ),
+    "a calibration without a layer": (
+        calibration(lambda tensors: [tensors.pop(f"conv1.{part}") for part in ("mean_patch", "range")]),
+        FIRST,
+        "mean input of conv1 .* found none",
+    ),
+    "fine-tuned weights of another shape": (
+        finetuned({"conv1.weight": quantize_symmetric(torch.randn(3, 3), 4)}),
+        FIRST,
+        "fine-tuned weights of the library's network in .*, found other layers or shapes",
+    ),
     "a point of a level that is not there": (point(level=55), FIRST, "80, 50, 20.*55"),
     "a point of half a level": (point(level=50.5), FIRST, r"50\.5"),
     "a point with too many bits": (point(bits={**BITS, "conv1": 99}), FIRST, "99"),
@@ -345,11 +398,11 @@ EXPORT: dict[str, tuple[Damage, tuple[str, ...], str]] = {
 
 
 @pytest.mark.parametrize("case", EXPORT)
-def test_export(refused, finished, tmp_path, case):
+def test_export(refused, searched, tmp_path, case):
     damage, arguments, words = EXPORT[case]
     (tmp_path / "work" / "file").write_text("a regular file")
-    damage(finished)
-    refused("export", "--run", finished, "--output", "net.emomc", *arguments, words=words)
+    damage(searched)
+    refused("export", "--run", searched, "--output", "net.emomc", *arguments, words=words)
 
 
 @pytest.mark.parametrize(

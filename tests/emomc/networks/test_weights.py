@@ -1,5 +1,6 @@
 import argparse
 import pickle
+import resource
 import zipfile
 from pathlib import Path
 
@@ -148,3 +149,53 @@ def test_a_damaged_file_is_one_line(tmp_path: Path, seed: int):
     except UserError as error:
         message = str(error)
     assert "\n" not in message
+
+
+def with_global(name: str, *arguments: object) -> bytes:
+    """The pickle of a dictionary whose value is a call of a global that torch allows."""
+    call = pickle.dumps(arguments, 2)[2:-1]
+    return b"\x80\x02}q\x00U\x01ac" + name.replace(".", "\n", 1).encode() + b"\n" + call + b"Rs."
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        with_global("builtins.bytearray", 20 << 30),
+        with_global("torch.Tensor", 1 << 20, 1 << 16),
+        with_global("torch.FloatStorage", 1 << 36),
+        "a storage of gigabytes",
+    ],
+)
+def test_a_small_file_that_asks_for_gigabytes(tmp_path: Path, content):
+    path = tmp_path / "weights.pt"
+    torch.save(lenet().state_dict(), tmp_path / "good.pt")
+    with zipfile.ZipFile(tmp_path / "good.pt") as good, zipfile.ZipFile(path, "w") as odd:
+        for part in good.namelist():
+            whole = good.read(part)
+            if part.endswith("data.pkl"):
+                # 150, the numbers in the first storage.
+                whole = content if isinstance(content, bytes) else whole.replace(b"K\x96", b"J\x00\x00\x00\x7f", 1)
+            odd.writestr(part, whole)
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    with pytest.raises(UserError, match=r"expected weights in .*, found a file that cannot be read"):
+        load_weights(lenet(), path)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < 8 << 20
+    assert resource.getrlimit(resource.RLIMIT_AS) == before
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        lambda weight: weight.to("meta"),
+        lambda weight: weight.to_sparse(),
+        lambda weight: weight.to(torch.complex64),
+        lambda weight: weight.to(torch.float8_e4m3fn),
+    ],
+)
+@pytest.mark.parametrize("strict", [True, False])
+@pytest.mark.filterwarnings("ignore")
+def test_numbers_of_another_kind(tmp_path: Path, odd, strict: bool):
+    state = lenet().state_dict()
+    torch.save({**state, "conv1.weight": odd(state["conv1.weight"])}, tmp_path / "weights.pt")
+    with pytest.raises(UserError, match=r"expected plain real numbers in .*weights.pt, found conv1.weight of torch\."):
+        load_weights(lenet(), tmp_path / "weights.pt", strict=strict)

@@ -198,7 +198,7 @@ def _metadata(text):
         (_record(0, "bytes", 2**32 - 1), "more bytes"),
         (_record(0, "offset", 2**64 - 1), "at byte"),
         (_metadata(b"[" * 500_000), "metadata in JSON"),
-        (_metadata(b"{}"), "the metadata class_names"),
+        (_metadata(b"{}"), "metadata of a packed network with an entry network"),
         (
             _metadata(b'{"class_names":["a","b","c"],"network":"","network_args":{},"network_source_sha256":null}'),
             "name of",
@@ -207,7 +207,7 @@ def _metadata(text):
             _metadata(
                 b'{"class_names":["a","b","c"],"network":"n","network_args":{"a":1e999},"network_source_sha256":null}'
             ),
-            "written as JSON",
+            "metadata in JSON",
         ),
         (
             _metadata(
@@ -217,7 +217,7 @@ def _metadata(text):
         ),
         (
             _metadata(b'{"class_names":["a","b",3],"network":"n","network_args":{},"network_source_sha256":null}'),
-            "1 to 65536 classes",
+            r"a text as class_names\[2\], found 3",
         ),
         (
             _metadata(b'{"class_names":["a","b","c"],"network":"n","network_args":{},"network_source_sha256":"../x"}'),
@@ -265,7 +265,7 @@ def test_numbers_that_are_not_finite_are_neither_written_nor_read(number):
     [
         ({"mean": (0.1, 0.2)}, "per channel"),
         ({"std": (0.0,)}, "positive standard deviations"),
-        ({"class_names": ()}, "1 to 65536 classes"),
+        ({"class_names": ()}, "1 to 1048576 classes"),
         ({"network": "lenet5\n"}, "name of a network"),
         ({"input_shape": (1, 0, 32)}, "in 1..65536"),
         ({"network_args": {"layer": object()}}, "written as JSON"),

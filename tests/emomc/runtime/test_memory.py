@@ -1,10 +1,12 @@
 """Out-of-memory errors are distinguished from other errors."""
 
+import resource
+
 import pytest
 import torch
 
 from emomc.common.errors import UserError
-from emomc.runtime.memory import memory_for
+from emomc.runtime.memory import little_memory, memory_for
 
 OUT = [
     MemoryError(),
@@ -29,3 +31,14 @@ def test_really_too_much_on_a_cpu():
 def test_other_errors_pass(error):
     with pytest.raises(type(error)), memory_for("a cake", "bake less"):
         raise error
+
+
+def test_a_block_of_little_memory_gets_no_more():
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    with little_memory(1 << 20):
+        torch.zeros(1 << 18)
+        with pytest.raises(RuntimeError, match="allocate memory"):
+            torch.empty(1 << 40)
+        with pytest.raises(MemoryError):
+            bytearray(1 << 34)
+    assert resource.getrlimit(resource.RLIMIT_AS) == before

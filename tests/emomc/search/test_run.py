@@ -28,6 +28,7 @@ from emomc.search.evolution import Evolution
 from emomc.search.observer import SearchCallback
 from emomc.search.options import RunOptions
 from emomc.search.run import run_search
+from emomc.search.state import Search
 
 FILES = ("front.csv", "front.json")
 
@@ -267,7 +268,6 @@ class TestConstraints:
         assert over, "the bound must bind in this setting"
         # Candidates that violate a constraint are not evaluated if others meet it.
         assert not {candidate.genotype for candidate in over} & {genotype for genotype, _, _ in recorder.jobs}
-        assert result.reachable
         measured = [candidate for candidate in result.candidates if candidate.measured]
         assert result.front == brute_force_front(measured, ["energy_mj"])
 
@@ -283,9 +283,17 @@ class TestConstraints:
         assert result.bounds == {"energy_mj": 0.002}
         assert all(point.costs["energy_mj"] <= 0.002 for point in result.front)
 
-    def test_out_of_reach_give_those_that_exceed_them_least(self, library, search):
+    def test_out_of_reach_are_refused_before_anything_is_written(self, library, search):
+        with pytest.raises(
+            UserError, match=r"a size_constraint of 0.01 to be met .*level 20 %, 2 bits\) has size_kib 1"
+        ):
+            search(library, [FrontWriter()], size_constraint="0.01")
+        assert not (library.path.parent / "search").exists()
+
+    def test_that_no_candidate_meets_give_those_that_exceed_them_least(self, library, search, monkeypatch):
+        # As if a network had met them that the search did not find.
+        monkeypatch.setattr(Search, "check_reachable", lambda *_: None)
         result = search(library, [FrontWriter()], size_constraint="0.01", number_generations=4)
-        assert not result.reachable
         assert result.front
         least = min(candidate.violation for candidate in result.candidates)
         assert least > 0
@@ -365,6 +373,7 @@ import sys, torch
 from lightning_fabric import Fabric
 from emomc.callbacks.search.front_writer import FrontWriter
 from emomc.search.run import run_search
+from emomc.search.state import Search
 from emomc.search.observer import SearchCallback
 from emomc.search.config import SearchConfig
 from emomc.search.options import RunOptions
