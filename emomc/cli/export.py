@@ -8,8 +8,9 @@ from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
 
+from emomc.cli import scripts
 from emomc.cli.command import make_parser, run_command
-from emomc.cli.interrupted_import import ending_at_interrupt
+from emomc.cli.interrupted_start import raise_at_interrupt
 from emomc.cli.user_code_options import add_user_code_options, check_user_code_options
 from emomc.common.errors import UserError
 from emomc.common.run_folder import find_finished_search
@@ -80,12 +81,12 @@ def _run(arguments: Namespace) -> None:
     rule = parse_pick(arguments.pick)
     search = find_finished_search(Path(arguments.run), arguments.search)
     front = read_front(search.front)
-    # After the options are checked: torch takes seconds to import.
-    with ending_at_interrupt("emomc-export"):
-        from emomc.cli.export_run import export
+    from emomc.cli.export_run import export  # after the options are checked: torch takes seconds to import
+
+    raise_at_interrupt()
 
     export(arguments, search, front, rule, output)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(scripts.export())

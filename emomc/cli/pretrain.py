@@ -9,8 +9,9 @@ from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
 
+from emomc.cli import scripts
 from emomc.cli.command import make_parser, run_command, settings_of
-from emomc.cli.interrupted_import import ending_at_interrupt
+from emomc.cli.interrupted_start import raise_at_interrupt
 from emomc.common.errors import UserError
 from emomc.data.config import DataConfig
 from emomc.pretraining.config import PretrainingConfig
@@ -55,9 +56,9 @@ def _run(arguments: Namespace) -> None:
     if output is not None and (not output.strip() or not output.isprintable()):
         raise UserError(f"expected --output with the folder of a run, found {output!r}")
     folder = Path(output or default_folder(config.network, data.dataset))
-    # After the options are checked: torch takes seconds to import.
-    with ending_at_interrupt("emomc-pretrain"):
-        from emomc.cli.pretrain_run import pretrain
+    from emomc.cli.pretrain_run import pretrain  # after the options are checked: torch takes seconds to import
+
+    raise_at_interrupt()
 
     pretrain(config, data, folder, devices, overwrite=arguments.overwrite)
 
@@ -72,4 +73,4 @@ def _short(name: str) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(scripts.pretrain())

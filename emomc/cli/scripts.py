@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 
-from emomc.cli.interrupted_import import ending_at_interrupt
+from emomc.cli.interrupted_start import end_at_interrupt
 
 
 def pretrain() -> int:
@@ -23,7 +23,6 @@ def export() -> int:
 
 
 def _run(name: str) -> int:
-    with ending_at_interrupt(f"emomc-{name}"):
-        command = importlib.import_module(f"emomc.cli.{name}")
-    status: int = command.main()
+    end_at_interrupt(f"emomc-{name}")
+    status: int = importlib.import_module(f"emomc.cli.{name}").main()
     return status

@@ -9,8 +9,9 @@ from itertools import takewhile
 from jsonargparse import ArgumentParser, Namespace
 
 from emomc.candidates.objectives import COSTS
+from emomc.cli import scripts
 from emomc.cli.command import make_parser, run_command, settings_of
-from emomc.cli.interrupted_import import ending_at_interrupt
+from emomc.cli.interrupted_start import raise_at_interrupt
 from emomc.cli.user_code_options import add_user_code_options, check_user_code_options
 from emomc.common.errors import UserError
 from emomc.fronts.pick_rules import check_index, check_pick, parse_index, parse_pick
@@ -149,9 +150,9 @@ def _run(arguments: Namespace) -> None:
     if arguments.layers not in (None, "pick"):
         what = "--layers with the index of a candidate or pick"
         check_index(parse_index(arguments.layers, what), most, "--layers with an index")
-    # After the options are checked: torch takes seconds to import.
-    with ending_at_interrupt("emomc-search"):
-        from emomc.cli.search_run import search
+    from emomc.cli.search_run import search  # after the options are checked: torch takes seconds to import
+
+    raise_at_interrupt()
 
     search(arguments, config, options, pick)
 
@@ -168,4 +169,4 @@ def default_name(config: SearchConfig) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(scripts.search())

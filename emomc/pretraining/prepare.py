@@ -103,14 +103,14 @@ def prepare_library(
         try_out(network, graph, data_module, training)
         digests = {split: tensor_digest(*load_split(data_module, split)) for split in ("validation", "test")}
         manifest = dataclasses.replace(manifest, images_sha256=digests)
-    for note in (*unfit, *graph.notes, *format_note):
-        warnings.warn(note, NetworkWarning, stacklevel=2)
     with (
         quiet_lightning(),
         launched(fabric, devices.worker_timeout),
         _opened(run, manifest, fabric, overwrite=overwrite) as library,
         interrupts_of_trainers(),
     ):
+        for note in (*unfit, *graph.notes, *format_note):
+            warnings.warn(note, NetworkWarning, stacklevel=2)
         stages = StageTraining(training, data_module, network, library, run, devices, callbacks)
         with deterministic_algorithms(devices.deterministic):
             stages.make_dense()

@@ -70,6 +70,11 @@ class Run:
             assert time.monotonic() < end
             time.sleep(0.01)
 
+    def finish(self) -> None:
+        """Wait until the command has done its work."""
+        said = self.process.communicate(timeout=WORK_S)[1]
+        assert self.process.returncode == 0, said
+
     def end(self) -> str:
         """Wait until all have ended; return what they said."""
         said = self.process.communicate(timeout=END_S)[1]
@@ -84,8 +89,7 @@ class Run:
 def library(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("library")
     run = Run("pretrain", ("--output", folder / "run", *TRAINING), ())
-    assert run.process.wait(WORK_S) == 0
-    run.process.stderr.close()
+    run.finish()
     return folder / "run" / "library"
 
 
@@ -137,12 +141,10 @@ def test_one_is_killed(begun, tmp_path, command, launcher, rank):
         assert f"found rank {rank} (process " in lines[0]
         assert lines[0].endswith("that ended: the same command goes on from here")
         assert run.process.returncode == (1 if rank else -signal.SIGKILL)
-    again = begun(command, launcher)
-    assert again.process.wait(WORK_S) == 0
+    begun(command, launcher).finish()
     killed = result(tmp_path / "run", command)
     shutil.rmtree(tmp_path / "run")
-    undisturbed = begun(command, launcher)
-    assert undisturbed.process.wait(WORK_S) == 0
+    begun(command, launcher).finish()
     assert result(tmp_path / "run", command) == killed
 
 
