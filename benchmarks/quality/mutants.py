@@ -24,6 +24,7 @@ import importlib.abc
 import importlib.machinery
 import importlib.util
 import os
+import re
 import resource
 import shutil
 import signal
@@ -189,16 +190,17 @@ def mutants(source: str) -> Iterator[Mutant]:
                 continue
             if essence not in seen:
                 seen.add(essence)
-                yield Mutant(line, *_changed_line(source, changed), changed)
+                yield Mutant(line, *_changed_line(source, changed, line), changed)
 
 
-def _changed_line(source: str, changed: str) -> tuple[str, str]:
+def _changed_line(source: str, changed: str, line: int) -> tuple[str, str]:
+    """Return a line before and after a change, without indentation and without the spaces that cosmic-ray puts."""
     lines, others = source.splitlines(), changed.splitlines()
     if len(others) < len(lines):
-        # A decorator went.
-        return next(line for line, other in zip(lines, [*others, ""], strict=False) if line != other).strip(), ""
-    before, after = next((line, other) for line, other in zip(lines, others, strict=True) if line != other)
-    return before.strip(), after.strip()
+        # A decorator went, with its line.
+        return lines[line - 1].strip(), ""
+    before, after = next(pair for pair in zip(lines, others, strict=True) if pair[0] != pair[1])
+    return before.strip(), re.sub(r"(?<=[(\[-]) | (?= )|(?<=\*\*) (?=\d)", "", after.strip())
 
 
 # Tests
@@ -254,7 +256,12 @@ def import_what_is_not_ours() -> None:
     """Import what takes long, so that a fork need not."""
     names = ["hypothesis", "moocore", "numpy", "onnx", "pydantic", "pytorch_lightning", "safetensors.torch", "yaml"]
     names += ["pymoo.algorithms.moo.nsga2", "pymoo.algorithms.moo.nsga3", "pymoo.algorithms.moo.sms", "torchmetrics"]
-    names += ["pymoo.util.ref_dirs", "pymoo.problems.static", "pymoo.operators.crossover.ux", "pymoo.operators.mutation.pm"]
+    names += [
+        "pymoo.util.ref_dirs",
+        "pymoo.problems.static",
+        "pymoo.operators.crossover.ux",
+        "pymoo.operators.mutation.pm",
+    ]
     names += ["tensorboard", "torch.utils.tensorboard", "torch.export", "torchvision", "jsonargparse", "filelock"]
     names += ["hypothesis.strategies", "hypothesis.extra.numpy", "lightning_fabric"]
     for name in names:
@@ -312,7 +319,18 @@ def _in_child(name: str, path: Path, source: str, tests: Sequence[Path], folder:
     # Stage I prunes and folds: a change of these must reach the library.
     makes_library = any(part in name for part in ("pruning", "folding"))
     plugins = [] if makes_library else [_GiveLibrary(kept) if kept.exists() else _KeepLibrary(kept)]
-    options = ["-x", "-q", "--no-header", "--tb=native", "-m", "not slow", "-p", "no:cacheprovider", "-p", "_hypothesis_pytestplugin"]
+    options = [
+        "-x",
+        "-q",
+        "--no-header",
+        "--tb=native",
+        "-m",
+        "not slow",
+        "-p",
+        "no:cacheprovider",
+        "-p",
+        "_hypothesis_pytestplugin",
+    ]
     return pytest.main([*options, f"--basetemp={folder / 'tests'}", *map(str, tests)], plugins=plugins)
 
 

@@ -336,7 +336,9 @@ def main() -> None:
     measured = report(arguments)
     print(measured)
     if arguments.output:
-        write_text(arguments.output, put_between_marks(arguments.output.read_text(encoding="utf-8"), "measured", measured))
+        write_text(
+            arguments.output, put_between_marks(arguments.output.read_text(encoding="utf-8"), "measured", measured)
+        )
 
 
 if __name__ == "__main__":
