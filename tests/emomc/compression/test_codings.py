@@ -210,6 +210,14 @@ def test_of_codings_of_equal_length_the_one_that_is_decoded_with_the_least_effor
     assert ("csr", "coo", "csr") in found
 
 
+@pytest.mark.parametrize("coding", CODINGS)
+@pytest.mark.parametrize("count", [65_537, 2**20])
+def test_a_wide_code_at_a_far_position(count, coding):
+    codes = np.zeros(count, np.int16)
+    codes[[2, -1]] = -32767, 32767
+    np.testing.assert_array_equal(decode(encode(codes, 16, coding), count, 16), codes)
+
+
 @pytest.mark.parametrize(("width", "kind"), [(1, "u1"), (8, "u1"), (9, "u2"), (16, "u2"), (17, "u4"), (33, "u8")])
 def test_numbers_are_unpacked_into_the_smallest_type(width, kind):
     numbers = np.array([0, 1, 2**width - 1, 2 ** (width - 1)], np.uint64)
