@@ -64,7 +64,11 @@ TESTS = {
     "emomc/hardware/energy.py": ["emomc/hardware/test_cost.py", "emomc/hardware/test_reuse_counts.py"],
     "emomc/hardware/reuse_counts.py": ["emomc/hardware/test_reuse_counts.py", "emomc/hardware/test_cost.py"],
     "emomc/hardware/paper_counts.py": ["emomc/hardware/test_cost.py"],
-    "emomc/hardware/traffic.py": ["emomc/hardware/test_cost.py", "emomc/hardware/test_reuse_counts.py"],
+    "emomc/hardware/traffic.py": [
+        "emomc/hardware/test_traffic.py",
+        "emomc/hardware/test_cost.py",
+        "emomc/hardware/test_reuse_counts.py",
+    ],
     "emomc/candidates/cost_model.py": ["emomc/candidates/test_cost_model.py"],
     "emomc/candidates/genotype.py": ["emomc/candidates/test_genotype.py"],
     "emomc/candidates/evaluation_log.py": ["emomc/candidates/test_evaluation_log.py"],

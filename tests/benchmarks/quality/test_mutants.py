@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[3]
 
 # The second branch has no test; what is on the other lines cannot matter.
-MODULE = '''
+MODULE = """
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
@@ -29,8 +29,8 @@ def sign(number: int | float, *, text: str | None = None) -> int:
     if text:
         raise ValueError(f"{1 + 2}")
     return 0
-'''
-TEST = '''
+"""
+TEST = """
 import pytest
 from tiny import sign
 
@@ -39,7 +39,7 @@ def test_sign():
     assert [sign(-9), sign(0), sign(1), sign(2)] == [0, 0, 1, 1]
     with pytest.raises(ValueError):
         sign(0, text="text")
-'''
+"""
 
 
 @pytest.mark.slow
