@@ -52,11 +52,11 @@ def least_squared_error(rows: Tensor, bits: int) -> Tensor:
     device = rows.device
     top = 2 ** (bits - 1) - 1
     magnitudes = rows.abs().double().sort(dim=1).values
-    sums = functional.pad(magnitudes.cumsum(1), (1, 0))
+    sums = torch.cat([magnitudes.new_zeros(len(rows), 1), magnitudes.cumsum(1)], 1)
     if bits <= _FINE_BITS:
-        fractions = torch.arange(1, _CLIPS + 1, device=device, dtype=torch.float64) / _CLIPS
+        fractions = torch.arange(_CLIPS, 0, -1, device=device, dtype=torch.float64) / _CLIPS
     else:
-        fractions = torch.linspace(_FINE_LOWEST, 1, _FINE_CLIPS, device=device, dtype=torch.float64)
+        fractions = torch.linspace(1, _FINE_LOWEST, _FINE_CLIPS, device=device, dtype=torch.float64)
     codes = torch.arange(top + 1, device=device, dtype=torch.float64)
     errors = []
     # Some fractions at a time: together they are fast, and take little memory.
@@ -68,9 +68,8 @@ def least_squared_error(rows: Tensor, bits: int) -> Tensor:
         edges = functional.pad(edges, (0, 1), value=rows.shape[1])
         totals = sums.gather(1, edges.flatten(1)).view(edges.shape).diff(dim=2)
         errors.append((values**2 * edges.diff(dim=2) - 2 * values * totals).sum(2))
-    # Ties: the largest threshold. argmin returns the first minimum, so it comes first after the flip.
-    best = torch.cat(errors, 1).flip(1).argmin(1)
-    return largest_weight(rows, bits) * fractions.flip(0)[best].float()
+    # Ties: the largest threshold. argmin returns the first minimum.
+    return largest_weight(rows, bits) * fractions[torch.cat(errors, 1).argmin(1)].float()
 
 
 QUANTIZERS: Mapping[str, QuantizerMethod] = {

@@ -46,7 +46,7 @@ class StepMutation(Mutation):
 
 def _reflect(values: NDArray[Any], lower: NDArray[Any], upper: NDArray[Any]) -> NDArray[Any]:
     """Reflect values at the lower bound, then at the upper one; clip what then still lies outside."""
-    reflected = np.where(values < lower, 2 * lower - values, values)
-    reflected = np.where(reflected > upper, 2 * upper - reflected, reflected)
+    reflected = np.maximum(values, 2 * lower - values)
+    reflected = np.minimum(reflected, 2 * upper - reflected)
     clipped: NDArray[Any] = np.clip(reflected, lower, upper)
     return clipped

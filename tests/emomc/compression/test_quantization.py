@@ -120,14 +120,17 @@ def test_mse_is_the_best_of_its_clips(bits):
     assert float(quantized.scale * top / weight.abs().max()) == pytest.approx(clips[errors.index(min(errors))])
 
 
-@pytest.mark.parametrize(("bits", "lowest", "weights"), [(2, 1 / 80, 10_000), (9, 0.8, 60_000)])
-def test_mse_tries_clips_down_to_a_lowest(bits, lowest, weights):
-    # So many weights on the grid of the lowest clip that the largest weight does not count.
+@pytest.mark.parametrize(
+    ("bits", "clip", "weights"),
+    [(2, 1 / 80, 10_000), (8, 79 / 80, 2000), (9, 0.8, 60_000), (9, 0.8 + 0.2 / 9, 60_000)],
+)
+def test_mse_finds_the_clip_of_most_weights(bits, clip, weights):
+    # So many weights on the grid of a clip that the largest weight does not count.
     top = 2 ** (bits - 1) - 1
     codes = torch.randint(1, top + 1, (1, weights), generator=torch.Generator().manual_seed(0))
-    weight = codes * (lowest / top)
+    weight = codes * (clip / top)
     weight[0, 0] = 1
-    assert float(quantize_symmetric(weight, bits, method="mse").scale) == pytest.approx(lowest / top)
+    assert float(quantize_symmetric(weight, bits, method="mse").scale) == pytest.approx(clip / top)
 
 
 def test_mse_of_many_channels_at_many_bits():
