@@ -142,7 +142,7 @@ class Result:
 class _WhatMatters(ast.NodeTransformer):
     """Removes from a module what no result depends on."""
 
-    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:  # noqa: N802
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
         self.generic_visit(node)
         node.returns = None
         given = node.args
@@ -153,16 +153,16 @@ class _WhatMatters(ast.NodeTransformer):
         given.defaults, given.kw_defaults = [*given.defaults, *filter(None, given.kw_defaults)], []
         return node
 
-    def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST:  # noqa: N802
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST:
         self.generic_visit(node)
         node.annotation = ast.Constant(None)
         return node
 
-    def visit_If(self, node: ast.If) -> Any:  # noqa: N802
+    def visit_If(self, node: ast.If) -> Any:
         self.generic_visit(node)
         return node.orelse if any(_name(part) == "TYPE_CHECKING" for part in ast.walk(node.test)) else node
 
-    def visit_Call(self, node: ast.Call) -> ast.AST:  # noqa: N802
+    def visit_Call(self, node: ast.Call) -> ast.AST:
         self.generic_visit(node)
         name = _name(node.func)
         if name.endswith("Error") or name == "warn":

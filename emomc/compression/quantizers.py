@@ -42,9 +42,9 @@ def least_squared_error(rows: Tensor, bits: int) -> Tensor:
 
     Zero weights have no error. The error is never larger than that of ``largest_weight``.
 
-    The magnitudes are sorted and their sums accumulated. The error of a step s is the sum of all w^2, the same for every
-    s, and the sum over the codes k of (k^2 s^2 count - 2 k s sum w) between the boundaries (k - 1/2) s, so trying a
-    threshold needs no pass over the weights.
+    The magnitudes are sorted and their sums accumulated. The error of a step s is the sum of all w^2, the same for
+    every s, and the sum over the codes k of (k^2 s^2 count - 2 k s sum w) between the boundaries (k - 1/2) s, so trying
+    a threshold needs no pass over the weights.
     """
     import torch  # here, so that the command line can list the methods without it
     from torch.nn import functional

@@ -102,11 +102,8 @@ class _Reader:
             raise UserError(f"expected images with sides of 1 to {MAX_SIDE}, found {input_shape}")
         if metadata_bytes > MAX_METADATA_BYTES:
             raise UserError(f"expected at most {MAX_METADATA_BYTES} bytes of metadata, found {metadata_bytes}")
-        norm = (
-            np.frombuffer(self._take(8 * input_shape[0] * normalised), "<f4")
-            .reshape(2, input_shape[0] * normalised)
-            .tolist()
-        )
+        channels = input_shape[0] * normalised
+        norm = np.frombuffer(self._take(8 * channels), "<f4").reshape(2, channels).tolist()
         layer_records = [*LAYER.iter_unpack(self._take(LAYER.size * layer_count))]
         tensor_records = [*TENSOR.iter_unpack(self._take(TENSOR.size * tensor_count))]
         self._names = self._take(names_bytes)

@@ -186,10 +186,9 @@ class TestRefusals:
         path = tmp_path / "one" / "after" / "another" / LOG_FILE
         fill(opened(path))
         path.write_bytes(line + b"\n")
-        with pytest.raises(
-            UserError, match=r"evaluations in .*another.*, found that line 1 is damaged \(.*--overwrite"
-        ):
+        with pytest.raises(UserError, match=r"evaluations in .*another.*, found that line 1 is damaged") as error:
             opened(path)
+        assert str(error.value).count("--overwrite") == 1
         if line == b"{":
             with pytest.warns(UserNote, match="line 1 is damaged"), opened(tmp_path / LOG_FILE, others=[path]) as log:
                 assert len(log) == 0

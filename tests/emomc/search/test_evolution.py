@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 
 from emomc.candidates.genotype import SearchSpace
+from emomc.common.errors import UserError
 from emomc.search.config import EvolutionSettings
 from emomc.search.evolution import Evolution
 
@@ -133,6 +136,12 @@ class TestAlgorithms:
         # Section 2 of the paper's method: SBX with probability 0.9 and index 15, polynomial mutation with index 20.
         assert (mating.crossover.prob.value, mating.crossover.eta.value, mating.mutation.eta.value) == (0.9, 15, 20)
 
+    def test_a_package_that_is_missing_is_named(self, monkeypatch):
+        monkeypatch.setitem(sys.modules, "numba", None)
+        settings = EvolutionSettings(offspring=5, generations=3, algorithm="age-moea2")
+        with pytest.raises(UserError, match=r"the package numba for age-moea2 \(pip install numba\)"):
+            Evolution(SPACE, settings, losses=2, constraints=0)
+
     def test_most_parents_cross_over(self):
         evolution = Evolution(SPACE, EvolutionSettings(offspring=5, generations=3), losses=2, constraints=0)
         assert evolution._algorithm.mating.crossover.prob.value == 0.9
@@ -156,7 +165,7 @@ class TestAlgorithms:
 
 
 class TestAsk:
-    def test_as_many_generations_as_wished_of_the_right_size(self):
+    def test_as_many_generations_as_wished_of_the_right_size(self, capsys):
         evolution = Evolution(SPACE, EvolutionSettings(offspring=6, generations=4, seed=3), losses=2, constraints=0)
         sizes = []
         while (genotypes := evolution.ask()) is not None:
@@ -165,6 +174,7 @@ class TestAsk:
         assert len(sizes) == 4
         assert sizes[0] <= 12
         assert sizes[1:] == [6, 6, 6]
+        assert capsys.readouterr().out == ""
 
     def test_never_the_same_genotype_twice_within_a_generation_or_out_of_the_space(self):
         evolution = Evolution(SPACE, EvolutionSettings(offspring=10, generations=8, seed=1), losses=2, constraints=0)
@@ -174,6 +184,17 @@ class TestAsk:
                 assert genotype.level in SPACE.levels
                 assert all(2 <= bits <= 12 for bits in genotype.bits)
             evolution.tell(landscape(genotypes, 2, 0), np.zeros((len(genotypes), 0)))
+
+    def test_from_whole_genes_never_the_same_twice_even_where_there_is_little_choice(self):
+        space = SearchSpace((20, 80), ("a", "b"), 2, 4)
+        start = np.array([[level, *bits] for level in (0, 1) for bits in ((2, 2), (2, 3), (3, 2), (3, 3))])
+        settings = EvolutionSettings(offspring=4, generations=3, seed=0)
+        evolution = Evolution(space, settings, losses=2, constraints=0, start=lambda: start)
+        while genotypes := evolution.ask():
+            assert len(set(genotypes)) == len(genotypes)
+            evolution.tell(
+                np.array([[1 / g.level, float(sum(g.bits))] for g in genotypes]), np.zeros((len(genotypes), 0))
+            )
 
     def test_a_space_smaller_than_the_population_ends_by_itself(self):
         space = SearchSpace((20, 80), ("a",), 2, 4)
