@@ -162,6 +162,34 @@ def test_biases_are_given_to_layers_without():
     torch.testing.assert_close(folded.module(images), changed)
 
 
+class Odd(nn.Module):
+    """Tensors that nothing uses, each under two names, and one that the code makes."""
+
+    def __init__(self):
+        super().__init__()
+        self.head = nn.Linear(2, 3)
+        self.idle = self.idle_again = nn.Parameter(torch.ones(3))
+        self.register_buffer("still", torch.ones(3))
+        self.register_buffer("still_again", self.still)
+
+    def forward(self, images):
+        return self.head(images.mean((2, 3))) + torch.arange(3, device=images.device)
+
+
+def test_what_nothing_uses_goes():
+    folded = FoldedNetwork(trace_network(Odd(), SHAPE))
+    assert not any("idle" in name or "still" in name for name in folded.module.state_dict())
+
+
+def test_moved_it_makes_its_tensors_on_the_new_device_and_needs_no_gradients():
+    folded = FoldedNetwork(trace_network(Odd(), SHAPE)).to(torch.device("meta"))
+    devices = [node.kwargs["device"] for node in folded.module.graph.nodes if node.kwargs.get("device") is not None]
+    assert devices
+    assert {str(device) for device in devices} == {"meta"}
+    assert not any(parameter.requires_grad for parameter in folded.module.parameters())
+    assert folded.module(torch.ones(2, *SHAPE, device="meta")).device.type == "meta"
+
+
 def test_scales_of_layers_without_a_norm_are_left_alone():
     network = trained(Normed())
     _, state = fold(network)
