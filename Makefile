@@ -51,6 +51,10 @@ soak: $(STAMP) ## Kill both commands 50 times, run them for long, and write docs
 fuzz: $(STAMP) ## Give every reader 20,000 damaged files and write docs/results/fuzz_readers.md (20 minutes)
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.quality.fuzz_readers --output docs/results/fuzz_readers.md
 
+.PHONY: mutants
+mutants: $(STAMP) ## Change the code in one place at a time, see if the tests notice, and write it there (over half an hour)
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.quality.mutants --output docs/results/reliability.md
+
 .PHONY: coverage
 coverage: $(STAMP) ## Run the tests and name the branches of our own code that none of them takes
 	$(BIN)/python -m pytest -m "not slow" --cov --cov-report=term-missing:skip-covered

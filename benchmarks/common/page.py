@@ -30,3 +30,10 @@ def publish(page: str, output: Path | None) -> None:
     if output is not None:
         write_text(output, page)
     print(page)
+
+
+def put_between_marks(text: str, mark: str, made: str) -> str:
+    """Replace what stands between the two marks ``<!-- MARK -->`` and ``<!-- end of MARK -->`` of a page."""
+    begin, end = f"<!-- {mark} -->\n", f"<!-- end of {mark} -->\n"
+    before, rest = text.split(begin, 1)
+    return before + begin + made + end + rest.split(end, 1)[1]

@@ -29,6 +29,7 @@ from pytorch_lightning.plugins.environments import LightningEnvironment
 from safetensors import safe_open
 
 from benchmarks.common.command_line import argument_parser, command_with
+from benchmarks.common.page import put_between_marks
 from benchmarks.common.tables import table
 from emomc.callbacks.search.front_writer import FrontWriter
 from emomc.callbacks.search.tensorboard_front_logger import TensorBoardFrontLogger
@@ -46,7 +47,6 @@ from emomc.search.observer import SearchCallback
 from emomc.search.options import RunOptions
 from emomc.search.run import run_search
 
-BEGIN, END = "<!-- measured -->\n", "<!-- end of measured -->\n"
 MEMORY_GROWTH_ALLOWED = 0.05
 TENSORBOARD_ALLOWED_MIB = 50.0
 
@@ -323,13 +323,6 @@ TensorBoard's logs of a search of the reference's size; at most {TENSORBOARD_ALL
 """
 
 
-def put_between_marks(text: str, measured: str) -> str:
-    """Replace what stands between the marks."""
-    before, rest = text.split(BEGIN, 1)
-    after = rest.split(END, 1)[1]
-    return before + BEGIN + measured + END + after
-
-
 def main() -> None:
     parser = argument_parser(__doc__)
     parser.add_argument("--kills", type=int, default=50, help="kills, half of them of each command")
@@ -343,7 +336,9 @@ def main() -> None:
     measured = report(arguments)
     print(measured)
     if arguments.output:
-        write_text(arguments.output, put_between_marks(arguments.output.read_text(encoding="utf-8"), measured))
+        write_text(
+            arguments.output, put_between_marks(arguments.output.read_text(encoding="utf-8"), "measured", measured)
+        )
 
 
 if __name__ == "__main__":

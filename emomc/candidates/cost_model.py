@@ -112,7 +112,7 @@ class CostModel:
         stored = None if self.accounting == PAPER else self._weights * bits
         workload = Workload(self.layers, bits, np.ones(bits.shape), stored, self._activation_bits)
         columns = self._costs(workload, np.zeros(len(self.layers), np.int64))
-        costs = {name: float(column[0]) for name, column in columns.items()}
+        costs = {name: float(column.item()) for name, column in columns.items()}
         if self.accounting == PAPER:
             # Without indices in any coding: a dense network needs none, and they would make every ratio look better.
             costs["size_kib"] = float(self._weights[self._stored].sum()) * UNCOMPRESSED_BITS / BITS_PER_KIB
@@ -120,7 +120,7 @@ class CostModel:
 
     def density(self, genotype: Genotype) -> dict[str, float]:
         """Return the fraction of each layer's weights that the accounting counts as nonzero, 0..1."""
-        density = self._workload([genotype]).density[0]
+        (density,) = self._workload([genotype]).density
         return {layer.name: float(value) for layer, value in zip(self.layers, density, strict=True)}
 
     def bits(self, genotype: Genotype) -> dict[str, int]:
@@ -140,8 +140,8 @@ class CostModel:
     def report(self, genotype: Genotype) -> LayerReport:
         """Return the cost of each layer of one genotype."""
         workload = self._workload([genotype])
-        stored_bits = 8 * self._layer_bytes(workload, self._scales)[0]
-        return layer_report(workload, dataflow=self.dataflow, hardware=self.hardware, stored_bits=stored_bits)
+        (stored_bytes,) = self._layer_bytes(workload, self._scales)
+        return layer_report(workload, dataflow=self.dataflow, hardware=self.hardware, stored_bits=8 * stored_bytes)
 
     def _costs(self, workload: Workload, scales: IntArray) -> dict[str, FloatArray]:
         on: dict[str, Any] = {"dataflow": self.dataflow, "hardware": self.hardware}

@@ -136,8 +136,9 @@ class EvaluationLog:
 
     def _entry(self, path: Path, number: int, line: bytes) -> tuple[Genotype, Evaluation] | None:
         """Return the genotype and evaluation of a line; None if it belongs to other weights or other layers."""
+        values = _parsed(path, number, line)
         try:
-            entry = checked(_Line, _parsed(path, number, line), "an evaluation")
+            entry = checked(_Line, values, "an evaluation")
             require(entry.images == self._images, f"an evaluation on {self._images} images", entry.images)
             evaluation = Evaluation(entry.correct, entry.seen, entry.images)
         except UserError as error:
@@ -147,8 +148,9 @@ class EvaluationLog:
         return Genotype(entry.level, tuple(entry.bits[name] for name in self._layers)), evaluation
 
     def _refuse_difference(self, path: Path, line: bytes) -> None:
+        values = _parsed(path, 1, line)
         try:
-            header = checked(_Header, _parsed(path, 1, line), "conditions and versions")
+            header = checked(_Header, values, "conditions and versions")
         except UserError as error:
             raise _damaged(path, 1, error) from None
         for found, part in ((header.conditions, "conditions"), (header.versions, "versions")):

@@ -11,7 +11,7 @@ from emomc.common.errors import UserError
 from emomc.compression.widths import MAX_BITS, MIN_BITS
 
 
-@dataclasses.dataclass(frozen=True, order=True)
+@dataclasses.dataclass(frozen=True)
 class Genotype:
     """One candidate: a level of the library and the bits of each of its layers."""
 

@@ -13,17 +13,17 @@ from numpy.typing import NDArray
 
 # Numbers are packed in pieces, since packing needs up to 64 bytes of memory per number. A piece ends on a whole byte,
 # since its length is a multiple of 8.
-_PIECE = 1 << 16
+_PIECE = 65_536
 
 
 def pack(numbers: NDArray[np.unsignedinteger], width: int) -> bytes:
     """Return the low ``width`` bits of each number, one after another."""
-    numbers = numbers.astype(numbers.dtype.newbyteorder("<"), copy=False)
+    numbers = np.asarray(numbers, numbers.dtype.newbyteorder("<"))
     size = numbers.itemsize
     pieces = []
     for start in range(0, len(numbers), _PIECE):
-        piece = np.ascontiguousarray(numbers[start : start + _PIECE]).view(np.uint8).reshape(-1, size)
-        bits = np.unpackbits(piece, axis=1, bitorder="little")[:, :width]
+        piece = np.ascontiguousarray(numbers[start : start + _PIECE])
+        bits = np.unpackbits(piece.view(np.uint8).reshape(len(piece), size), axis=1, bitorder="little")[:, :width]
         pieces.append(np.packbits(bits, bitorder="little").tobytes())
     return b"".join(pieces)
 
@@ -36,13 +36,12 @@ def unpack(data: bytes, count: int, width: int, start: int) -> NDArray[np.unsign
     for first in range(0, count, _PIECE):
         part = numbers[first : first + _PIECE]
         begin = start + first * width
-        window = raw[begin // 8 : (begin + len(part) * width + 7) // 8]
-        bits = np.unpackbits(window, bitorder="little")[begin % 8 :][: len(part) * width].reshape(-1, width)
-        spread = np.packbits(bits, axis=1, bitorder="little")
+        bits = np.unpackbits(raw[begin // 8 :], count=begin % 8 + len(part) * width, bitorder="little")[begin % 8 :]
+        spread = np.packbits(bits.reshape(len(part), width), axis=1, bitorder="little")
         whole = np.zeros((len(part), size), np.uint8)
         whole[:, : spread.shape[1]] = spread
-        part[:] = whole.view(numbers.dtype)[:, 0]
-    return numbers.astype(numbers.dtype.newbyteorder("="), copy=False)
+        part[:] = whole.view(numbers.dtype).ravel()
+    return np.asarray(numbers, numbers.dtype.newbyteorder("="))
 
 
 def join(first: bytes, first_bits: int, second: bytes, second_bits: int) -> bytes:
@@ -51,7 +50,7 @@ def join(first: bytes, first_bits: int, second: bytes, second_bits: int) -> byte
     if not spare:
         return first + second
     shifted = np.frombuffer(b"\0" + second + b"\0", np.uint8).astype(np.uint16) << spare
-    moved = ((shifted[1:] & 0xFF) | (shifted[:-1] >> 8)).astype(np.uint8)
+    moved = (shifted[1:] | (shifted[:-1] >> 8)).astype(np.uint8)
     joined = np.concatenate([np.frombuffer(first, np.uint8), moved[1:]])
     joined[len(first) - 1] |= moved[0]
     return joined[: math.ceil((first_bits + second_bits) / 8)].tobytes()

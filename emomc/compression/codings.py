@@ -205,7 +205,7 @@ def encode(codes: NDArray[np.integer], bits: int, coding: str) -> Stream:
     """
     _check_coding(coding)
     bits = _checked_bits(bits)
-    flat = np.ascontiguousarray(codes).reshape(-1)
+    flat = np.ascontiguousarray(codes).ravel()
     if not 1 <= len(flat) <= MAX_WEIGHTS:
         raise UserError(f"expected a layer of 1 to {MAX_WEIGHTS} weights, found {len(flat)}")
     check_codes(flat, bits)

@@ -17,7 +17,7 @@ _CLIPS = 80
 # Above this many bits the best threshold is close to the largest weight, and each one tried costs 2^bits boundaries.
 _FINE_BITS, _FINE_CLIPS, _FINE_LOWEST = 8, 10, 0.8
 # Values of grids that `mse` tries at a time.
-_TOGETHER = 1 << 18
+_TOGETHER = 262_144
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,9 +42,9 @@ def least_squared_error(rows: Tensor, bits: int) -> Tensor:
 
     Zero weights have no error. The error is never larger than that of ``largest_weight``.
 
-    The magnitudes are sorted, and their sums and sums of squares accumulated. The error of a step s is then the sum
-    over the codes k of (sum w^2 - 2 k s sum w + k^2 s^2 count) between the boundaries (k - 1/2) s, so trying a
-    threshold needs no pass over the weights.
+    The magnitudes are sorted and their sums accumulated. The error of a step s is the sum of all w^2, the same for
+    every s, and the sum over the codes k of (k^2 s^2 count - 2 k s sum w) between the boundaries (k - 1/2) s, so trying
+    a threshold needs no pass over the weights.
     """
     import torch  # here, so that the command line can list the methods without it
     from torch.nn import functional
@@ -52,34 +52,24 @@ def least_squared_error(rows: Tensor, bits: int) -> Tensor:
     device = rows.device
     top = 2 ** (bits - 1) - 1
     magnitudes = rows.abs().double().sort(dim=1).values
-    zero = magnitudes.new_zeros(len(rows), 1)
-    sums = torch.cat([zero, magnitudes.cumsum(1)], 1)
-    squares = torch.cat([zero, magnitudes.square().cumsum(1)], 1)
+    sums = torch.cat([magnitudes.new_zeros(len(rows), 1), magnitudes.cumsum(1)], 1)
     if bits <= _FINE_BITS:
-        fractions = torch.arange(1, _CLIPS + 1, device=device, dtype=torch.float64) / _CLIPS
+        fractions = torch.arange(_CLIPS, 0, -1, device=device, dtype=torch.float64) / _CLIPS
     else:
-        fractions = torch.linspace(_FINE_LOWEST, 1, _FINE_CLIPS, device=device, dtype=torch.float64)
+        fractions = torch.linspace(1, _FINE_LOWEST, _FINE_CLIPS, device=device, dtype=torch.float64)
     codes = torch.arange(top + 1, device=device, dtype=torch.float64)
     errors = []
     # Some fractions at a time: together they are fast, and take little memory.
-    for some in fractions.split(max(1, _TOGETHER // (len(rows) * (top + 1)))):
+    for some in fractions.split(max(1, _TOGETHER // (len(rows) * len(codes)))):
         step = (magnitudes[:, -1:] * some / top).float().double()
         values = step.unsqueeze(2) * codes
         edges = torch.searchsorted(magnitudes, (step.unsqueeze(2) * (codes[1:] - 0.5)).flatten(1))
         edges = functional.pad(edges.view(len(rows), len(some), top), (1, 0))
         edges = functional.pad(edges, (0, 1), value=rows.shape[1])
-        count, total, square = (
-            part.diff(dim=2) for part in (edges, *(_at(running, edges) for running in (sums, squares)))
-        )
-        errors.append((square - 2 * values * total + values**2 * count).sum(2))
-    # Ties: the largest threshold. argmin returns the first minimum, so it comes first after the flip.
-    best = torch.cat(errors, 1).flip(1).argmin(1)
-    return largest_weight(rows, bits) * fractions.flip(0)[best].float()
-
-
-def _at(running: Tensor, edges: Tensor) -> Tensor:
-    """Return the running sums of each row, shape (rows, n), at its edges, shape (rows, fractions, edges)."""
-    return running.gather(1, edges.flatten(1)).view(edges.shape)
+        totals = sums.gather(1, edges.flatten(1)).view(edges.shape).diff(dim=2)
+        errors.append((values**2 * edges.diff(dim=2) - 2 * values * totals).sum(2))
+    # Ties: the largest threshold. argmin returns the first minimum.
+    return largest_weight(rows, bits) * fractions[torch.cat(errors, 1).argmin(1)].float()
 
 
 QUANTIZERS: Mapping[str, QuantizerMethod] = {

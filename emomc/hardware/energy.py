@@ -86,14 +86,12 @@ def energy_breakdown(workload: Workload, *, dataflow: str, hardware: Hardware) -
     """Return the energy of each candidate by layer and by part; arguments as in ``estimate_energy``."""
     choices = dataflows_named(dataflow)
     expanded = CallWorkload.of(workload, hardware)
-    breakdowns = [_breakdown(expanded, choice) for choice in choices]
-    if len(choices) == 1:
-        return breakdowns[0]
-    chosen = np.argmin([breakdown.total for breakdown in breakdowns], axis=0)
+    energies = [_energy_of_parts(expanded, choice) for choice in choices]
+    chosen = np.argmin([np.sum(list(parts.values()), axis=0).sum(axis=1) for parts in energies], axis=0)
     rows = np.arange(len(chosen))
-    parts = {part: np.stack([getattr(one, part) for one in breakdowns])[chosen, rows] for part in ENERGY_PARTS}
+    least = {part: np.stack([parts[part] for parts in energies])[chosen, rows] for part in ENERGY_PARTS}
     names = tuple(choices[index].name for index in chosen)
-    return EnergyBreakdown(**parts, dataflows=names, unit=hardware.energy_label)
+    return EnergyBreakdown(**least, dataflows=names, unit=hardware.energy_label)
 
 
 def energy_total(expanded: CallWorkload, dataflow: Dataflow) -> Array:
@@ -113,12 +111,12 @@ def _mac_part(expanded: CallWorkload) -> Array:
     return per_mac * expanded.access_probability.of(np.ones_like(expanded.calls.macs)) * expanded.calls.macs
 
 
-def _breakdown(expanded: CallWorkload, dataflow: Dataflow) -> EnergyBreakdown:
-    hardware, shape = expanded.hardware, expanded.bits.shape
-    parts: dict[str, Array] = {part: np.zeros(shape) for part in ENERGY_PARTS}
+def _energy_of_parts(expanded: CallWorkload, dataflow: Dataflow) -> dict[str, Array]:
+    """Return the energy of each part of ``ENERGY_PARTS`` under one dataflow, each of shape (n, layers)."""
+    hardware = expanded.hardware
+    parts: dict[str, Array] = {part: np.zeros(expanded.bits.shape) for part in ENERGY_PARTS}
     parts["mac"] += _mac_part(expanded)
     for flow in expanded.flows(dataflow):
         part = "dram" if flow.memory is hardware.off_chip else _PART_OF_OPERAND[flow.operand]
         parts[part] += flow.energy
-    per_layer = {part: expanded.calls.per_layer(energy) * hardware.energy_scale for part, energy in parts.items()}
-    return EnergyBreakdown(**per_layer, dataflows=(dataflow.name,) * shape[0], unit=hardware.energy_label)
+    return {part: expanded.calls.per_layer(energy) * hardware.energy_scale for part, energy in parts.items()}

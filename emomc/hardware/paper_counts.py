@@ -43,7 +43,7 @@ def count_xy(calls: CallTable) -> PaperCounts:
     """X|Y: each weight is broadcast once; an input is read per nonzero weight; outputs stay until complete."""
     once = np.ones_like(calls.macs)
     writes = calls.macs / (calls.fx * calls.fy * calls.c)
-    return PaperCounts(calls.macs / calls.output_pixels, calls.macs, once, writes, 0.0 * once, _ALWAYS * once)
+    return PaperCounts(calls.macs / calls.output_pixels, calls.macs, once, writes, *_stays(calls))
 
 
 def count_icoc(calls: CallTable) -> PaperCounts:
@@ -79,7 +79,12 @@ def count_xfx(calls: CallTable) -> PaperCounts:
 def count_linear(calls: CallTable) -> PaperCounts:
     """Linear layers under every dataflow: outputs stay until complete; each MAC reads its weight and its input."""
     once = np.ones_like(calls.macs)
-    return PaperCounts(calls.macs, calls.macs, once, calls.output_values, 0.0 * once, _ALWAYS * once)
+    return PaperCounts(calls.macs, calls.macs, once, calls.output_values, *_stays(calls))
+
+
+def _stays(calls: CallTable) -> tuple[Array, Array]:
+    """Return the partial-sum reads and the output group where outputs stay until complete."""
+    return np.zeros_like(calls.macs), np.full_like(calls.macs, _ALWAYS)
 
 
 def paper_flows(

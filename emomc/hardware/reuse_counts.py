@@ -170,18 +170,17 @@ def _first_shared_flows(
         _weight_flow(shared["W"], use, use.weight_reuse, calls, stream_bits),
         _output_flow(shared["O"], use, use.output_reuse, calls, probability, hardware.precision.O),
     ]
-    saved = [np.subtract(moves.energy, stays.energy) for moves, stays in zip(moving, held, strict=True)]
-    hold_input = (saved[0] > saved[1]) & (saved[0] > saved[2])
-    hold_weight = ~hold_input & (saved[1] > saved[2])
-    hold_output = ~hold_input & ~hold_weight
+    saved = np.broadcast_arrays(*(moves.energy - stays.energy for moves, stays in zip(moving, held, strict=True)))
+    # Of those that save the same, outputs come before weights, and weights before inputs.
+    best = np.argmax(saved[::-1], axis=0)
     return [
         Flow(
             moves.memory,
             moves.operand,
-            np.where(hold, stays.read_bits, moves.read_bits),
-            np.where(hold, stays.written_bits, moves.written_bits),
+            np.where(best == rank, stays.read_bits, moves.read_bits),
+            np.where(best == rank, stays.written_bits, moves.written_bits),
         )
-        for hold, moves, stays in zip((hold_input, hold_weight, hold_output), moving, held, strict=True)
+        for rank, moves, stays in zip((2, 1, 0), moving, held, strict=True)
     ]
 
 

@@ -27,10 +27,10 @@ class Flow:
     @property
     def energy(self) -> Array | float:
         """Energy in the hardware's unit, same shape; a part of a word costs its fraction."""
-        per_read_bit = self.memory.r_cost / self.memory.word_bits
-        if isinstance(self.written_bits, float) and self.written_bits == 0.0:
-            return self.read_bits * per_read_bit
-        return self.read_bits * per_read_bit + self.written_bits * (self.memory.w_cost / self.memory.word_bits)
+        memory = self.memory
+        return self.read_bits * (memory.r_cost / memory.word_bits) + self.written_bits * (
+            memory.w_cost / memory.word_bits
+        )
 
 
 class AccessProbability:
@@ -60,12 +60,11 @@ class AccessProbability:
             return self._density
         if np.all(np.isinf(group)):
             return np.ones_like(group)
-        always = np.isinf(group)
         # expm1 keeps the digits of small probabilities, which 1 - (1 - p)^group loses.
         with np.errstate(invalid="ignore"):
-            probability = self._log_zero * np.where(always, 0.0, group)
+            probability = self._log_zero * group
             np.expm1(probability, out=probability)
         np.negative(probability, out=probability)
-        if always.any():
-            probability[..., always] = 1.0
+        # Also at density 0.
+        probability[..., np.isinf(group)] = 1.0
         return probability

@@ -111,7 +111,6 @@ class FoldedNetwork:
             rest[key] = ((bias - mean) * factor + beta).float()
         return FoldedState(weights, factors, rest)
 
-    @torch.no_grad()
     def load(self, state: FoldedState) -> None:
         """Copy a folded state into the network, its weights not quantized."""
         self.module.load_state_dict(state.rest, strict=False)

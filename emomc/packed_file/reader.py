@@ -66,7 +66,8 @@ def parse_packed(data: bytes, *, max_weights: int = MAX_WEIGHTS) -> PackedNetwor
     """Read the content of a packed file; see ``read_packed``."""
     _check_size(data, len(data))
     end = len(data) - CHECKSUM.size
-    if zlib.crc32(memoryview(data)[:end]) != CHECKSUM.unpack_from(data, end)[0]:
+    (stored,) = CHECKSUM.unpack_from(data, end)
+    if zlib.crc32(memoryview(data)[:end]) != stored:
         raise UserError("expected the checksum of the packed file to match, found another: the file is damaged")
     return _Reader(data, max_weights).network()
 
@@ -103,7 +104,8 @@ class _Reader:
             raise UserError(f"expected images with sides of 1 to {MAX_SIDE}, found {input_shape}")
         if metadata_bytes > MAX_METADATA_BYTES:
             raise UserError(f"expected at most {MAX_METADATA_BYTES} bytes of metadata, found {metadata_bytes}")
-        norm = np.frombuffer(self._take(8 * input_shape[0] * normalised), "<f4").reshape(2, -1).tolist()
+        channels = input_shape[0] * normalised
+        norm = np.frombuffer(self._take(8 * channels), "<f4").reshape(2, channels).tolist()
         layer_records = [*LAYER.iter_unpack(self._take(LAYER.size * layer_count))]
         tensor_records = [*TENSOR.iter_unpack(self._take(TENSOR.size * tensor_count))]
         self._names = self._take(names_bytes)
@@ -125,7 +127,7 @@ class _Reader:
     def _layer(self, record: tuple[int, ...]) -> PackedLayer:
         name = self._name(record[0], record[1])
         dimensions, bits, coding, index_bits, reserved = record[2:7]
-        scales, entries, stream_bytes, offset = record[11:15]
+        scales, entries, stream_bytes, offset = record[11:]
         if dimensions not in LAYER_DIMENSIONS or coding >= len(CODING_NAMES) or reserved:
             raise UserError(f"expected a known kind of layer in {name}, found {dimensions} dimensions, coding {coding}")
         shape = _shape(name, record[7:11], dimensions)
@@ -163,7 +165,7 @@ class _Reader:
             raise UserError(f"expected numbers in {name}, found the shape {shape}")
         values = self._take(count * TYPES[kind].itemsize)
         self._skip_padding()
-        if TYPES[kind] == np.bool_ and max(values, default=0) > 1:
+        if TYPES[kind] == np.bool_ and max(values) > 1:
             raise UserError(f"expected 0 and 1 in {name}, found {max(values)}")
         return name, np.frombuffer(values, TYPES[kind]).astype(TYPES[kind].newbyteorder("=")).reshape(shape)
 

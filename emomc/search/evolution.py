@@ -104,9 +104,7 @@ class Evolution:
         if not self.ranks_by_dominance or parents is None or len(parents) == 0 or not len(rows):
             # The whole first population survives.
             return rows
-        feasible = (
-            np.flatnonzero((parents.get("G") <= 0).all(axis=1)) if violations.shape[1] else np.arange(len(parents))
-        )
+        feasible = np.flatnonzero((parents.get("G") <= 0).all(axis=1))
         everyone = np.concatenate([parents.get("F")[feasible], losses[rows]])
         fronts = NonDominatedSorting().do(everyone, n_stop_if_ranked=min(self.survivors, len(everyone)))
         reached = np.concatenate(fronts)
@@ -121,8 +119,7 @@ class Evolution:
         """
         if not (np.isfinite(losses).all() and np.isfinite(violations).all()):
             raise ValueError("expected finite losses and violations, found NaN or infinity")
-        values = {"F": losses, "G": violations} if violations.shape[1] else {"F": losses}
-        Evaluator().eval(StaticProblem(self._problem, **values), self._asked)
+        Evaluator().eval(StaticProblem(self._problem, F=losses, G=violations), self._asked)
         self._algorithm.tell(infills=self._asked)
 
 

@@ -45,8 +45,8 @@ class StepMutation(Mutation):
 
 
 def _reflect(values: NDArray[Any], lower: NDArray[Any], upper: NDArray[Any]) -> NDArray[Any]:
-    """Reflect values once at the bound they exceed; clip them if they then exceed the other bound."""
-    reflected = np.where(values < lower, 2 * lower - values, values)
-    reflected = np.where(reflected > upper, 2 * upper - reflected, reflected)
+    """Reflect values at the lower bound, then at the upper one; clip what then still lies outside."""
+    reflected = np.maximum(values, 2 * lower - values)
+    reflected = np.minimum(reflected, 2 * upper - reflected)
     clipped: NDArray[Any] = np.clip(reflected, lower, upper)
     return clipped

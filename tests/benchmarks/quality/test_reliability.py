@@ -32,9 +32,3 @@ def test_growing_memory_is_noticed(monkeypatch):
     memory.note(5)
     with pytest.raises(reliability.Failure, match=r"over 5 steps grew by 15\.4 %"):
         memory.row()
-
-
-def test_what_stands_outside_of_the_marks_stays():
-    text = f"# Title\n{reliability.BEGIN}old\n{reliability.END}\nrest\n"
-    expected = f"# Title\n{reliability.BEGIN}new\n{reliability.END}\nrest\n"
-    assert reliability.put_between_marks(text, "new\n") == expected

@@ -15,11 +15,12 @@ from emomc.candidates.packing import pack_candidate
 from emomc.common.errors import UserError
 from emomc.compression.quantizers import Quantizer
 from emomc.hardware.description import load_hardware
-from emomc.hardware.energy import estimate_energy
+from emomc.hardware.energy import energy_breakdown, estimate_energy
 from emomc.hardware.size import estimate_size
 from emomc.hardware.workload import Workload
 from emomc.library.sources import library_graph
 from emomc.networks.build import build_network
+from emomc.networks.layers import LayerCall, LayerShape
 from emomc.packed_file.writer import write_packed
 
 DATAFLOWS = ("xy", "icoc", "fxfy", "xfx", "best")
@@ -179,10 +180,36 @@ def test_layers_that_stay_uncompressed_are_paid_for(library):
     networks = CompressedNetworks(library, library_graph(library, lenet), Quantizer())
     costs = model(networks, accounting="paper")
     linear = next(layer for layer in manifest.layers if layer.name == "linear2")
-    stored = costs.bytes_by_layer([Genotype(20, (2, 2, 2, 2))])[0][-1]
-    assert stored == linear.weights * 4
+    for some in (costs, model(networks, coding="csr")):
+        stored = some.bytes_by_layer([Genotype(20, (2, 2, 2, 2))])[0][-1]
+        assert stored == linear.weights * 4
     with pytest.raises(ValueError, match=r"shape|broadcast|length"):
         costs.costs([Genotype(20, (2, 2, 2, 2, 2))])
+
+
+@pytest.mark.parametrize(("activation_bits", "width"), [(None, 16), (8, 8)])
+def test_a_product_of_activations_moves_as_many_bits_as_they_have(library, activation_bits, width):
+    lenet = build_network("lenet5", in_channels=1, num_classes=10, network_args={})
+    networks = CompressedNetworks(library, library_graph(library, lenet), Quantizer())
+    networks.quantizer = Quantizer(activation_bits=activation_bits)
+    call = LayerCall((1, 1), (1, 1))
+    product = LayerShape("scores", "product", 7, 5, (call,), stored=False)
+    library.manifest = dataclasses.replace(library.manifest, layers=(*library.manifest.layers, product))
+    hardware = load_hardware("eyeriss_ratio")
+    costs = model(networks, hardware="eyeriss_ratio")
+    assert costs.bits(GENOTYPES[0])["scores"] == width
+    alone = Workload([product], [[width]], [[1.0]], coded_bits=[[35 * width]], activation_bits=activation_bits)
+    expected = energy_breakdown(alone, dataflow="xy", hardware=hardware).per_layer
+    assert costs.energy_by_layer(GENOTYPES[:1]).per_layer[0, -1] == pytest.approx(expected.item())
+    assert costs.bytes_by_layer(GENOTYPES[:1])[0, -1] == 0
+
+
+def test_a_report_is_of_the_same_bytes_and_energy(networks):
+    costs = model(networks, coding="csr")
+    rows = costs.report(GENOTYPES[1]).rows
+    assert [row.stored_bytes for row in rows] == costs.bytes_by_layer(GENOTYPES[1:2])[0].tolist()
+    assert [row.energy for row in rows] == pytest.approx(costs.energy_by_layer(GENOTYPES[1:2]).per_layer[0].tolist())
+    assert [row.density for row in rows] == list(costs.density(GENOTYPES[1]).values())
 
 
 @pytest.mark.parametrize("coding", ["bitmap", "best"])

@@ -14,7 +14,7 @@ from emomc.compression.quantizers import Quantizer
 from emomc.data.config import DataConfig
 from emomc.data.splits import load_split
 from emomc.library.sources import build_data, library_graph
-from emomc.lightning_modules.candidate import Stopped
+from emomc.lightning_modules.candidate import CandidateClassifier, Stopped
 from emomc.networks.build import build_network
 from emomc.runtime.digests import tensor_digest
 
@@ -86,6 +86,27 @@ class TestEarlyEnd:
             assert found.most_correct >= whole.correct
             if required_correct <= whole.correct:
                 assert found.complete
+
+    def test_stops_at_the_first_miss_too_many(self, evaluator):
+        first = evaluator.evaluate(GENOTYPES[0], required_correct=evaluator.images)
+        assert first.seen == 64
+        assert evaluator.evaluate(GENOTYPES[0], required_correct=first.most_correct + 1) == first
+        assert evaluator.evaluate(GENOTYPES[0], required_correct=first.most_correct).seen > 64
+
+    def test_without_a_requirement_nothing_waits_and_nothing_is_printed(self, evaluator, monkeypatch, capsys):
+        counted = []
+        correct = CandidateClassifier.correct.fget
+        counting = property(lambda module: counted.append(None) or correct(module))
+        monkeypatch.setattr(CandidateClassifier, "correct", counting)
+        assert evaluator.evaluate(GENOTYPES[0]).complete
+        # One block of all images, after which it is read for the result alone: reading it waits for the device.
+        assert len(evaluator._blocks) == 1
+        at_the_end = len(counted)
+        evaluator.evaluate(GENOTYPES[0], required_correct=1)
+        assert len(evaluator._blocks) == 3
+        # For the images seen, which are those right and those wrong, and for those right.
+        assert len(counted) == 2 * at_the_end + 2 * 3
+        assert capsys.readouterr().out == ""
 
     def test_taken_up_again_it_sees_only_the_rest(self, evaluator):
         whole = evaluator.evaluate(GENOTYPES[0])

@@ -169,8 +169,30 @@ class TestOthers:
             with opened(tmp_path / "c" / LOG_FILE, others=[tmp_path / name / LOG_FILE for name in others]) as log:
                 assert log.get(ENTRIES[0][0]) == ENTRIES[2][1]
 
+    def test_of_two_that_saw_as_many_images_the_own_and_then_the_last_counts(self, opened, tmp_path):
+        genotype, whole = ENTRIES[2]
+        another, last = (Evaluation(whole.correct + more, whole.seen, whole.images) for more in (1, 2))
+        fill(opened(tmp_path / "a" / LOG_FILE), [(genotype, another), (genotype, last)])
+        with opened(tmp_path / "b" / LOG_FILE, others=[tmp_path / "a" / LOG_FILE]) as log:
+            assert log.get(genotype) == last
+        fill(opened(tmp_path / "c" / LOG_FILE), [(genotype, whole)])
+        with opened(tmp_path / "c" / LOG_FILE, others=[tmp_path / "a" / LOG_FILE]) as log:
+            assert log.get(genotype) == whole
+
 
 class TestRefusals:
+    @pytest.mark.parametrize("line", [b"[]", b"{", b'{"conditions":1,"versions":{}}', b'{"versions":{}}'])
+    def test_a_damaged_first_line(self, opened, tmp_path, line):
+        path = tmp_path / "one" / "after" / "another" / LOG_FILE
+        fill(opened(path))
+        path.write_bytes(line + b"\n")
+        with pytest.raises(UserError, match=r"evaluations in .*another.*, found that line 1 is damaged") as error:
+            opened(path)
+        assert str(error.value).count("--overwrite") == 1
+        if line == b"{":
+            with pytest.warns(UserNote, match="line 1 is damaged"), opened(tmp_path / LOG_FILE, others=[path]) as log:
+                assert len(log) == 0
+
     @pytest.mark.parametrize(
         ("change", "words"),
         [

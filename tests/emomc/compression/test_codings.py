@@ -4,6 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emomc.common.errors import UserError
+from emomc.compression.bit_packing import pack, unpack
 from emomc.compression.codings import (
     CODING_CHOICES,
     CODINGS,
@@ -104,6 +105,19 @@ def _bits(numbers):
     return value.to_bytes((shift + 7) // 8, "little")
 
 
+def test_formulas_of_the_paper_by_hand():
+    weights, bits, density = np.array([1024.0, 100.0]), np.array([4.0, 3.0]), np.array([0.5, 0.25])
+    bits_of = {
+        name: coding.paper_bits(weights, bits, density).tolist()
+        for name, coding in CODINGS.items()
+        if coding.paper_bits
+    }
+    # log2 of 100 is 6.6.
+    assert bits_of == {"normal": [4096, 300], "csr": [512 * 7, 25 * 6], "coo": [512 * 14, 25 * 10]}
+    many = CODINGS["normal"].paper_bits(weights, bits, np.ones((5, 2)))
+    assert many.tolist() == [[4096, 300]] * 5
+
+
 def test_trailing_zeros_and_empty_layers_cost_nothing_in_csr_and_coo():
     zeros = np.zeros(1000, np.int8)
     assert [stream_bits(zeros, 4, coding) for coding in CODINGS] == [4000, 0, 0, 1000]
@@ -148,6 +162,8 @@ def test_fillers_follow_the_formula_for_random_masks():
         (Stream(_bits([(7, 3), (1, 3), (7, 3), (1, 3)]), "csr", 2, 3), "within a layer of 8"),
         (Stream(_bits([(2**31 - 1, 31), (1, 3)]), "csr", 1, 31), "within a layer of 8"),
         (Stream(_bits([(0, 40), (1, 3)]), "csr", 1, 40), "index bits"),
+        (Stream(_bits([(0, 32), (1, 3)]), "csr", 1, 32), "index bits"),
+        (Stream(_bits([(0, 1), (1, 3)] * 8), "normal", 8, 1), "index bits"),
         (Stream(_bits([(2, 2), (0, 3), (0, 2), (1, 3)]), "csr", 2, 2), "before each csr filler"),
         (Stream(_bits([(3, 2), (0, 3)]), "csr", 1, 2), "found a filler"),
     ],
@@ -171,6 +187,53 @@ def test_streams_that_no_encoder_writes_are_refused(stream, message):
 def test_what_cannot_be_encoded_is_refused(codes, bits, coding, message):
     with pytest.raises(UserError, match=message):
         encode(codes, bits, coding)
+
+
+def test_a_layer_without_weights_is_none():
+    with pytest.raises(UserError, match="a layer of 1 to"):
+        decode(Stream(b"", "csr", 0), 0, 2)
+
+
+def test_of_codings_of_equal_length_the_one_that_is_decoded_with_the_least_effort_is_best():
+    assert sorted(CODINGS, key=lambda name: CODINGS[name].effort) == ["normal", "bitmap", "csr", "coo"]
+    assert sorted(coding.effort for coding in CODINGS.values()) == list(range(1, 1 + len(CODINGS)))
+    found = set()
+    for count in range(1, 20):
+        for nonzeros in range(count + 1):
+            codes = np.zeros(count, np.int8)
+            codes[:nonzeros] = 1
+            lengths = {name: stream_bits(codes, 2, name) for name in CODINGS}
+            shortest = [name for name, length in lengths.items() if length == min(lengths.values())]
+            best = best_coding(count_zero_runs(codes), 2)
+            assert best == min(shortest, key=lambda name: CODINGS[name].effort)
+            found.add((*shortest, best))
+    assert ("csr", "coo", "csr") in found
+
+
+@pytest.mark.parametrize("coding", CODINGS)
+@pytest.mark.parametrize("count", [65_537, 2**20])
+def test_a_wide_code_at_a_far_position(count, coding):
+    codes = np.zeros(count, np.int16)
+    codes[[2, -1]] = -32767, 32767
+    np.testing.assert_array_equal(decode(encode(codes, 16, coding), count, 16), codes)
+
+
+@pytest.mark.parametrize(("width", "kind"), [(1, "u1"), (8, "u1"), (9, "u2"), (16, "u2"), (17, "u4"), (33, "u8")])
+def test_numbers_are_unpacked_into_the_smallest_type(width, kind):
+    numbers = np.array([0, 1, 2**width - 1, 2 ** (width - 1)], np.uint64)
+    unpacked = unpack(pack(numbers, width), 4, width, 0)
+    assert unpacked.dtype == np.dtype(kind)
+    np.testing.assert_array_equal(unpacked, numbers)
+
+
+def test_a_layer_may_have_as_many_weights_as_allowed(monkeypatch):
+    monkeypatch.setattr("emomc.compression.codings.MAX_WEIGHTS", 8)
+    codes = np.ones(9, np.int8)
+    assert len(decode(encode(codes[:8], 2, "csr"), 8, 2)) == 8
+    with pytest.raises(UserError, match="1 to 8 weights, found 9"):
+        encode(codes, 2, "csr")
+    with pytest.raises(UserError, match="1 to 8 weights, found 9"):
+        decode(Stream(b"", "csr", 0), 9, 2)
 
 
 def test_a_declared_size_beyond_the_limit_is_refused_before_memory_is_taken():

@@ -216,6 +216,17 @@ class TestTogether:
         kept = sum(int(mask.sum()) for mask in masks.values())
         assert kept == max((total * percent + 50) // 100, minimum)
 
+    @pytest.mark.parametrize("criterion", ["global", "macs"])
+    @pytest.mark.parametrize(("percent", "least"), [(50, 10), (20, 4), (12, 2), (13, 3), (1, 1)])
+    def test_a_layer_of_small_weights_keeps_a_fifth_of_the_share(self, criterion, percent, least):
+        masks = prune({"small": torch.rand(10, 10) * 1e-6, "large": torch.rand(50, 50) + 1}, percent, criterion)
+        assert int(masks["small"].sum()) == least
+
+    def test_a_removed_weight_does_not_take_the_place_of_one_that_remains(self):
+        masks = {"a": torch.tensor([[False, True, True, True]])}
+        found = prune({"a": torch.tensor([[9.0, 3.0, 2.0, 1.0]])}, 50, "layerwise", masks)
+        assert found["a"].tolist() == [[False, True, True, False]]
+
     def test_a_layer_with_much_work_is_thinned_first(self):
         weight = torch.randn(50, 50, generator=torch.Generator().manual_seed(1))
         weights = {"heavy": weight, "light": weight.clone()}

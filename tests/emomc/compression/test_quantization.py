@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emomc.compression.quantization import dequantize, quantize_symmetric, round_to_codes
+from emomc.compression.quantizers import Quantizer
 from emomc.compression.widths import MAX_BITS, MIN_BITS
 
 SETTINGS = settings(max_examples=25, deadline=None)
@@ -104,17 +105,40 @@ def test_mse_is_never_worse_than_absmax(weight, bits, per_channel):
     assert best <= plain * (1 + 1e-6)
 
 
-@pytest.mark.parametrize("bits", [2, 3, 4, 6, 8])
+@pytest.mark.parametrize("bits", [2, 3, 4, 6, 7, 8, 9, 10, 12])
 def test_mse_is_the_best_of_its_clips(bits):
     weight = torch.randn(20, 30, generator=torch.Generator().manual_seed(bits))
     top = 2 ** (bits - 1) - 1
+    clips = [clip / 80 for clip in range(1, 81)] if bits <= 8 else [0.8 + 0.2 * clip / 9 for clip in range(10)]
     errors = []
-    for clip in range(1, 81):
-        step = weight.abs().max().double() * clip / 80 / top
+    for clip in clips:
+        step = weight.abs().max().double() * clip / top
         codes = (weight.double() / step).round().clamp(-top, top)
         errors.append(float((codes * step - weight.double()).square().sum()))
-    found = squared_error(weight, quantize_symmetric(weight, bits, method="mse"))
-    assert found == pytest.approx(min(errors), rel=1e-4)
+    quantized = quantize_symmetric(weight, bits, method="mse")
+    assert squared_error(weight, quantized) == pytest.approx(min(errors), rel=1e-4)
+    assert float(quantized.scale * top / weight.abs().max()) == pytest.approx(clips[errors.index(min(errors))])
+
+
+@pytest.mark.parametrize(
+    ("bits", "clip", "weights"),
+    [(2, 1 / 80, 10_000), (8, 79 / 80, 2000), (9, 0.8, 60_000), (9, 0.8 + 0.2 / 9, 60_000)],
+)
+def test_mse_finds_the_clip_of_most_weights(bits, clip, weights):
+    # So many weights on the grid of a clip that the largest weight does not count.
+    top = 2 ** (bits - 1) - 1
+    codes = torch.randint(1, top + 1, (1, weights), generator=torch.Generator().manual_seed(0))
+    weight = codes * (clip / top)
+    weight[0, 0] = 1
+    assert float(quantize_symmetric(weight, bits, method="mse").scale) == pytest.approx(clip / top)
+
+
+def test_mse_of_many_channels_at_many_bits():
+    # More values of grids than are tried at a time: each channel is quantized as it would be alone.
+    weight = torch.randn(130, 3, generator=torch.Generator().manual_seed(0))
+    scales = quantize_symmetric(weight, 12, method="mse", per_channel=True).scale
+    for channel in range(0, 130, 43):
+        assert scales[channel] == quantize_symmetric(weight[channel : channel + 1], 12, method="mse").scale
 
 
 @pytest.mark.parametrize("bits", [2, 3, 4])
@@ -208,3 +232,10 @@ def test_bits_out_of_range(bits):
 def test_unknown_method():
     with pytest.raises(ValueError, match="found 'msee'"):
         quantize_symmetric(torch.ones(2, 2), 4, method="msee")
+
+
+def test_plain_quantization_needs_no_images():
+    assert Quantizer() == Quantizer("mse", per_channel=False, bias_correction=False, activation_bits=None)
+    assert not Quantizer().needs_layer_inputs
+    assert Quantizer(bias_correction=True).needs_layer_inputs
+    assert Quantizer(activation_bits=8).needs_layer_inputs

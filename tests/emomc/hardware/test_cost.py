@@ -337,6 +337,14 @@ def test_24_channels_are_counted_by_chance_and_25_always() -> None:
     assert input_reads(24) == pytest.approx(1 - 0.99**24)
     assert input_reads(25) == pytest.approx(1)
 
+    def outputs(channels: int) -> float:
+        parts = energy_breakdown(Workload([conv(channels, 3, 4)], [[4]], [[0.01]]), dataflow="icoc", hardware=FPGA)
+        # A partial sum is written and read for each of 9 kernel positions, 3 output channels and 16 pixels.
+        return parts.output[0, 0] / (7.28e-9 + 4.47e-9) / (27 * 16)
+
+    assert outputs(24) == pytest.approx(1 - 0.99**24)
+    assert outputs(25) == pytest.approx(1)
+
 
 def test_activation_bits_scale_what_inputs_cost() -> None:
     layers, (bits, density) = vgg16(), uniform(vgg16(), 4, 0.5)

@@ -209,6 +209,11 @@ def test_energy_of_the_linear_layer_holds_what_saves_most() -> None:
     assert parts.input[0, 0] == pytest.approx(100 * 2)
     assert parts.weight[0, 0] == pytest.approx(1000 * 2)
     assert parts.output[0, 0] == parts.dram[0, 0] == 0
+    # A held input serves the weights of 10 outputs: it is read unless all of them are zero.
+    parts = energy_breakdown(
+        Workload([linear(100, 10)], [[16]], [[0.25]]), dataflow="xy", hardware=hardware(*free, sizes=(4, 4))
+    )
+    assert parts.input[0, 0] == pytest.approx(100 * (1 - 0.75**10) * 2)
 
 
 def test_weights_that_bypass_the_buffer_are_read_from_dram_as_often_as_needed() -> None:
@@ -230,6 +235,21 @@ def test_extra_weight_bits_travel_where_no_coding_is_given() -> None:
     )
     assert extra.weight[0, 0] == pytest.approx(2 * plain.weight[0, 0])
     assert coded.weight[0, 0] == pytest.approx(plain.weight[0, 0])
+    # Registers hold weights that are not coded: 4,608 MACs of half the weights.
+    register = dataclasses.replace(REGISTER, extra_weight_bits=4)
+    more = energy_breakdown(Workload([STRIDED], [[4]], [[0.5]]), dataflow="xy", hardware=hardware(register, BUFFER))
+    assert more.weight[0, 0] - plain.weight[0, 0] == pytest.approx(4608 * 0.5 * 0.5 * (4 + 4) / 16)
+
+
+@pytest.mark.parametrize(("operand", "bits"), [("I", 16), ("W", 4), ("O", 16)])
+def test_registers_may_hold_one_operand_alone(operand: str, bits: int) -> None:
+    register = dataclasses.replace(REGISTER, operands=(operand,))
+    plain = energy_breakdown(Workload([STRIDED], [[4]], [[0.5]]), dataflow="xy", hardware=hardware(BUFFER))
+    more = energy_breakdown(Workload([STRIDED], [[4]], [[0.5]]), dataflow="xy", hardware=hardware(register, BUFFER))
+    cost = 4608 * 0.5 * bits / 16 * (0.5 if operand != "O" else 0.75)
+    for part, letter in (("input", "I"), ("weight", "W"), ("output", "O")):
+        added = getattr(more, part)[0, 0] - getattr(plain, part)[0, 0]
+        assert added == pytest.approx(cost if letter == operand else 0)
 
 
 def test_every_memory_further_out_is_passed_once() -> None:

@@ -162,6 +162,53 @@ def test_biases_are_given_to_layers_without():
     torch.testing.assert_close(folded.module(images), changed)
 
 
+class Odd(nn.Module):
+    """Tensors that nothing uses, each under two names, and one that the code makes."""
+
+    def __init__(self):
+        super().__init__()
+        self.head = nn.Linear(2, 3)
+        self.idle = self.idle_again = nn.Parameter(torch.ones(3))
+        self.register_buffer("still", torch.ones(3))
+        self.register_buffer("still_again", self.still)
+
+    def forward(self, images):
+        return self.head(images.mean((2, 3))) + torch.arange(3, device=images.device)
+
+
+def test_what_nothing_uses_goes():
+    folded = FoldedNetwork(trace_network(Odd(), SHAPE))
+    assert not any("idle" in name or "still" in name for name in folded.module.state_dict())
+
+
+def test_tensors_of_a_norm_without_a_module_go_with_it():
+    class Functional(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv2d(2, 4, 3)
+            self.head = nn.Linear(4, 3)
+            self.gamma = nn.Parameter(torch.rand(4) + 1)
+            self.beta = self.gamma
+            self.register_buffer("mean", torch.rand(4))
+            self.register_buffer("variance", self.mean)
+
+        def forward(self, images):
+            x = nn.functional.batch_norm(self.conv(images), self.mean, self.variance, self.gamma, self.beta)
+            return self.head(x.mean((2, 3)))
+
+    folded = FoldedNetwork(trace_network(Functional().eval(), SHAPE))
+    assert {name.split(".")[0] for name in folded.module.state_dict()} == {"conv", "head"}
+
+
+def test_moved_it_makes_its_tensors_on_the_new_device_and_needs_no_gradients():
+    folded = FoldedNetwork(trace_network(Odd(), SHAPE)).to(torch.device("meta"))
+    devices = [node.kwargs["device"] for node in folded.module.graph.nodes if node.kwargs.get("device") is not None]
+    assert devices
+    assert {str(device) for device in devices} == {"meta"}
+    assert not any(parameter.requires_grad for parameter in folded.module.parameters())
+    assert folded.module(torch.ones(2, *SHAPE, device="meta")).device.type == "meta"
+
+
 def test_scales_of_layers_without_a_norm_are_left_alone():
     network = trained(Normed())
     _, state = fold(network)

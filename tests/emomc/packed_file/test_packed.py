@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from emomc.common.errors import UserError
 from emomc.compression.codings import CODING_CHOICES, stream_bits
-from emomc.packed_file.layout import HEADER, LAYER
+from emomc.packed_file.layout import CHECKSUM, HEADER, LAYER, TENSOR, TYPES
 from emomc.packed_file.network import NetworkDescription, PackedLayer, PackedNetwork
 from emomc.packed_file.reader import parse_packed, read_packed
 from emomc.packed_file.size import fixed_bytes, packed_size_bytes
@@ -29,12 +29,14 @@ HEADER_FIELDS = "magic version layers file_bytes tensors names metadata channels
 LAYER_FIELDS = (
     "name_offset name_bytes dimensions bits coding index_bits reserved s0 s1 s2 s3 scales entries bytes offset"
 )
+TENSOR_FIELDS = "name_offset name_bytes type dimensions s0 s1 s2 s3 s4 s5 offset"
 TENSORS = {
     "conv.bias": np.linspace(-1, 1, 6, dtype=np.float32),
     "head.linear.bias": np.ones(3, np.float32),
     "norm.num_batches_tracked": np.array(7, np.int64),
     "norm.flags": np.array([True, False, True]),
     "odd": np.arange(3, dtype=np.float16),
+    "deep": np.arange(4, dtype=np.int8).reshape(1, 2, 1, 1, 2, 1),
 }
 
 
@@ -149,6 +151,18 @@ def _record(layer, field, value):
     return change
 
 
+def _tensor(tensor, field, value=None, more=0):
+
+    def change(body):
+        place = HEADER.size + 8 + len(SHAPES) * LAYER.size + tensor * TENSOR.size
+        values = list(TENSOR.unpack_from(body, place))
+        index = TENSOR_FIELDS.split().index(field)
+        values[index] = values[index] + more if value is None else value
+        return body[:place] + TENSOR.pack(*values) + body[place + TENSOR.size :]
+
+    return change
+
+
 def _metadata(text):
     def change(body):
         header = list(HEADER.unpack_from(body))
@@ -172,6 +186,20 @@ def _metadata(text):
         (_header(layers=60_000), "more bytes"),
         (_header(layers=2), "found"),
         (_header(tensors=2**31), "layers and tensors"),
+        (_header(layers=65_536), "more bytes"),
+        (_header(tensors=65_536), "more bytes"),
+        (_header(tensors=65_537), "layers and tensors"),
+        (_header(metadata=2**20), "more bytes"),
+        (_tensor(5, "name_bytes", more=1), "names one after another"),
+        (_tensor(5, "name_bytes", more=-1), "nothing after the last tensor"),
+        (_tensor(0, "name_offset", more=-1), "names one after another"),
+        (_tensor(0, "type", len(TYPES)), "known type of tensor"),
+        (_tensor(0, "dimensions", 7), "known type of tensor"),
+        (_tensor(0, "dimensions", 0), "0 sizes"),
+        (_tensor(0, "s0", 0), "expected numbers"),
+        (_tensor(0, "s0", 2**32 - 1), "more bytes"),
+        (_tensor(0, "s5", 1), "1 sizes"),
+        (_tensor(0, "offset", more=4), "at byte"),
         (_header(channels=0), "sides of 1"),
         (_header(channels=65_536), "more bytes"),
         (_header(height=2**32 - 1), "sides of 1"),
@@ -231,6 +259,34 @@ def test_hostile_fields_are_refused_by_name(change, message):
         parse_packed(checked(change(body)))
 
 
+@pytest.mark.parametrize(("size", "message"), [(HEADER.size, "found"), (HEADER.size + 3, "found"), (0, "do not begin")])
+def test_a_file_without_room_for_its_checksum(size, message):
+    header = _header(file_bytes=size)(pack_bytes(random_network(0, (4, 4, 4), 0.3), "csr"))[: HEADER.size]
+    with pytest.raises(UserError, match=rf"expected a packed network.*{message}"):
+        parse_packed((header + bytes(3))[:size])
+
+
+def test_flags_are_0_or_1():
+    data = pack_bytes(random_network(0, (4, 4, 4), 0.3), "csr")[:-4]
+    place = TENSOR.unpack_from(data, HEADER.size + 8 + len(SHAPES) * LAYER.size + 3 * TENSOR.size)[-1]
+    assert data[place : place + 3] == b"\1\0\1"
+    with pytest.raises(UserError, match=r"expected 0 and 1 in norm\.flags, found 2"):
+        parse_packed(checked(data[:place] + b"\2" + data[place + 1 :]))
+
+
+def test_a_file_of_a_header_alone():
+    size = HEADER.size + CHECKSUM.size
+    header = _header(file_bytes=size)(pack_bytes(random_network(0, (4, 4, 4), 0.3), "csr"))[: HEADER.size]
+    with pytest.raises(UserError, match="more bytes"):
+        parse_packed(checked(header))
+
+
+def test_one_layer_and_no_tensor_are_enough():
+    one = dataclasses.replace(random_network(0, (4, 4, 4), 0.3), tensors={})
+    one = dataclasses.replace(one, layers=one.layers[:1])
+    assert_same(parse_packed(pack_bytes(one, "csr")), one)
+
+
 def test_names_that_a_terminal_would_obey_are_not_shown():
     body = pack_bytes(random_network(0, (4, 4, 4), 0.3), "csr")[:-4]
     with pytest.raises(UserError, match=r"^expected names that can be printed, found 'con\\n'$"):
@@ -240,7 +296,8 @@ def test_names_that_a_terminal_would_obey_are_not_shown():
 def test_an_all_zero_layer_may_not_claim_more_weights_than_allowed():
     network = random_network(0, (4, 4, 4), 0.0)
     data = pack_bytes(network, "csr")
-    with pytest.raises(UserError, match="a number of weights from 1 to"):
+    # 150 and 54 of them are taken by the layers before.
+    with pytest.raises(UserError, match=r"a number of weights from 1 to 161 in head\.linear"):
         parse_packed(data, max_weights=365)
     assert_same(parse_packed(data, max_weights=366), network)
     with pytest.raises(UserError, match="a number of weights from 1 to"):

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 
 from emomc.candidates.genotype import SearchSpace
+from emomc.common.errors import UserError
 from emomc.search.config import EvolutionSettings
 from emomc.search.evolution import Evolution
 
@@ -110,9 +113,59 @@ class TestContenders:
         rows = evolution.contenders(bounds, np.zeros((len(asked), 0)))
         assert rows.tolist() == [1]
 
+    @pytest.mark.parametrize("violation", [0.0, -1.0])
+    def test_parents_that_meet_the_constraints_are_in_the_way(self, violation):
+        evolution, genotypes = self.first_generation(constraints=1)
+        evolution.tell(landscape(genotypes, 2, 0), np.full((len(genotypes), 1), violation))
+        asked = evolution.ask()
+        rows = evolution.contenders(np.tile([2.0, 1e6], (len(asked), 1)), np.zeros((len(asked), 1)))
+        assert rows.tolist() == []
+
+    def test_parents_that_do_not_are_not(self):
+        evolution, genotypes = self.first_generation(constraints=1)
+        evolution.tell(landscape(genotypes, 2, 0), np.full((len(genotypes), 1), 0.5))
+        asked = evolution.ask()
+        rows = evolution.contenders(np.tile([2.0, 1e6], (len(asked), 1)), np.zeros((len(asked), 1)))
+        assert rows.tolist() == list(range(len(asked)))
+
+
+class TestAlgorithms:
+    def test_the_papers_operators(self):
+        settings = EvolutionSettings(offspring=5, generations=3, seed=0, variation="real")
+        mating = Evolution(SPACE, settings, losses=2, constraints=0)._algorithm.mating
+        # Section 2 of the paper's method: SBX with probability 0.9 and index 15, polynomial mutation with index 20.
+        assert (mating.crossover.prob.value, mating.crossover.eta.value, mating.mutation.eta.value) == (0.9, 15, 20)
+
+    def test_a_package_that_is_missing_is_named(self, monkeypatch):
+        monkeypatch.setitem(sys.modules, "numba", None)
+        settings = EvolutionSettings(offspring=5, generations=3, algorithm="age-moea2")
+        with pytest.raises(UserError, match=r"the package numba for age-moea2 \(pip install numba\)"):
+            Evolution(SPACE, settings, losses=2, constraints=0)
+
+    def test_most_parents_cross_over(self):
+        evolution = Evolution(SPACE, EvolutionSettings(offspring=5, generations=3), losses=2, constraints=0)
+        assert evolution._algorithm.mating.crossover.prob.value == 0.9
+
+    @pytest.mark.parametrize("algorithm", ["nsga3", "sms-emoa"])
+    def test_those_that_need_every_loss_have_no_hopeless_candidates(self, algorithm):
+        settings = EvolutionSettings(offspring=4, generations=5, seed=0, algorithm=algorithm)
+        evolution = Evolution(SPACE, settings, losses=2, constraints=0)
+        assert evolution.ranks_by_dominance is False
+        genotypes = evolution.ask()
+        evolution.tell(landscape(genotypes, 2, 0), np.zeros((len(genotypes), 0)))
+        asked = evolution.ask()
+        rows = evolution.contenders(np.tile([2.0, 1e6], (len(asked), 1)), np.zeros((len(asked), 0)))
+        assert rows.tolist() == list(range(len(asked)))
+
+    def test_nsga3_has_a_direction_for_each_survivor_evenly_from_objective_to_objective(self):
+        settings = EvolutionSettings(offspring=5, generations=3, seed=0, algorithm="nsga3")
+        evolution = Evolution(SPACE, settings, losses=2, constraints=0)
+        first = np.sort(evolution._algorithm.ref_dirs[:, 0])
+        np.testing.assert_allclose(first, np.linspace(0, 1, settings.survivors), atol=1e-12)
+
 
 class TestAsk:
-    def test_as_many_generations_as_wished_of_the_right_size(self):
+    def test_as_many_generations_as_wished_of_the_right_size(self, capsys):
         evolution = Evolution(SPACE, EvolutionSettings(offspring=6, generations=4, seed=3), losses=2, constraints=0)
         sizes = []
         while (genotypes := evolution.ask()) is not None:
@@ -121,6 +174,7 @@ class TestAsk:
         assert len(sizes) == 4
         assert sizes[0] <= 12
         assert sizes[1:] == [6, 6, 6]
+        assert capsys.readouterr().out == ""
 
     def test_never_the_same_genotype_twice_within_a_generation_or_out_of_the_space(self):
         evolution = Evolution(SPACE, EvolutionSettings(offspring=10, generations=8, seed=1), losses=2, constraints=0)
@@ -130,6 +184,17 @@ class TestAsk:
                 assert genotype.level in SPACE.levels
                 assert all(2 <= bits <= 12 for bits in genotype.bits)
             evolution.tell(landscape(genotypes, 2, 0), np.zeros((len(genotypes), 0)))
+
+    def test_from_whole_genes_never_the_same_twice_even_where_there_is_little_choice(self):
+        space = SearchSpace((20, 80), ("a", "b"), 2, 4)
+        start = np.array([[level, *bits] for level in (0, 1) for bits in ((2, 2), (2, 3), (3, 2), (3, 3))])
+        settings = EvolutionSettings(offspring=4, generations=3, seed=0)
+        evolution = Evolution(space, settings, losses=2, constraints=0, start=lambda: start)
+        while genotypes := evolution.ask():
+            assert len(set(genotypes)) == len(genotypes)
+            evolution.tell(
+                np.array([[1 / g.level, float(sum(g.bits))] for g in genotypes]), np.zeros((len(genotypes), 0))
+            )
 
     def test_a_space_smaller_than_the_population_ends_by_itself(self):
         space = SearchSpace((20, 80), ("a",), 2, 4)

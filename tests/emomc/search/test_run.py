@@ -240,6 +240,23 @@ class TestMeasuredOnce:
         other = search(library, name="second", number_generations=2, quantizer="mse")
         assert other.tally.reused == 0
 
+    def test_the_precision_is_part_of_an_evaluations_key(self, cold, tmp_path, search, monkeypatch):
+        class Opened(Exception):
+            pass
+
+        def stop_at_the_log(path, library, conditions, *_, **__):
+            raise Opened(conditions)
+
+        # Nothing runs, so that the networks of the other search will do.
+        monkeypatch.setattr("emomc.search.run.checked_library_graph", lambda *_: None)
+        monkeypatch.setattr("emomc.search.run._networks", lambda *_: cold[0].cost_model.networks)
+        monkeypatch.setattr("emomc.search.run.EvaluationLog", stop_at_the_log)
+        library = Library.open(shutil.copytree(cold[0].library.path, tmp_path / "run" / "library"))
+        with pytest.raises(Opened) as opened:
+            search(library, precision="bf16-mixed")
+        first_line = cold[0].files.log.read_text().splitlines()[0]
+        assert opened.value.args[0] == {**json.loads(first_line)["conditions"], "precision": "bf16-mixed"}
+
     def test_forward_passes_are_counted(self, library, search, monkeypatch):
         forwards = []
         evaluate = CandidateEvaluator.evaluate
