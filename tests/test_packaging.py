@@ -46,8 +46,8 @@ def test_folders_of_the_same_names_in_the_users_project_do_not_matter(tmp_path):
 
 def test_console_scripts_are_declared():
     scripts = {entry.name: entry.value for entry in entry_points(group="console_scripts") if "emomc" in entry.value}
-    assert scripts["emomc-pretrain"] == "emomc.cli.pretrain:main"
-    assert scripts["emomc-search"] == "emomc.cli.search:main"
+    assert scripts["emomc-pretrain"] == "emomc.cli.scripts:pretrain"
+    assert scripts["emomc-search"] == "emomc.cli.scripts:search"
 
 
 def test_types_are_shipped():

@@ -49,6 +49,7 @@ class Loader:
 CALLBACKS = discover()
 ARGUMENTS = {
     "EarlyRejection": lambda: {"loader": Loader(), "affordable_misses": 5},
+    "StopTraining": lambda: {"stopped": lambda: False},
     "EpochLines": lambda: {"stage": "dense"},
     "StageProgressBar": lambda: {"stage": "dense"},
     "EpochSeed": lambda: {},
