@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 
 from lightning_fabric import Fabric
-from lightning_fabric.plugins.environments import LightningEnvironment, TorchElasticEnvironment
+from pytorch_lightning.plugins.environments import LightningEnvironment, TorchElasticEnvironment
 from torch.distributed import DistError, TCPStore  # type: ignore[attr-defined] # documented, not in __all__
 
 from emomc.common.errors import ProcessLost

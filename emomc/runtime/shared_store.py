@@ -7,7 +7,7 @@ import os
 import secrets
 
 from lightning_fabric import Fabric
-from torch.distributed import PrefixStore, Store, TCPStore
+from torch.distributed import PrefixStore, Store, TCPStore  # type: ignore[attr-defined] # documented, not in __all__
 
 PATIENCE = datetime.timedelta(days=1)
 """How long a process waits for a value: longer than any step of any run takes."""

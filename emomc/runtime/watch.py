@@ -26,7 +26,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NoReturn, TypeVar
 
-from torch.distributed import Store
+from torch.distributed import Store  # type: ignore[attr-defined] # documented, not in __all__
 
 from emomc.common.errors import ProcessLost, UserError
 
