@@ -43,9 +43,10 @@ test-slow: $(STAMP) ## Run the tests that take minutes
 	$(BIN)/python -m pytest -m slow $(PARALLEL)
 
 .PHONY: soak
-soak: $(STAMP) ## Kill both commands 50 times, run them for long, and write docs/results/reliability.md (15 minutes)
+soak: $(STAMP) ## Kill both commands 140 times, run them for long, and write docs/results/reliability.md (40 minutes)
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.quality.reliability --output docs/results/reliability.md
-	$(BIN)/python -m pytest -m slow tests/emomc/cli/test_interrupted.py
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.quality.lost_processes --output docs/results/reliability.md
+	$(BIN)/python -m pytest -m slow tests/emomc/cli/test_interrupted.py tests/emomc/cli/test_lost_processes.py
 
 .PHONY: fuzz
 fuzz: $(STAMP) ## Give every reader 20,000 damaged files and write docs/results/fuzz_readers.md (20 minutes)

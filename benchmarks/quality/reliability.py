@@ -325,7 +325,7 @@ TensorBoard's logs of a search of the reference's size; at most {TENSORBOARD_ALL
 
 def main() -> None:
     parser = argument_parser(__doc__)
-    parser.add_argument("--kills", type=int, default=50, help="kills, half of them of each command")
+    parser.add_argument("--kills", type=int, default=100, help="kills, half of them of each command")
     parser.add_argument("--levels", type=int, default=50, help="levels of the long training")
     parser.add_argument("--evaluations", type=int, default=5000, help="evaluations of the long search")
     parser.add_argument("--seed", type=int, default=0, help="of the moments of the kills")
