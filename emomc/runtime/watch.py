@@ -153,15 +153,16 @@ class Watch(threading.Thread):
         self._failed: tuple[int, float] | None = None
         """Rank of a process that failed, and when this process must have ended."""
         self._sending = threading.Lock()
-        self._over = False
+        self._leave_by: float | None = None
+        """When the thread must have ended, once this process has left."""
 
     def run(self) -> None:
         """Watch until ``leave`` is called or a process is lost."""
-        while self._connections and not self._over:
+        while self._goes_on():
             self._tell(_BEAT, self.rank)
             ready, _, _ = select.select([*self._connections.values()], [], [], min(_BEAT_S, self._timeout_s / 4))
             loss = self._read(ready) or self._overdue()
-            if loss is not None and not self._over:
+            if loss is not None and self._leave_by is None:
                 self._give_up(*loss)
                 break
         for rank in list(self._connections):
@@ -169,8 +170,16 @@ class Watch(threading.Thread):
 
     def leave(self, *, failed: bool) -> None:
         """Stop watching, and tell the others that this process has done its work, or that it failed."""
-        self._over = True
+        self._leave_by = time.monotonic() + 2 * _BEAT_S
         self._tell(Loss.FAILED if failed else _LEFT, self.rank)
+        # The others close the connections. Closed here, with a beat that is not read, they would lose this message.
+        if self.is_alive():
+            self.join()
+
+    def _goes_on(self) -> bool:
+        if self._leave_by is not None:
+            return bool(self._connections) and time.monotonic() < self._leave_by
+        return bool(self._connections) or self._failed is not None
 
     def _drop(self, rank: int) -> None:
         """Close a connection."""
@@ -189,17 +198,17 @@ class Watch(threading.Thread):
                 messages = connection.receive()
             except OSError:
                 self._drop(connection.rank)
-                if self._failed is None or self._failed[0] != connection.rank:
-                    return connection.rank, Loss.ENDED
-                continue
+                return connection.rank, Loss.ENDED
             for kind, rank in messages:
-                if kind == _LEFT:
-                    self._drop(rank)
-                    break
-                elif kind == Loss.FAILED:
-                    self._failed = self._failed or (rank, time.monotonic() + _GRACE_S)
-                elif kind in (Loss.ENDED, Loss.HUNG):
+                if kind == _BEAT:
+                    continue
+                if rank != connection.rank or kind not in (_LEFT, Loss.FAILED):
+                    # The first process says whom it lost.
                     return rank, Loss(kind)
+                self._drop(rank)
+                if kind == Loss.FAILED:
+                    self._failed = self._failed or (rank, time.monotonic() + _GRACE_S)
+                break
         return None
 
     def _overdue(self) -> tuple[int, Loss] | None:
@@ -208,7 +217,7 @@ class Watch(threading.Thread):
         for connection in self._connections.values():
             if now - connection.heard > self._timeout_s:
                 return connection.rank, Loss.HUNG
-        if self._failed is not None and (now > self._failed[1] or not self._connections):
+        if self._failed is not None and now > self._failed[1]:
             return self._failed[0], Loss.FAILED
         return None
 

@@ -48,7 +48,7 @@ class Started:
 
     def die(self, rank: int) -> None:
         """Close the connections without a word."""
-        self.watches[rank]._over = True
+        self.watches[rank]._leave_by = 0
         for connection in self.connections[rank]:
             # The thread itself may be faster.
             with contextlib.suppress(OSError):
