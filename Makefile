@@ -53,7 +53,7 @@ fuzz: $(STAMP) ## Give every reader 20,000 damaged files and write docs/results/
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.quality.fuzz_readers --output docs/results/fuzz_readers.md
 
 .PHONY: mutants
-mutants: $(STAMP) ## Change the code in one place at a time, see if the tests notice, and write it there (over half an hour)
+mutants: $(STAMP) ## Change the code in one place at a time, see if the tests notice, and write it there (20 minutes)
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.quality.mutants --output docs/results/reliability.md
 
 .PHONY: coverage

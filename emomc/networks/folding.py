@@ -167,8 +167,8 @@ def can_have_bias(layer: GraphLayer) -> bool:
 def _drop_unused_tensors(module: fx.GraphModule) -> None:
     """Remove parameters and buffers that the graph no longer uses."""
     used = {str(node.target) for node in module.graph.nodes if node.op == "get_attr"}
-    named = [*module.named_parameters(remove_duplicate=False), *module.named_buffers(remove_duplicate=False)]
-    for name, _ in named:
+    # The graph has one name for each tensor.
+    for name, _ in [*module.named_parameters(), *module.named_buffers()]:
         if name not in used:
             folder, _, last = name.rpartition(".")
             delattr(module.get_submodule(folder), last)

@@ -108,6 +108,13 @@ class TestEarlyEnd:
         assert len(counted) == 2 * at_the_end + 2 * 3
         assert capsys.readouterr().out == ""
 
+    def test_nothing_is_printed_of_what_is_logged(self, evaluator, monkeypatch, capsys):
+        monkeypatch.setattr(
+            CandidateClassifier, "on_validation_epoch_end", lambda module: module.log("share", 1.0), raising=False
+        )
+        assert evaluator.evaluate(GENOTYPES[0]).complete
+        assert capsys.readouterr().out == ""
+
     def test_taken_up_again_it_sees_only_the_rest(self, evaluator):
         whole = evaluator.evaluate(GENOTYPES[0])
         part = evaluator.evaluate(GENOTYPES[0], required_correct=whole.images)

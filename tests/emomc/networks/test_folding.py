@@ -162,6 +162,17 @@ def test_biases_are_given_to_layers_without():
     torch.testing.assert_close(folded.module(images), changed)
 
 
+def test_a_bias_takes_the_place_of_none_that_was_given_by_name():
+    network = nn.Sequential(nn.Conv2d(2, 4, 3, bias=False), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    graph = trace_network(network, SHAPE)
+    (call,) = graph.graph_layers[0].nodes
+    call.kwargs = {"bias": None}
+    folded = FoldedNetwork(graph, ["0"])
+    assert folded.bias_keys == {"0": "0.bias"}
+    images = torch.randn(2, *SHAPE)
+    torch.testing.assert_close(folded.module(images), network(images))
+
+
 class Odd(nn.Module):
     """Tensors that nothing uses, each under two names, and one that the code makes."""
 

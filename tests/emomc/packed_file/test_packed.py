@@ -251,6 +251,12 @@ def _metadata(text):
             _metadata(b'{"class_names":["a","b","c"],"network":"n","network_args":{},"network_source_sha256":"../x"}'),
             "64 hex digits",
         ),
+        (
+            _metadata(
+                b'{"class_names":["a","b","c"],"network":"n","network_args":{},"network_source_sha256":null,"more":1}'
+            ),
+            "the unknown entry 'more'",
+        ),
     ],
 )
 def test_hostile_fields_are_refused_by_name(change, message):
@@ -291,6 +297,12 @@ def test_names_that_a_terminal_would_obey_are_not_shown():
     body = pack_bytes(random_network(0, (4, 4, 4), 0.3), "csr")[:-4]
     with pytest.raises(UserError, match=r"^expected names that can be printed, found 'con\\n'$"):
         parse_packed(checked(body.replace(b"convdepth", b"con\ndepth")))
+
+
+def test_names_are_in_utf_8():
+    body = pack_bytes(random_network(0, (4, 4, 4), 0.3), "csr")[:-4]
+    with pytest.raises(UserError, match=r"^expected names in UTF-8, found other bytes$"):
+        parse_packed(checked(body.replace(b"convdepth", b"con\xffdepth")))
 
 
 def test_an_all_zero_layer_may_not_claim_more_weights_than_allowed():
