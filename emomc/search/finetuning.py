@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import dataclasses
 import hashlib
 import json
+import types
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -169,6 +171,16 @@ def finetune(
         seeds = EpochSeed("finetuning", seed, genotype.level, *genotype.bits)
         trainer = finetuning_trainer(device, precision, [seeds, StopTraining(stopped)], epochs=settings.epochs)
         # Training mode avoids a warning of Lightning; the module returns to eval mode before the first batch.
-        trainer.fit(module.train(), datamodule=data)
+        trainer.fit(module.train(), datamodule=_prepared(data))
     module = module.to(device)
     return FinetunedNetwork(module.quantized(), module.rest(networks.level(genotype.level).rest))
+
+
+def _prepared(data: pl.LightningDataModule) -> pl.LightningDataModule:
+    """Return a copy that shares the images and has nothing to prepare.
+
+    To prepare data, a Trainer waits for the Trainers of all processes; some processes may have no point to fine-tune.
+    """
+    copied = copy.copy(data)
+    copied.prepare_data = types.MethodType(pl.LightningDataModule.prepare_data, copied)  # type: ignore[method-assign]
+    return copied

@@ -62,6 +62,18 @@ def test_without_a_step_nothing_changes(networks, data, point):
     assert same.rest.keys() == networks.level(50).rest.keys()
 
 
+def test_a_process_alone_waits_for_no_other(networks, data, point, finetuned, monkeypatch):
+    """To prepare data, a Trainer makes a group of all processes, of which some may have no point to fine-tune."""
+
+    def prepare(self):
+        raise AssertionError("the data were prepared once more")
+
+    monkeypatch.setattr(type(data), "prepare_data", prepare)
+    again = finetune(networks, point, data, Finetuning(2))
+    for name, layer in finetuned.layers.items():
+        assert torch.equal(again.layers[name].codes, layer.codes)
+
+
 def test_masks_and_bits_stay(networks, shared_library, finetuned):
     masks = shared_library.load_masks(50, shared_library.load_state(50))
     for name, layer in finetuned.layers.items():
