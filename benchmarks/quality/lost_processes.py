@@ -52,8 +52,12 @@ def fresh(place: Path, library: Path | None) -> None:
 
 
 def outcome(place: Path) -> dict[str, bytes]:
-    """Return what must not depend on kills; several processes write the log in the order of their results."""
-    return {name: content for name, content in contents(place).items() if not name.endswith("evaluations.jsonl")}
+    """Return what must not depend on kills.
+
+    Several processes write the log in the order of their results, and by that order stop candidates early or not.
+    """
+    timed = ("evaluations.jsonl", "candidates.csv")
+    return {name: content for name, content in contents(place).items() if not name.endswith(timed)}
 
 
 def finish(command: str, place: Path, launcher: tuple[str, ...]) -> float:
@@ -126,7 +130,7 @@ def report(kills: int, seed: int) -> str:
 
 One of two processes is killed (SIGKILL) at a random moment, from the start of the processes on; then the same command
 goes on. No process was left behind. Compared are all files but the log of evaluations, which is in the order of the
-results.
+results, and the table of candidates, where it says which were stopped early.
 
 {table(head, rows)}
 """
