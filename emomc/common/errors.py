@@ -12,7 +12,7 @@ class UserError(ValueError):
     """
 
 
-class ProcessLost(RuntimeError):
+class ProcessLost(Exception):
     """Another process of this run ended or hangs: one line that says so.
 
     The command line prints it without a traceback and exits with status 1.

@@ -6,15 +6,14 @@ import datetime
 import json
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Protocol
 
 from lightning_fabric import Fabric
-from torch.distributed import DistError, Store  # type: ignore[attr-defined] # documented, not in __all__
+from torch.distributed import Store  # type: ignore[attr-defined] # documented, not in __all__
 
 from emomc.common.errors import ProcessLost
-from emomc.runtime.shared_store import PATIENCE, open_shared_store
+from emomc.runtime.shared_store import PATIENCE, lost_connections, open_shared_store
 
 # Seconds between two checks for an entry: short compared to an evaluation, long compared to a check.
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.0002, 0.005
@@ -74,7 +73,7 @@ class StoreJournal:
         Raises:
             ProcessLost: the process that serves the store has ended.
         """
-        with _store_errors():
+        with lost_connections(_PROCESS_LOST):
             self._store.set(str(self._store.add("entries", 1)), json.dumps(list(entry)))
 
     def read(self) -> list[int]:
@@ -85,7 +84,7 @@ class StoreJournal:
         """
         key, pause = str(self._next), _SHORTEST_PAUSE
         deadline = time.monotonic() + self._patience.total_seconds()
-        with _store_errors():
+        with lost_connections(_PROCESS_LOST):
             # Poll: Python would handle no signal during one long wait.
             while not self._store.check([key]):
                 if time.monotonic() > deadline:
@@ -102,11 +101,3 @@ def open_journal(fabric: Fabric) -> SharedJournal:
     if fabric.world_size == 1:
         return OwnJournal()
     return StoreJournal(open_shared_store(fabric), fabric.global_rank, fabric.world_size)
-
-
-@contextmanager
-def _store_errors() -> Iterator[None]:
-    try:
-        yield
-    except DistError as error:
-        raise ProcessLost(_PROCESS_LOST) from error

@@ -12,12 +12,11 @@ from collections.abc import Callable, Iterator, Sequence
 
 from lightning_fabric import Fabric
 from pytorch_lightning.plugins.environments import LightningEnvironment, TorchElasticEnvironment
-from torch.distributed import DistError, TCPStore  # type: ignore[attr-defined] # documented, not in __all__
+from torch.distributed import TCPStore  # type: ignore[attr-defined] # documented, not in __all__
 
-from emomc.common.errors import ProcessLost
 from emomc.runtime.devices import WORKER_TIMEOUT_MINUTES
 from emomc.runtime.lightning_refusals import lightning_refusals
-from emomc.runtime.shared_store import open_shared_store
+from emomc.runtime.shared_store import lost_connections, open_shared_store
 from emomc.runtime.watch import end_process, watched
 
 # Names the process that started this one, if it was started here.
@@ -70,12 +69,9 @@ def launched(fabric: Fabric, worker_timeout_minutes: float = WORKER_TIMEOUT_MINU
         ProcessLost: another process ended before all had started.
         UserError: Lightning refuses the number of devices or machines.
     """
-    with _started(fabric):
-        try:
-            with lightning_refusals():
-                fabric.launch()
-        except DistError as error:
-            raise ProcessLost(f"expected every process to start, found one that ended: {_AGAIN}") from error
+    gone = f"expected every process to start, found one that ended: {_AGAIN}"
+    with _started(fabric), lightning_refusals(), lost_connections(gone):
+        fabric.launch()
     if fabric.world_size == 1:
         yield
         return

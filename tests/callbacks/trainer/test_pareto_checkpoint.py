@@ -230,7 +230,7 @@ class TestState:
             ({"kept": [{}]}, r"an entry kept\[0\]\.path"),
             ({"kept": [KEPT | {"epoch": "3"}]}, r"a whole number as kept\[0\]\.epoch, found '3'"),
             ({"kept": [KEPT | {"metrics": {"loss": 1.0}}]}, "with the metrics val/accuracy, density, found loss"),
-            ({"kept": [KEPT | {"path": "/home/me/thesis"}]}, r"end in \.ckpt, found /home/me/thesis"),
+            ({"kept": [KEPT | {"path": "/elsewhere/thesis"}]}, r"end in \.ckpt, found /elsewhere/thesis"),
         ],
     )
     def test_a_state_that_is_none_is_refused(self, state, words):

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 from lightning_fabric import Fabric
+from torch.distributed import DistNetworkError
 
-from emomc.common.errors import UserError
+from emomc.common.errors import ProcessLost, UserError
 from emomc.runtime.devices import Devices
 from emomc.runtime.launch import launched, launcher_devices, make_fabric
 
@@ -44,6 +45,17 @@ class TestDevices:
     def test_a_timeout_is_a_time(self, minutes):
         with pytest.raises(UserError, match="a worker_timeout above 0 minutes"):
             Devices(worker_timeout=minutes)
+
+
+def test_a_process_that_is_gone_at_the_start_is_no_setting_that_lightning_refuses(monkeypatch):
+    fabric = Fabric(accelerator="cpu", devices=1)
+
+    def launch():
+        raise DistNetworkError("Connection reset by peer")
+
+    monkeypatch.setattr(fabric, "launch", launch)
+    with pytest.raises(ProcessLost, match="expected every process to start, found one that ended"), launched(fabric):
+        pass
 
 
 def test_one_process_starts_no_other():
