@@ -204,13 +204,13 @@ def in_threads(function: Callable[[_T], _S], items: Sequence[_T]) -> list[_S]:
 def fit_to(images: Tensor, size: int, *, pad: bool) -> Tensor:
     """Pad or resize images to size x size pixels.
 
-    Raises:
-        UserError: they would take more than ``MOST_BYTES``.
-
     Args:
         images: uint8, shape (n, channels, height, width), square.
         size: height and width wanted, pixels.
         pad: pad smaller images with black on all sides; otherwise resize them bilinearly.
+
+    Raises:
+        UserError: they would take more than ``MOST_BYTES``.
     """
     missing = size - images.shape[-1]
     if missing == 0:
