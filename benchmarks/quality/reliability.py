@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import datetime
 import json
+import math
 import os
 import platform
 import random
@@ -49,6 +50,7 @@ from emomc.search.run import run_search
 
 MEMORY_GROWTH_ALLOWED = 0.05
 TENSORBOARD_ALLOWED_MIB = 50.0
+LONG_POPULATION = 100
 
 TRAIN = [
     *["--pre_train_epochs", "3", "--pre_prune_upper_bound", "80", "--pre_prune_lower_bound", "40"],
@@ -277,16 +279,17 @@ def long_search(evaluations: int, folder: Path) -> tuple[list[str], list[str]]:
     memory = Memory("evaluations", evaluations // 5)
     fabric = Fabric(accelerator="cpu", devices=1, plugins=[LightningEnvironment()])
 
-    def run(name: str, generations: int, callbacks: list[SearchCallback]) -> Path:
-        config = SearchConfig(population_size=20, number_generations=generations)
+    def run(name: str, population: int, generations: int, callbacks: list[SearchCallback]) -> Path:
+        config = SearchConfig(population_size=population, number_generations=generations)
         return run_search(
             folder / "library", config, callbacks, run=RunOptions(name=name, fabric=fabric, early_rejection=False)
         ).folder
 
-    # Some genotypes are asked for twice, and more of them later.
-    run("long", round(evaluations / 20 * 1.4), [FrontWriter(), TensorBoardFrontLogger(), MemoryOfSearch(memory)])
+    # A large population: a small one asks for the same genotypes again once it has converged.
+    observers = [FrontWriter(), TensorBoardFrontLogger(), MemoryOfSearch(memory)]
+    run("long", LONG_POPULATION, math.ceil(1.6 * evaluations / LONG_POPULATION), observers)
     check(memory.steps >= evaluations, f"{memory.steps} evaluations instead of {evaluations}")
-    logs = run("reference", min(120, evaluations // 20), [TensorBoardFrontLogger()]) / "tensorboard"
+    logs = run("reference", 20, min(120, evaluations // 20), [TensorBoardFrontLogger()]) / "tensorboard"
     mib = sum(file.stat().st_size for file in logs.rglob("*") if file.is_file()) / 2**20
     check(mib < TENSORBOARD_ALLOWED_MIB, f"TensorBoard's logs take {mib:.1f} MiB")
     asked = 20 * min(120, evaluations // 20) + 20
