@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from emomc.compression.allocation import cheapest_allocations, total
+from emomc.compression.allocation import cheapest_allocations
 from emomc.compression.pruning import LAYER_MINIMUM, Percent, keep_largest, remaining_count
 
 FloatArray = NDArray[np.float64]
@@ -107,11 +107,11 @@ def share_out(
         [np.interp(choices[row], counts[name][::-1], changes[name][::-1]) for row, name in enumerate(names)]
     )
     cost = choices * np.array([[prices[name]] for name in names])
-    allocations = cheapest_allocations(noise, cost)
-    sums = total(choices.astype(float), allocations)
-    within = np.flatnonzero(sums <= max(wanted, least.sum()))
-    chosen = choices[np.arange(len(names)), allocations[within[np.argmax(sums[within])]]] if len(within) else least
-    return dict(zip(names, _filled_up(chosen, most, wanted).tolist(), strict=True))
+    # From most weights to fewest: every layer's number only falls as the price of noise falls.
+    steps = np.array([most, *choices[np.arange(len(names)), cheapest_allocations(noise, cost)], least])
+    below = int(np.argmax(steps.sum(axis=1) <= max(wanted, least.sum())))
+    chosen = _filled_up(steps[below], steps[max(0, below - 1)], wanted)
+    return dict(zip(names, chosen.tolist(), strict=True))
 
 
 def _tried(alive: int, size: int, percent: Percent) -> list[int]:
@@ -120,7 +120,7 @@ def _tried(alive: int, size: int, percent: Percent) -> list[int]:
 
 
 def _filled_up(counts: NDArray[np.int64], most: NDArray[np.int64], wanted: int) -> NDArray[np.int64]:
-    """Add what is missing to ``wanted``, to each layer in proportion to what it has left."""
+    """Add what is missing to ``wanted``, to each layer in proportion to what it lacks to ``most``."""
     room = most - counts
     missing = max(0, min(wanted - int(counts.sum()), int(room.sum())))
     shares = np.floor(missing * room / max(1, room.sum())).astype(int)
