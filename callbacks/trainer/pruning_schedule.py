@@ -9,9 +9,9 @@ from typing import Any
 import pytorch_lightning as pl
 from torch import Tensor
 
-from emomc.compression.criteria import SENSITIVITY, CriterionName
+from emomc.compression.criteria import SENSITIVITY, CriterionName, PruningCost
 from emomc.compression.pruning import Percent, keep_largest, prune_by_magnitude
-from emomc.compression.sensitivity import counts_by_sensitivity
+from emomc.compression.sensitivity import counts_by_sensitivity, weight_prices
 from emomc.lightning_modules.pre_pruning import PrePruningClassifier
 
 
@@ -28,14 +28,16 @@ class PruningSchedule(pl.Callback):
         criterion: CriterionName = "layerwise",
         macs: Mapping[str, int] | None = None,
         images: Tensor | None = None,
+        cost: PruningCost = "both",
     ) -> None:
         """Check and set the schedule.
 
         Args:
-            percents: weights remaining in each epoch, percent; the last one holds for all later epochs.
+            percents: weights (or cost) remaining in each epoch, percent; the last one holds for all later epochs.
             criterion: see ``prune_by_magnitude``; or ``sensitivity``, see ``counts_by_sensitivity``.
             macs: layer name -> MACs of one image; only the criteria ``macs`` and ``sensitivity`` need it.
             images: (n, channels, height, width), normalised, to measure on; only ``sensitivity`` needs them.
+            cost: what ``sensitivity`` saves, and ``percents`` are of.
 
         Raises:
             ValueError: the schedule is empty or increases, or ``sensitivity`` has no MACs or no images.
@@ -48,6 +50,7 @@ class PruningSchedule(pl.Callback):
         self.criterion: CriterionName = criterion
         self.macs = macs
         self.images = images
+        self.cost: PruningCost = cost
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Prune to this epoch's percentage if it has changed."""
@@ -74,10 +77,11 @@ class PruningSchedule(pl.Callback):
         if self.images is None or self.macs is None:
             raise ValueError("expected macs= and images= for the criterion 'sensitivity', found none")
         images = self.images.to(module.device)
+        prices = weight_prices({name: weight.numel() for name, weight in module.weights.items()}, self.macs, self.cost)
         training = module.training
         module.eval()
         counts = counts_by_sensitivity(
-            lambda weights: module.scores_with(weights, images), module.weights, module.masks, percent, self.macs
+            lambda weights: module.scores_with(weights, images), module.weights, module.masks, percent, prices
         )
         module.train(training)
         return counts

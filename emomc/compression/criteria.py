@@ -71,3 +71,6 @@ if TYPE_CHECKING:
     CriterionName = str
 else:
     CriterionName = Literal[(*CRITERIA, SENSITIVITY)]
+
+PruningCost = Literal["both", "macs", "weights"]
+"""What ``sensitivity`` saves: MACs (for energy), weights (for size), or both in equal parts."""

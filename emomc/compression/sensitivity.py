@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from emomc.compression.allocation import cheapest_allocations
+from emomc.compression.criteria import PruningCost
 from emomc.compression.pruning import LAYER_MINIMUM, Percent, keep_largest, remaining_count
 
 FloatArray = NDArray[np.float64]
@@ -25,26 +26,40 @@ _BEYOND = 1e9
 _CHOICES = 400
 
 
+def weight_prices(sizes: Mapping[str, int], macs: Mapping[str, int], cost: PruningCost) -> dict[str, float]:
+    """Return layer name -> price of one weight, as a share of the whole network's cost.
+
+    Args:
+        sizes: layer name -> number of weights, 1 or more.
+        macs: layer name -> MACs of one image.
+        cost: ``weights`` (for size), ``macs`` (for energy), or ``both``: the mean of the two shares.
+    """
+    all_weights, all_macs = sum(sizes.values()), sum(macs[name] for name in sizes)
+    by_weight = dict.fromkeys(sizes, 1 / all_weights)
+    by_mac = {name: macs[name] / all_macs / size for name, size in sizes.items()}
+    if cost == "both":
+        return {name: (by_weight[name] + by_mac[name]) / 2 for name in sizes}
+    return by_weight if cost == "weights" else by_mac
+
+
 def counts_by_sensitivity(
     scores: Scores,
     weights: Mapping[str, Tensor],
     masks: Mapping[str, Tensor],
     percent: Percent,
-    macs: Mapping[str, int],
+    prices: Mapping[str, float],
 ) -> dict[str, int]:
     """Return how many weights of each layer remain, so that the answers of the network change least for what is saved.
 
     Each layer alone loses its smallest weights, step by step, and the change of the answers is measured. The changes of
-    several layers are taken to add up. A weight costs the mean of its share of the network's weights, which stands for
-    the size, and its share of the network's MACs, which stands for the energy. Every layer keeps at least a fifth of
-    ``percent``.
+    several layers are taken to add up. Every layer keeps at least a fifth of ``percent`` of its weights.
 
     Args:
         scores: layer name -> weights to use instead of the layer's own; returns class scores (n, classes).
         weights: layer name -> weights of any shape.
         masks: layer name -> boolean tensor, true where the weight remains so far.
-        percent: weights remaining in all layers together, above 0 and up to 100.
-        macs: layer name -> MACs of one image.
+        percent: part of the cost that remains, above 0 and up to 100.
+        prices: layer name -> cost of one weight, above 0.
 
     Returns:
         Layer name -> number of weights, 1 or more.
@@ -52,10 +67,8 @@ def counts_by_sensitivity(
     alive = {name: int(mask.sum()) for name, mask in masks.items()}
     tried = {name: _tried(alive[name], weights[name].numel(), percent) for name in weights}
     changes = pruning_changes(scores, weights, masks, tried)
-    sizes = {name: weight.numel() for name, weight in weights.items()}
-    prices = {name: macs[name] / sum(macs.values()) / sizes[name] / 2 + 1 / sum(sizes.values()) / 2 for name in weights}
-    wanted = remaining_count(sum(sizes.values()), percent)
-    return share_out(tried, changes, prices, wanted)
+    whole = sum(prices[name] * weight.numel() for name, weight in weights.items())
+    return share_out(tried, changes, prices, float(percent) / 100 * whole)
 
 
 @torch.no_grad()
@@ -90,15 +103,15 @@ def pruning_changes(
 
 
 def share_out(
-    counts: Mapping[str, list[int]], changes: Mapping[str, list[float]], prices: Mapping[str, float], wanted: int
+    counts: Mapping[str, list[int]], changes: Mapping[str, list[float]], prices: Mapping[str, float], allowed: float
 ) -> dict[str, int]:
-    """Return numbers of weights whose changes are the least for what they cost, and that add up to ``wanted``.
+    """Return numbers of weights that cost what is allowed, to within a weight in each layer, and change least.
 
     Args:
         counts: layer name -> numbers of weights, descending.
         changes: layer name -> change of the answers for each of them, ascending.
         prices: layer name -> cost of one weight, above 0.
-        wanted: weights in all layers together; bounded by the sums of the largest and of the smallest numbers.
+        allowed: cost of all layers together; bounded by what the largest and the smallest numbers cost.
     """
     names = list(counts)
     most, least = (np.array([counts[name][end] for name in names]) for end in (0, -1))
@@ -106,27 +119,19 @@ def share_out(
     noise = np.array(
         [np.interp(choices[row], counts[name][::-1], changes[name][::-1]) for row, name in enumerate(names)]
     )
-    cost = choices * np.array([[prices[name]] for name in names])
-    # From most weights to fewest: every layer's number only falls as the price of noise falls.
-    steps = np.array([most, *choices[np.arange(len(names)), cheapest_allocations(noise, cost)], least])
-    below = int(np.argmax(steps.sum(axis=1) <= max(wanted, least.sum())))
-    chosen = _filled_up(steps[below], steps[max(0, below - 1)], wanted)
+    price = np.array([prices[name] for name in names])
+    allocations = cheapest_allocations(noise, choices * price[:, None])
+    # From most weights to fewest: no layer's number rises on the way.
+    steps = np.array([most, *choices[np.arange(len(names)), allocations], least])
+    costs = steps @ price
+    below = int(np.argmax(costs <= max(allowed, costs[-1])))
+    above = max(0, below - 1)
+    # Between two steps, all layers go the same part of the way.
+    part = (allowed - costs[below]) / (costs[above] - costs[below]) if costs[above] > costs[below] else 0.0
+    chosen = np.rint(steps[below] + min(max(part, 0.0), 1.0) * (steps[above] - steps[below])).astype(int)
     return dict(zip(names, chosen.tolist(), strict=True))
 
 
 def _tried(alive: int, size: int, percent: Percent) -> list[int]:
     least = min(alive, max(1, remaining_count(size, percent * LAYER_MINIMUM)))
     return sorted({int(count) for count in np.rint(np.geomspace(alive, least, STEPS + 1))}, reverse=True)
-
-
-def _filled_up(counts: NDArray[np.int64], most: NDArray[np.int64], wanted: int) -> NDArray[np.int64]:
-    """Add what is missing to ``wanted``, to each layer in proportion to what it lacks to ``most``."""
-    room = most - counts
-    missing = max(0, min(wanted - int(counts.sum()), int(room.sum())))
-    shares = np.floor(missing * room / max(1, room.sum())).astype(int)
-    # What rounding leaves, one weight each to the layers with the most room.
-    left = missing - int(shares.sum())
-    order = np.argsort(-(room - shares), kind="stable")
-    shares[order[:left]] += 1
-    filled: NDArray[np.int64] = counts + shares
-    return filled

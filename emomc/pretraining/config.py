@@ -6,7 +6,7 @@ import dataclasses
 from typing import Any, Literal
 
 from emomc.common.errors import UserError
-from emomc.compression.criteria import CriterionName
+from emomc.compression.criteria import CriterionName, PruningCost
 from emomc.runtime.recipe import OptimizerName, Recipe, ScheduleName
 
 _MOST_EPOCHS = 1_000_000
@@ -74,6 +74,9 @@ class PretrainingConfig:
     """Which weights remain: the same fraction of each layer (layerwise); the largest of all layers by magnitude
     (global), LAMP score (lamp) or energy (macs); or in each layer as many as its measured sensitivity and its cost ask
     for (sensitivity), which gives the best fronts. docs/results/pre_pruning.md."""
+    pruning_cost: PruningCost = "both"
+    """What the criterion sensitivity saves, and what its levels are percent of: weights (for size), macs (for energy),
+    or the mean of both."""
     evaluation_batch_size: int = 250
     """Images per batch of every later evaluation; results are bit-identical for one batch size only."""
     keep_front: bool = False

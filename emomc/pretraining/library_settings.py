@@ -136,7 +136,7 @@ def open_library(run: RunFolder, manifest: Manifest) -> Library:
         if field.name == "settings":
             found = {key: value for key, value in found.items() if key != "evaluation_batch_size"}
             # Settings that libraries did not always have, as they were made then.
-            found = {"weights_strict": False, "robust": False, "distillation": asked["distillation"], **found}
+            found = {"weights_strict": False, "robust": False, "distillation": 0.5, "pruning_cost": "both", **found}
         if field.name not in _NOT_COMPARED and found != asked:
             raise UserError(
                 f"expected the library {path} to be made with {_difference(field.name, asked, found)}: "

@@ -118,10 +118,10 @@ class StageTraining:
 
     def _pruning(self, percent: int) -> PruningSchedule:
         """Return the callback that prunes to a level."""
-        criterion = self.config.criterion
+        criterion, cost = self.config.criterion, self.config.pruning_cost
         macs = {layer.name: layer.macs for layer in self.library.manifest.compressed_layers}
         images = load_some(self.data, "train", SENSITIVITY_IMAGES)[0] if criterion == SENSITIVITY else None
-        return PruningSchedule(self._percents(percent), criterion, macs, images)
+        return PruningSchedule(self._percents(percent), criterion, macs, images, cost)
 
     def _percents(self, percent: int) -> list[Fraction]:
         """Return the weights remaining in each epoch of a level, percent."""

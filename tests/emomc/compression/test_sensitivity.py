@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch.nn import functional
 
 from emomc.compression.pruning import LAYER_MINIMUM, keep_largest, remaining_count
-from emomc.compression.sensitivity import counts_by_sensitivity, pruning_changes, share_out
+from emomc.compression.sensitivity import counts_by_sensitivity, pruning_changes, share_out, weight_prices
 
 
 def two_layers(seed=0):
@@ -35,7 +35,22 @@ def whole(weights):
     return {name: torch.ones_like(weight, dtype=torch.bool) for name, weight in weights.items()}
 
 
-SAME_MACS = {"first": 96, "second": 60, "idle": 40}
+SIZES = {"first": 96, "second": 60, "idle": 40}
+BY_WEIGHT = weight_prices(SIZES, SIZES, "weights")
+
+
+class TestPrices:
+    macs = {"first": 300, "second": 60, "idle": 40}  # noqa: RUF012 - not changed
+
+    @pytest.mark.parametrize("cost", ["both", "macs", "weights"])
+    def test_the_whole_network_costs_one(self, cost):
+        prices = weight_prices(SIZES, self.macs, cost)
+        assert sum(prices[name] * size for name, size in SIZES.items()) == pytest.approx(1)
+
+    def test_by_hand(self):
+        assert weight_prices(SIZES, self.macs, "weights") == dict.fromkeys(SIZES, 1 / 196)
+        assert weight_prices(SIZES, self.macs, "macs")["first"] == pytest.approx(300 / 400 / 96)
+        assert weight_prices(SIZES, self.macs, "both")["idle"] == pytest.approx((1 / 400 + 1 / 196) / 2)
 
 
 class TestChanges:
@@ -79,16 +94,19 @@ class TestShareOut:
 
     @settings(max_examples=150, deadline=None)
     @given(rows, st.floats(0, 1))
-    def test_adds_up_to_what_is_wanted_within_the_bounds(self, rows, share):
+    def test_costs_what_is_allowed_within_the_bounds(self, rows, share):
         counts, changes, prices = {}, {}, {}
         for number, (alive, price, noise) in enumerate(rows):
             counts[str(number)] = sorted({max(1, alive * part // 5) for part in range(1, 6)}, reverse=True)
             changes[str(number)] = sorted(noise)[: len(counts[str(number)])]
             prices[str(number)] = price
-        most, least = (sum(values[end] for values in counts.values()) for end in (0, -1))
-        wanted = round(least + share * (most - least))
-        found = share_out(counts, changes, prices, wanted)
-        assert sum(found.values()) == wanted
+        most, least = (sum(prices[name] * values[end] for name, values in counts.items()) for end in (0, -1))
+        allowed = least + share * (most - least)
+        found = share_out(counts, changes, prices, allowed)
+        # Each layer rounds to whole weights.
+        assert sum(prices[name] * count for name, count in found.items()) == pytest.approx(
+            allowed, abs=sum(prices.values()) / 2 + 1e-6
+        )
         assert all(values[-1] <= found[name] <= values[0] for name, values in counts.items())
 
     def test_beyond_the_bounds_gives_the_bounds(self):
@@ -127,25 +145,27 @@ class TestShareOut:
             for chosen in itertools.product(range(10, 41), repeat=3)
             if sum(chosen) == 70
         )
-        assert sum(found.values()) == 70
+        assert sum(found.values()) == pytest.approx(70, abs=1)
         assert change(found) <= 1.15 * best
 
 
 class TestCountsBySensitivity:
+    @pytest.mark.parametrize("cost", ["both", "macs", "weights"])
     @pytest.mark.parametrize("percent", [1, 7, 30, 80, 100])
-    def test_keep_the_share_of_all_weights_and_a_fifth_of_it_in_each_layer(self, percent):
+    def test_keep_the_share_of_the_cost_and_a_fifth_of_it_in_each_layer(self, percent, cost):
         weights, scores = two_layers()
-        found = counts_by_sensitivity(scores, weights, whole(weights), percent, SAME_MACS)
-        total = sum(weight.numel() for weight in weights.values())
-        least = {
-            name: max(1, remaining_count(weight.numel(), percent * LAYER_MINIMUM)) for name, weight in weights.items()
-        }
-        assert sum(found.values()) == max(remaining_count(total, percent), sum(least.values()))
-        assert all(least[name] <= count <= weights[name].numel() for name, count in found.items())
+        prices = weight_prices(SIZES, {"first": 300, "second": 60, "idle": 40}, cost)
+        found = counts_by_sensitivity(scores, weights, whole(weights), percent, prices)
+        least = {name: max(1, remaining_count(size, percent * LAYER_MINIMUM)) for name, size in SIZES.items()}
+        floor = sum(prices[name] * count for name, count in least.items())
+        assert sum(prices[name] * count for name, count in found.items()) == pytest.approx(
+            max(percent / 100, floor), abs=sum(prices.values()) / 2 + 1e-6
+        )
+        assert all(least[name] <= count <= SIZES[name] for name, count in found.items())
 
     def test_a_layer_that_changes_nothing_keeps_the_least(self):
         weights, scores = two_layers()
-        found = counts_by_sensitivity(scores, weights, whole(weights), 50, SAME_MACS)
+        found = counts_by_sensitivity(scores, weights, whole(weights), 50, BY_WEIGHT)
         shares = {name: found[name] / weights[name].numel() for name in weights}
         assert shares["idle"] < 0.2 < 0.4 < min(shares["first"], shares["second"])
 
@@ -153,20 +173,17 @@ class TestCountsBySensitivity:
         weights, scores = two_layers()
         masks = whole(weights)
         masks["first"][3:] = False
-        found = counts_by_sensitivity(scores, weights, masks, 60, SAME_MACS)
+        found = counts_by_sensitivity(scores, weights, masks, 60, BY_WEIGHT)
         assert found["first"] <= 24
 
-    def test_a_layer_of_many_macs_keeps_less(self):
+    def test_the_layer_of_dear_weights_keeps_less(self):
         weights, scores = two_layers()
-        even, uneven = (
-            [
-                counts_by_sensitivity(scores, weights, whole(weights), percent, {**SAME_MACS, "first": macs})["first"]
-                for percent in (20, 30, 40, 50, 60, 70)
-            ]
-            for macs in (96, 9600)
-        )
-        assert all(less <= more for less, more in zip(uneven, even, strict=True))
-        assert sum(uneven) < 0.95 * sum(even)
+        dear = {**BY_WEIGHT, "first": 5 * BY_WEIGHT["first"]}
+        shares = []
+        for prices in (BY_WEIGHT, dear):
+            found = counts_by_sensitivity(scores, weights, whole(weights), 40, prices)
+            shares.append(found["first"] / found["second"])
+        assert shares[1] < 0.9 * shares[0]
 
     def test_the_answers_change_less_than_with_the_same_share_in_every_layer(self):
         weights, scores = two_layers(3)
@@ -176,7 +193,7 @@ class TestCountsBySensitivity:
             after = scores({name: weight * masks[name] for name, weight in weights.items()}).log_softmax(1)
             return functional.kl_div(after, scores({}).log_softmax(1), log_target=True, reduction="batchmean").item()
 
-        measured = counts_by_sensitivity(scores, weights, whole(weights), 60, SAME_MACS)
+        measured = counts_by_sensitivity(scores, weights, whole(weights), 60, BY_WEIGHT)
         even = {name: remaining_count(weight.numel(), 60) for name, weight in weights.items()}
         assert sum(measured.values()) == pytest.approx(sum(even.values()), abs=2)
         assert change(measured) < 0.7 * change(even)

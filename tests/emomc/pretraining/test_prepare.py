@@ -22,6 +22,7 @@ from emomc.common.files import shared_lock
 from emomc.common.pareto import non_dominated
 from emomc.common.run_folder import RunFolder
 from emomc.compression.pruning import remaining_count
+from emomc.compression.sensitivity import weight_prices
 from emomc.data.config import DataConfig
 from emomc.library.manifest import DENSE, MANIFEST
 from emomc.library.sources import build_data
@@ -133,7 +134,7 @@ class TestLevels:
         # The lowest level is always on the front: no other is as sparse.
         assert min(density for _, density in points) == pytest.approx(0.2, abs=1e-3)
 
-    @pytest.mark.parametrize("criterion", ["global", "lamp", "macs", "sensitivity"])
+    @pytest.mark.parametrize("criterion", ["global", "lamp", "macs"])
     def test_of_the_other_criteria_keep_the_share_of_all_weights(self, prepare, tmp_path, criterion):
         library = prepare(tmp_path, criterion=criterion, pre_prune_lower_bound=50, pre_train_epochs=1)
         for percent in (80, 50):
@@ -143,6 +144,22 @@ class TestLevels:
             shares = [kept[layer.name] / layer.weights for layer in library.manifest.layers]
             assert max(shares) - min(shares) > 0.05
             assert min(shares) >= 0.2 * percent / 100 - 0.01
+
+    @pytest.mark.parametrize("cost", ["both", "macs", "weights"])
+    def test_by_sensitivity_keep_the_share_of_the_cost(self, prepare, tmp_path, cost):
+        settings = {"criterion": "sensitivity", "pruning_cost": cost, "pre_train_epochs": 1}
+        library = prepare(tmp_path, pre_prune_lower_bound=50, **settings)
+        layers = library.manifest.layers
+        sizes = {layer.name: layer.weights for layer in layers}
+        prices = weight_prices(sizes, {layer.name: layer.macs for layer in layers}, cost)
+        for percent in (80, 50):
+            kept = library.record(percent).remaining
+            # Each layer rounds to whole weights.
+            assert sum(prices[name] * count for name, count in kept.items()) == pytest.approx(
+                percent / 100, abs=sum(prices.values()) / 2
+            )
+            shares = [kept[name] / size for name, size in sizes.items()]
+            assert max(shares) - min(shares) > 0.05
 
     def test_restart_prunes_each_from_the_dense_network_in_equal_ratios(self, prepare, tmp_path):
         densities = {}
@@ -249,7 +266,7 @@ class TestAgain:
         folder = tmp_path / "run"
         shutil.copytree(shared_run, folder)
         manifest = json.loads((folder / "library" / MANIFEST).read_text())
-        for name in ("robust", "distillation", "weights_strict"):
+        for name in ("robust", "distillation", "pruning_cost", "weights_strict"):
             del manifest["settings"][name]
         (folder / "library" / MANIFEST).write_text(json.dumps(manifest))
         counter = Counter()
