@@ -9,16 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
-from torch.nn import functional
 
 from emomc.compression.fake_quantization import fake_quantize
+from emomc.lightning_modules.distillation import distillation_loss
 from emomc.lightning_modules.pre_pruning import PrePruningClassifier
 from emomc.networks.answer import select_answer
 from emomc.networks.layers import LayerShape, as_stored, output_first
 from emomc.runtime.recipe import Recipe
-
-TEMPERATURE = 2.0
-"""By which scores are divided before the student is compared with the teacher."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,8 +36,7 @@ class RobustPrePruningClassifier(PrePruningClassifier):
     Every batch runs twice, as it is and with a random number of bits in each layer, and the loss is the mean of both.
     A part of either loss is the cross-entropy with the labels, the other the divergence from the teacher's answers.
 
-    Source: Hinton, Vinyals, Dean, "Distilling the Knowledge in a Neural Network", arXiv 1503.02531; random bits:
-    Jin, Yang, Liao, "AdaBits: Neural Network Quantization with Adaptive Bit-Widths", CVPR 2020.
+    Source of random bits: Jin, Yang, Liao, "AdaBits: Neural Network Quantization with Adaptive Bit-Widths", CVPR 2020.
     """
 
     def __init__(
@@ -84,12 +80,7 @@ class RobustPrePruningClassifier(PrePruningClassifier):
 
     def _taught_loss(self, outputs: Any, labels: Tensor, answers: Tensor) -> Tensor:
         of_labels, share = self._loss_of(outputs, labels), self._teaching.distillation
-        scores = select_answer(outputs, self.output) / TEMPERATURE
-        divergence = functional.kl_div(
-            scores.log_softmax(1), (answers / TEMPERATURE).log_softmax(1), reduction="batchmean", log_target=True
-        )
-        # The gradients of the divergence shrink with the square of the temperature.
-        return (1 - share) * of_labels + share * TEMPERATURE**2 * divergence
+        return distillation_loss(select_answer(outputs, self.output), answers, of_labels, share)
 
     def _quantized_outputs(self, images: Tensor) -> Any:
         """Run the network with a random number of bits in each layer; its norms keep their running statistics."""

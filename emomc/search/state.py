@@ -156,6 +156,10 @@ class Search:
         """Validation accuracy of the uncompressed network, 0..1."""
         return self.library.dense_accuracy if self.baseline is None else self.baseline.accuracy
 
+    def level_accuracy(self, percent: int) -> float:
+        """Return the validation accuracy of a level that is not quantized, 0..1, on the library's images."""
+        return self.library.record(percent).validation_accuracy
+
     @property
     def cost_columns(self) -> tuple[str, ...]:
         """Columns of ``CostModel.costs`` that are objectives."""

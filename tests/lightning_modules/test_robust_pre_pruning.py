@@ -11,7 +11,8 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, TensorDataset
 
 from emomc.compression.fake_quantization import fake_quantize
-from emomc.lightning_modules.robust_pre_pruning import TEMPERATURE, RobustPrePruningClassifier, Teaching
+from emomc.lightning_modules.distillation import TEMPERATURE
+from emomc.lightning_modules.robust_pre_pruning import RobustPrePruningClassifier, Teaching
 from emomc.networks.graph import trace_network
 from emomc.networks.preparation import make_plain
 from emomc.runtime.recipe import Recipe
