@@ -108,6 +108,7 @@ def _library(
     base = shipped_settings(arguments.config, "pretrain")
     given = {"dataset": arguments.dataset, "pre_train_epochs": arguments.pre_train_epochs}
     base |= {key: value for key, value in given.items() if value is not None}
+    base |= {"criterion": "layerwise", "pre_prune_ratio": None}
     common = {**base, "network_args": arguments.network_args, "data_dir": arguments.data_dir, "seed": seed, **settings}
     devices = Devices(accelerator=arguments.accelerator, devices=1, precision=arguments.precision)
     began = time.monotonic()

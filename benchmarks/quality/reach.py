@@ -40,7 +40,7 @@ EVEN: Mapping[str, Any] = {"criterion": "layerwise", "pre_prune_upper_bound": 80
 BY_SENSITIVITY: Mapping[str, Any] = {
     "criterion": "sensitivity",
     "pre_prune_upper_bound": 50,
-    "pre_prune_lower_bound": 4,
+    "pre_prune_lower_bound": 5,
     "pre_prune_ratio": 0.8,
     "pre_prune_epochs": 4,
 }
