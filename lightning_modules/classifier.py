@@ -55,14 +55,19 @@ class Classifier(pl.LightningModule):
         return select_answer(self._outputs(images), self.output)
 
     def _outputs(self, images: Tensor) -> Any:
-        return self.network(images.contiguous(memory_format=self._memory_format))
+        return self.network(self._arranged(images))
+
+    def _arranged(self, images: Tensor) -> Tensor:
+        return images.contiguous(memory_format=self._memory_format)
 
     def loss(self, images: Tensor, labels: Tensor) -> Tensor:
         """Return the loss of a batch: of the scores, and 0.3 times that of each auxiliary head.
 
         Source of the weight: Szegedy et al., "Going Deeper with Convolutions", CVPR 2015, section 5.
         """
-        outputs = self._outputs(images)
+        return self._loss_of(self._outputs(images), labels)
+
+    def _loss_of(self, outputs: Any, labels: Tensor) -> Tensor:
         scores = select_answer(outputs, self.output)
         loss: Tensor = self._loss(scores, labels)
         for auxiliary in auxiliary_answers(outputs, scores):

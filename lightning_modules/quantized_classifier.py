@@ -11,6 +11,8 @@ from torch.nn.utils import parametrize
 
 from emomc.compression.quantization import QuantizedTensor, dequantize, round_to_codes
 from emomc.lightning_modules.classifier import Classifier
+from emomc.lightning_modules.distillation import distillation_loss
+from emomc.networks.answer import select_answer
 from emomc.networks.layers import LayerShape, as_stored, output_first
 from emomc.runtime.recipe import Recipe
 
@@ -24,9 +26,16 @@ class QuantizedClassifier(Classifier):
     """
 
     def __init__(
-        self, network: nn.Module, num_classes: int, recipe: Recipe, weights: Mapping[str, FakeQuantizedWeight]
+        self,
+        network: nn.Module,
+        num_classes: int,
+        recipe: Recipe,
+        weights: Mapping[str, FakeQuantizedWeight],
+        *,
+        teacher: nn.Module | None = None,
+        distillation: float = 0.5,
     ) -> None:
-        """Take the network and the quantizers of its weights.
+        """Take the network, the quantizers of its weights and the teacher.
 
         Args:
             network: folded; the weight of each layer of ``weights`` is the trained one, before its BatchNorm was
@@ -34,8 +43,13 @@ class QuantizedClassifier(Classifier):
             num_classes: 2 or more.
             recipe: optimizer, learning rate and schedule.
             weights: layer name -> quantizer of its weight.
+            teacher: in eval mode, on the device of the training; it is neither changed nor saved. None: no teacher.
+            distillation: share of the loss that is the divergence from the teacher's answers, 0..1.
         """
         super().__init__(network, num_classes, recipe)
+        # In a tuple, so that the teacher's weights are not weights of this module.
+        self._teacher = (teacher,)
+        self._distillation = distillation
         self._weights = dict(weights)
         for weight in weights.values():
             folder, _, parameter = weight.layer.weight_key.rpartition(".")
@@ -44,6 +58,17 @@ class QuantizedClassifier(Classifier):
     def on_train_epoch_start(self) -> None:
         """Keep the network in eval mode: no dropout, and norms keep their statistics."""
         self.network.eval()
+
+    def loss(self, images: Tensor, labels: Tensor) -> Tensor:
+        """Return the loss of a batch, of which a share is the divergence from the teacher's answers."""
+        (teacher,) = self._teacher
+        if teacher is None:
+            return super().loss(images, labels)
+        with torch.no_grad():
+            answers = select_answer(teacher(self._arranged(images)), self.output)
+        outputs = self._outputs(images)
+        scores, of_labels = select_answer(outputs, self.output), self._loss_of(outputs, labels)
+        return distillation_loss(scores, answers, of_labels, self._distillation)
 
     @torch.no_grad()
     def quantized(self) -> dict[str, QuantizedTensor]:

@@ -26,6 +26,7 @@ from benchmarks.common.reference_lenet5 import TEST_ACCURACY_PERCENT
 from benchmarks.common.settings import shipped_settings, stage_one_configs
 from benchmarks.common.tables import table
 from emomc.common.files import write_json
+from emomc.compression.criteria import SENSITIVITY
 from emomc.library.library import Library
 from emomc.library.manifest import DENSE
 from emomc.library.sources import library_data
@@ -36,7 +37,14 @@ from emomc.search.config import SearchConfig
 from emomc.search.options import RunOptions
 from emomc.search.run import run_search
 
-CRITERIA = ("layerwise", "global", "lamp", "macs")
+CRITERION_SETTINGS: dict[str, dict[str, str]] = {
+    **{name: {"criterion": name} for name in ("layerwise", "global", "lamp", "macs")},
+    **{
+        f"{SENSITIVITY}, {cost}": {"criterion": SENSITIVITY, "pruning_cost": cost}
+        for cost in ("both", "macs", "weights")
+    },
+}
+"""Name of a row -> the settings of its libraries."""
 SPARSE_LEVELS = (50, 20, 10, 5, 2)
 
 
@@ -100,6 +108,7 @@ def _library(
     base = shipped_settings(arguments.config, "pretrain")
     given = {"dataset": arguments.dataset, "pre_train_epochs": arguments.pre_train_epochs}
     base |= {key: value for key, value in given.items() if value is not None}
+    base |= {"criterion": "layerwise", "pre_prune_ratio": None}
     common = {**base, "network_args": arguments.network_args, "data_dir": arguments.data_dir, "seed": seed, **settings}
     devices = Devices(accelerator=arguments.accelerator, devices=1, precision=arguments.precision)
     began = time.monotonic()
@@ -144,16 +153,16 @@ Seconds of stage I: {", ".join(f"{runs[seed]['seconds']:.0f} (seed {seed})" for 
 
 def _criteria_table(arguments: argparse.Namespace, chains: dict[int, dict]) -> str:
     rows = []
-    for criterion in CRITERIA:
+    for criterion, settings in CRITERION_SETTINGS.items():
         runs = {
             seed: _library(
                 arguments,
-                f"{criterion}-{seed}",
+                f"{criterion.replace(', ', '-')}-{seed}",
                 seed,
                 SPARSE_LEVELS,
                 weights=str(chain["library"].path / chain["library"].record(DENSE).file),
-                criterion=criterion,
                 pre_prune_epochs=arguments.criteria_epochs,
+                **settings,
             )
             for seed, chain in chains.items()
         }
@@ -166,7 +175,8 @@ def _criteria_table(arguments: argparse.Namespace, chains: dict[int, dict]) -> s
 
 Chain over {", ".join(map(str, SPARSE_LEVELS))} % from the same dense networks, {arguments.criteria_epochs} \
 epochs a level, seeds {" ".join(map(str, chains))}: mean test accuracy, %, and the hypervolume of an \
-accuracy-energy-size search ({arguments.generations} generations, exact accounting, best coding).
+accuracy-energy-size search ({arguments.generations} generations, exact accounting, best coding). Levels by \
+sensitivity are percent of what they save: weights, MACs, or the mean of both.
 
 {table(head, rows)}"""
 

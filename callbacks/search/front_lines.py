@@ -34,4 +34,4 @@ class FrontLines(SearchCallback):
 
     def on_phase_start(self, search: Search) -> None:
         """Print the phase."""
-        print(f"{search.phase.value}: {len(search.front)} points", flush=True)
+        print(f"{search.phase.value}: {search.points_of_phase} points", flush=True)

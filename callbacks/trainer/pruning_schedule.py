@@ -7,36 +7,50 @@ from itertools import pairwise
 from typing import Any
 
 import pytorch_lightning as pl
+from torch import Tensor
 
-from emomc.compression.criteria import CriterionName
-from emomc.compression.pruning import Percent, prune_by_magnitude
+from emomc.compression.criteria import SENSITIVITY, CriterionName, PruningCost
+from emomc.compression.pruning import Percent, keep_largest, prune_by_magnitude
+from emomc.compression.sensitivity import counts_by_sensitivity, weight_prices
 from emomc.lightning_modules.pre_pruning import PrePruningClassifier
 
 
 class PruningSchedule(pl.Callback):
     """Prunes a ``PrePruningClassifier`` at the start of each epoch and keeps removed weights at zero after each step.
 
-    The new masks depend only on the weights and the current masks, which are the same on every device.
+    The new masks depend on the weights and the current masks, which are the same on every device; what is measured on
+    images is that of the first device.
     """
 
     def __init__(
-        self, percents: Sequence[Percent], criterion: CriterionName = "layerwise", macs: Mapping[str, int] | None = None
+        self,
+        percents: Sequence[Percent],
+        criterion: CriterionName = "layerwise",
+        macs: Mapping[str, int] | None = None,
+        images: Tensor | None = None,
+        cost: PruningCost = "both",
     ) -> None:
         """Check and set the schedule.
 
         Args:
-            percents: weights remaining in each epoch, percent; the last one holds for all later epochs.
-            criterion: see ``prune_by_magnitude``.
-            macs: layer name -> MACs of one image; only the criterion ``macs`` needs it.
+            percents: weights (or cost) remaining in each epoch, percent; the last one holds for all later epochs.
+            criterion: see ``prune_by_magnitude``; or ``sensitivity``, see ``counts_by_sensitivity``.
+            macs: layer name -> MACs of one image; only the criteria ``macs`` and ``sensitivity`` need it.
+            images: (n, channels, height, width), normalised, to measure on; only ``sensitivity`` needs them.
+            cost: what ``sensitivity`` saves, and ``percents`` are of.
 
         Raises:
-            ValueError: the schedule is empty or increases.
+            ValueError: the schedule is empty or increases, or ``sensitivity`` has no MACs or no images.
         """
         if not percents or any(later > earlier for earlier, later in pairwise(percents)):
             raise ValueError(f"expected percentages that do not rise, found {list(map(float, percents))}")
+        if criterion == SENSITIVITY and (macs is None or images is None):
+            raise ValueError("expected macs= and images= for the criterion 'sensitivity', found none")
         self.percents = tuple(percents)
         self.criterion: CriterionName = criterion
         self.macs = macs
+        self.images = images
+        self.cost: PruningCost = cost
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Prune to this epoch's percentage if it has changed."""
@@ -45,13 +59,32 @@ class PruningSchedule(pl.Callback):
         last = len(self.percents) - 1
         if epoch > last or (epoch > 0 and self.percents[epoch] == self.percents[epoch - 1]):
             return
-        self.prune(module, self.percents[epoch])
+        self.prune(trainer, module, self.percents[epoch])
 
-    def prune(self, module: PrePruningClassifier, percent: Percent) -> None:
+    def prune(self, trainer: pl.Trainer, module: PrePruningClassifier, percent: Percent) -> None:
         """Prune a network to ``percent`` of its weights, now."""
-        module.set_masks(
-            prune_by_magnitude(module.weights, percent, criterion=self.criterion, masks=module.masks, macs=self.macs)
+        if self.criterion != SENSITIVITY:
+            masks = prune_by_magnitude(
+                module.weights, percent, criterion=self.criterion, masks=module.masks, macs=self.macs
+            )
+            module.set_masks(masks)
+            return
+        # Sums may differ in their last digits between devices.
+        counts = trainer.strategy.broadcast(self._measured_counts(module, percent))
+        module.set_masks(keep_largest(module.weights, counts, module.masks))
+
+    def _measured_counts(self, module: PrePruningClassifier, percent: Percent) -> dict[str, int]:
+        if self.images is None or self.macs is None:
+            raise ValueError("expected macs= and images= for the criterion 'sensitivity', found none")
+        images = self.images.to(module.device)
+        prices = weight_prices({name: weight.numel() for name, weight in module.weights.items()}, self.macs, self.cost)
+        training = module.training
+        module.eval()
+        counts = counts_by_sensitivity(
+            lambda weights: module.scores_with(weights, images), module.weights, module.masks, percent, prices
         )
+        module.train(training)
+        return counts
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
         """Set removed weights, which the optimizer may have changed, back to zero."""

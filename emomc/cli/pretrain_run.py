@@ -11,6 +11,7 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from emomc.callbacks.trainer.epoch_lines import EpochLines
 from emomc.callbacks.trainer.stage_progress_bar import StageProgressBar
 from emomc.cli.command import stdout_is_terminal
+from emomc.common.run_folder import RunFolder
 from emomc.data.config import DataConfig
 from emomc.library.manifest import DENSE
 from emomc.pretraining.config import PretrainingConfig
@@ -38,6 +39,7 @@ def pretrain(config: PretrainingConfig, data: DataConfig, folder: Path, devices:
         )
         for record in library.manifest.levels:
             _print(f"  level {record.percent:3d} %: validation accuracy {100 * record.validation_accuracy:6.2f} %")
+        _print(f"How sensitive each layer is: {RunFolder(folder).sensitivity_page}")
         _print(f"Next: emomc-search --library {library.path}")
 
 

@@ -102,6 +102,13 @@ def build_parser() -> ArgumentParser:
         help="Epochs of fine-tuning of each point of the final front, with masks and bits fixed; 0: none.",
     )
     parser.add_argument(
+        "--finetune_budget",
+        type=int | None,
+        default=None,
+        help="Epochs of fine-tuning of all points together, each for --finetune_epochs, or 1. The points are "
+        "chosen among all candidates by what fine-tuning promises, learned from those fine-tuned before.",
+    )
+    parser.add_argument(
         "--finetune_learning_rate",
         type=float,
         default=1e-3,
@@ -135,12 +142,13 @@ def _run(arguments: Namespace) -> None:
     )
     name = default_name(config) if arguments.name is None else arguments.name
     # The rate is checked even if nothing is fine-tuned.
-    finetuning = Finetuning(arguments.finetune_epochs or 1, arguments.finetune_learning_rate)
+    budget = arguments.finetune_budget
+    finetuning = Finetuning(arguments.finetune_epochs or 1, arguments.finetune_learning_rate, budget=budget)
     options = RunOptions(
         name=name,
         early_rejection=arguments.early_rejection,
         max_minutes=arguments.max_time,
-        finetuning=finetuning if arguments.finetune_epochs else None,
+        finetuning=finetuning if arguments.finetune_epochs or budget is not None else None,
         deterministic=arguments.deterministic,
         overwrite=arguments.overwrite,
     )

@@ -100,6 +100,16 @@ class RunFolder:
         return self.path / "logs"
 
     @property
+    def sensitivity_table(self) -> Path:
+        """How accurate the dense network stays when one layer is compressed, as a table."""
+        return self.path / "sensitivity.csv"
+
+    @property
+    def sensitivity_page(self) -> Path:
+        """The same as a page."""
+        return self.path / "sensitivity.html"
+
+    @property
     def checkpoints(self) -> Path:
         """Folder of Lightning's checkpoints of unfinished stages."""
         return self.path / "checkpoints"

@@ -62,9 +62,15 @@ CRITERIA: Mapping[str, PruningCriterion] = {
         PruningCriterion("macs", magnitude_per_mac),
     )
 }
-"""Name -> criterion."""
+"""Name -> criterion that scores weights."""
+
+SENSITIVITY = "sensitivity"
+"""Name of the criterion that measures how much each layer's weights matter: ``counts_by_sensitivity``."""
 
 if TYPE_CHECKING:
     CriterionName = str
 else:
-    CriterionName = Literal[tuple(CRITERIA)]
+    CriterionName = Literal[(*CRITERIA, SENSITIVITY)]
+
+PruningCost = Literal["both", "macs", "weights"]
+"""What ``sensitivity`` saves: MACs (for energy), weights (for size), or both in equal parts."""

@@ -13,9 +13,9 @@ from emomc.compression.criteria import CRITERIA
 
 Percent = float | Fraction
 
-# Every layer keeps at least this part of the level's percentage, whatever its scores: no signal passes through a layer
-# without weights (arXiv 2209.14624).
-_LAYER_MINIMUM = Fraction(1, 5)
+LAYER_MINIMUM = Fraction(1, 5)
+"""Every layer keeps at least this part of the level's percentage, whatever its scores: no signal passes through a layer
+without weights (arXiv 2209.14624)."""
 
 
 def remaining_count(weights: int, percent: Percent) -> int:
@@ -78,6 +78,26 @@ def prune_by_magnitude(
     return {name: mask.view_as(weights[name]) for name, mask in kept.items()}
 
 
+def keep_largest(
+    weights: Mapping[str, Tensor], counts: Mapping[str, int], masks: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """Choose the largest weights of each layer.
+
+    Args:
+        weights: layer name -> weights of any shape.
+        counts: layer name -> number of weights that remain; fewer if fewer remain so far.
+        masks: layer name -> boolean tensor of the weights that remain so far.
+
+    Returns:
+        Layer name -> boolean tensor of the layer's shape, true where the weight remains. Of equal weights the first
+        remains.
+    """
+    return {
+        name: _largest(weight.detach().abs().flatten().float(), masks[name].flatten(), counts[name]).view_as(weight)
+        for name, weight in weights.items()
+    }
+
+
 def _largest(scores: Tensor, alive: Tensor, count: int) -> Tensor:
     """Return the mask of the ``count`` largest scores among those alive (fewer if fewer are alive)."""
     ranked = torch.where(alive, scores, -torch.inf).sort(descending=True, stable=True).indices
@@ -94,7 +114,7 @@ def _prune_together(
 ) -> dict[str, Tensor]:
     """Keep each layer's minimum first, then the largest scores of all layers together."""
     minimum = {
-        name: _largest(values, alive[name], max(1, remaining_count(values.numel(), Fraction(percent) * _LAYER_MINIMUM)))
+        name: _largest(values, alive[name], max(1, remaining_count(values.numel(), Fraction(percent) * LAYER_MINIMUM)))
         for name, values in magnitudes.items()
     }
     together = torch.cat([values.masked_fill(minimum[name], torch.inf) for name, values in scores.items()])

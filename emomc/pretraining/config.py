@@ -6,7 +6,7 @@ import dataclasses
 from typing import Any, Literal
 
 from emomc.common.errors import UserError
-from emomc.compression.criteria import CriterionName
+from emomc.compression.criteria import CriterionName, PruningCost
 from emomc.runtime.recipe import OptimizerName, Recipe, ScheduleName
 
 _MOST_EPOCHS = 1_000_000
@@ -55,16 +55,28 @@ class PretrainingConfig:
     """Lowest level, percent of weights remaining."""
     pre_prune_step: int = 5
     """Distance between levels, percent of weights."""
+    pre_prune_ratio: float | None = None
+    """Weights of a level over those of the level above, 0..1; with it, levels get closer towards the lower bound, and
+    pre_prune_step is not used."""
     pre_prune_epochs: int = 2
     """Epochs of fine-tuning per level."""
+    robust: bool = False
+    """Fine-tune each level for few bits too: every batch also runs with a random number of bits, 2 to 8, in each layer,
+    and the dense network's answers teach both. An epoch takes about 2.5 times as long."""
+    distillation: float = 0.5
+    """Share of the loss of robust levels that is the divergence from the dense network's answers, 0..1."""
     pre_prune_learning_rate: float | None = None
     """Largest learning rate of each level's fine-tuning; without it, that of the training from scratch times 0.4."""
     pre_prune_schedule: Literal["chain", "restart"] = "chain"
     """chain: each level starts from the one above. restart: each starts from the dense network and is pruned in equal
     ratios, one step an epoch, as the paper's reference does."""
     criterion: CriterionName = "layerwise"
-    """Which weights remain: the largest of each layer, or of all layers by magnitude, LAMP score or energy. layerwise
-    gives the best fronts; lamp keeps the most accuracy when very few weights remain. docs/results/pre_pruning.md."""
+    """Which weights remain: the same fraction of each layer (layerwise); the largest of all layers by magnitude
+    (global), LAMP score (lamp) or energy (macs); or in each layer as many as its measured sensitivity and its cost ask
+    for (sensitivity), which gives the best fronts. docs/results/pre_pruning.md."""
+    pruning_cost: PruningCost = "both"
+    """What the criterion sensitivity saves, and what its levels are percent of: weights (for size), macs (for energy),
+    or the mean of both."""
     evaluation_batch_size: int = 250
     """Images per batch of every later evaluation; results are bit-identical for one batch size only."""
     keep_front: bool = False
@@ -88,6 +100,9 @@ class PretrainingConfig:
             f"{self.pre_prune_lower_bound} and {self.pre_prune_upper_bound}",
         )
         _require(self.pre_prune_step >= 1, "a pre_prune_step of at least 1 percent", self.pre_prune_step)
+        ratio = self.pre_prune_ratio
+        _require(ratio is None or 0 < ratio < 1, "a pre_prune_ratio above 0 and below 1", ratio)
+        _require(0 <= self.distillation <= 1, "a distillation of 0..1", self.distillation)
         for name in ("learning_rate", "pre_prune_learning_rate"):
             value = getattr(self, name)
             _require(value is None or 0 < value <= _LARGEST_RATE, f"a {name} above 0 and up to {_LARGEST_RATE}", value)
@@ -100,7 +115,11 @@ class PretrainingConfig:
     @property
     def levels(self) -> tuple[int, ...]:
         """The levels below the dense network, percent of weights remaining, descending."""
-        levels = range(self.pre_prune_upper_bound, self.pre_prune_lower_bound - 1, -self.pre_prune_step)
+        highest, lowest, ratio = self.pre_prune_upper_bound, self.pre_prune_lower_bound, self.pre_prune_ratio
+        levels = list(range(highest, lowest - 1, -self.pre_prune_step)) if ratio is None else [highest]
+        while ratio is not None and levels[-1] > lowest:
+            # At least a step of 1 percent, so that it ends.
+            levels.append(max(lowest, min(levels[-1] - 1, round(levels[-1] * ratio))))
         return tuple(level for level in levels if level < 100)
 
     @property

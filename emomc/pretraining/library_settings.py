@@ -50,7 +50,7 @@ def manifest_of(config: PretrainingConfig, data: DataConfig, facts: DataFacts, g
         )
     settings = dataclasses.asdict(config)
     # Without the bounds of the levels, so that levels can be added to a library.
-    bounds = ("pre_prune_upper_bound", "pre_prune_lower_bound", "pre_prune_step")
+    bounds = ("pre_prune_upper_bound", "pre_prune_lower_bound", "pre_prune_step", "pre_prune_ratio")
     # The batch size of evaluations can be changed later; it is a field of the manifest.
     for name in (*bounds, "network", "network_args", "network_output", "keep_front", "evaluation_batch_size"):
         del settings[name]
@@ -135,7 +135,8 @@ def open_library(run: RunFolder, manifest: Manifest) -> Library:
             found, asked = ({key: part[key] for key in part if key not in _DATA_ACCESS} for part in (found, asked))
         if field.name == "settings":
             found = {key: value for key, value in found.items() if key != "evaluation_batch_size"}
-            found = {"weights_strict": False, **found}
+            # Settings that libraries did not always have, as they were made then.
+            found = {"weights_strict": False, "robust": False, "distillation": 0.5, "pruning_cost": "both", **found}
         if field.name not in _NOT_COMPARED and found != asked:
             raise UserError(
                 f"expected the library {path} to be made with {_difference(field.name, asked, found)}: "

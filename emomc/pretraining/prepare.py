@@ -15,7 +15,7 @@ from lightning_fabric import Fabric
 from torch import nn
 from torch.utils.tensorboard.writer import SummaryWriter
 
-from emomc.common.files import folder_lock, remove_leftovers, shared_lock
+from emomc.common.files import folder_lock, remove_leftovers, shared_lock, write_text
 from emomc.common.run_folder import RunFolder
 from emomc.data.config import DataConfig
 from emomc.data.splits import DataFacts, describe_data, load_split
@@ -29,7 +29,9 @@ from emomc.networks.graph import NetworkWarning, trace_network
 from emomc.networks.preparation import initialise, make_plain
 from emomc.networks.weights import load_weights
 from emomc.pretraining.config import PretrainingConfig
+from emomc.pretraining.layer_sensitivity import measure_layers
 from emomc.pretraining.library_settings import manifest_of, open_library, open_or_create
+from emomc.pretraining.sensitivity_page import sensitivity_page, sensitivity_table
 from emomc.pretraining.stages import StageTraining
 from emomc.pretraining.trial import trains, try_out
 from emomc.runtime.determinism import deterministic_algorithms
@@ -118,6 +120,8 @@ def prepare_library(
                 stages.make_level(percent)
         if fabric.is_global_zero:
             _log_library(library, run)
+            if not run.sensitivity_page.exists():
+                _write_sensitivity(library, network, data_module, run, channels_last=training.channels_last)
     return library
 
 
@@ -139,6 +143,8 @@ def _opened(run: RunFolder, manifest: Manifest, fabric: Fabric, *, overwrite: bo
         if overwrite:
             for part in (run.library, run.checkpoints, run.logs):
                 shutil.rmtree(part, ignore_errors=True)
+            for file in (run.sensitivity_table, run.sensitivity_page):
+                file.unlink(missing_ok=True)
         library = open_or_create(run, manifest)
         fabric.barrier()
         yield library
@@ -185,3 +191,13 @@ def _log_library(library: Library, run: RunFolder) -> None:
         for record in library.manifest.levels:
             writer.add_scalar("library/validation_accuracy", record.validation_accuracy, record.percent)
         writer.add_figure("library/accuracy_over_density", library_figure(library))
+
+
+def _write_sensitivity(
+    library: Library, network: nn.Module, data: pl.LightningDataModule, run: RunFolder, *, channels_last: bool
+) -> None:
+    """Write the table and the page of how sensitive each layer is; the page last, as the sign that both are there."""
+    found = measure_layers(library, network, data, channels_last=channels_last)
+    write_text(run.sensitivity_table, sensitivity_table(found))
+    title = f"{library.manifest.network} on {library.manifest.data['dataset']}"
+    write_text(run.sensitivity_page, sensitivity_page(found, title))

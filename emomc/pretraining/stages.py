@@ -19,18 +19,22 @@ from emomc.callbacks.trainer.pareto_checkpoint import ParetoCheckpoint
 from emomc.callbacks.trainer.pruning_schedule import PruningSchedule
 from emomc.common.files import read_json, write_json
 from emomc.common.run_folder import RunFolder, stage_slug
+from emomc.compression.criteria import SENSITIVITY
+from emomc.data.splits import load_some
 from emomc.library.library import Library
 from emomc.library.manifest import DENSE
-from emomc.lightning_modules.classifier import Classifier
-from emomc.lightning_modules.pre_pruning import PrePruningClassifier
 from emomc.networks.state import load_unique, unique_state
 from emomc.pretraining.config import PretrainingConfig
+from emomc.pretraining.modules import dense_module, level_module
 from emomc.pretraining.norms import reestimate_norms
 from emomc.runtime.checkpoint_io import check_checkpoint
 from emomc.runtime.devices import Devices
 from emomc.runtime.memory import memory_for
 from emomc.runtime.seeds import derive_seed
 from emomc.runtime.trainers import training_trainer
+
+SENSITIVITY_IMAGES = 512
+"""Training images that the sensitivity of layers is measured on; all if there are fewer."""
 
 
 def stage_of(percent: int) -> str:
@@ -77,9 +81,7 @@ class StageTraining:
             self._drop_checkpoint(DENSE)
             return
         config, epochs = self.config, self.config.pre_train_epochs
-        module = Classifier(
-            self.network, self.library.manifest.num_classes, config.training_recipe, config.network_output
-        )
+        module = dense_module(config, self.network, self.library.manifest.num_classes)
         trainer = self._trainer(stage_of(DENSE), epochs, [])
         self._fit(trainer, module, stage_of(DENSE))
         masks = {
@@ -99,25 +101,27 @@ class StageTraining:
         start = min(above) if config.pre_prune_schedule == "chain" else DENSE
         state = self.library.load_state(start)
         load_unique(self.network, state)
-        module = PrePruningClassifier(
-            self.network,
-            self.library.manifest.num_classes,
-            config.fine_tuning_recipe,
-            self.library.load_masks(start, state),
-            weight_keys={layer.name: layer.weight_key for layer in self.library.manifest.compressed_layers},
-            output=config.network_output,
-        )
-        macs = {layer.name: layer.macs for layer in self.library.manifest.compressed_layers}
-        schedule = PruningSchedule(self._percents(percent), config.criterion, macs)
+        manifest = self.library.manifest
+        masks = self.library.load_masks(start, state)
+        dense = self.library.load_state(DENSE) if config.robust else {}
+        module = level_module(config, self.network, manifest.num_classes, manifest.compressed_layers, masks, dense)
+        schedule = self._pruning(percent)
         stage = stage_of(percent)
         trainer = self._trainer(stage, epochs, [schedule, *([self.front] if self.front else [])])
         if not epochs:
-            schedule.prune(module, percent)
+            schedule.prune(trainer, module, percent)
         self._fit(trainer, module, stage)
         reestimate_norms(trainer, module, self.data, derive_seed(config.seed, stage, "norms"))
         # Each process averaged over its own part of the images: all take the statistics of the first.
         module.load_state_dict(trainer.strategy.broadcast(module.state_dict()))
         self._keep(percent, trainer, module, module.masks, epochs)
+
+    def _pruning(self, percent: int) -> PruningSchedule:
+        """Return the callback that prunes to a level."""
+        criterion, cost = self.config.criterion, self.config.pruning_cost
+        macs = {layer.name: layer.macs for layer in self.library.manifest.compressed_layers}
+        images = load_some(self.data, "train", SENSITIVITY_IMAGES)[0] if criterion == SENSITIVITY else None
+        return PruningSchedule(self._percents(percent), criterion, macs, images, cost)
 
     def _percents(self, percent: int) -> list[Fraction]:
         """Return the weights remaining in each epoch of a level, percent."""

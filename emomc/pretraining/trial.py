@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from emomc.common.errors import UserError, first_line
+from emomc.compression.criteria import CRITERIA
 from emomc.compression.pruning import prune_by_magnitude
 from emomc.data.splits import DataFacts, Split, load_some
 from emomc.library.level_file import pack_level, unpack_level
@@ -21,6 +22,7 @@ from emomc.networks.equivalence import TOLERANCE, checked_graph, deviation
 from emomc.networks.graph import NetworkGraph
 from emomc.networks.state import load_unique, unique_state
 from emomc.pretraining.config import PretrainingConfig
+from emomc.pretraining.modules import dense_module, level_module
 from emomc.runtime.optimizers import make_optimizer
 
 # A search of the library will need test images.
@@ -47,6 +49,8 @@ def try_out(network: nn.Module, graph: NetworkGraph, data: pl.LightningDataModul
     with _unseeded():
         tried = copy.deepcopy(network)
         _train_one_step(tried, images, labels, graph.output_shape[0], config)
+        if config.robust:
+            _fine_tune_one_step(copy.deepcopy(tried), images, labels, graph, config)
         # A search makes its candidates of what was read.
         checked_graph(graph, _try_level(tried, graph, config), images, config.network_output)
 
@@ -109,19 +113,38 @@ def _try_running(network: nn.Module, images: Tensor, split: str, output: str | N
 def _train_one_step(
     network: nn.Module, images: Tensor, labels: Tensor, num_classes: int, config: PretrainingConfig
 ) -> None:
-    recipe = config.training_recipe
-    name = type(network).__name__
+    with _step_of(network, "the first step"):
+        module = dense_module(config, network, num_classes).train()
+        _step(module, images, labels)
+
+
+def _fine_tune_one_step(
+    network: nn.Module, images: Tensor, labels: Tensor, graph: NetworkGraph, config: PretrainingConfig
+) -> None:
+    layers = [layer for layer in graph.layers if layer.stored]
+    with _step_of(network, "the first step of a robust level"):
+        masks = {layer.name: torch.ones_like(network.get_parameter(layer.weight_key)) > 0 for layer in layers}
+        module = level_module(config, network, graph.output_shape[0], layers, masks, unique_state(network)).train()
+        _step(module, images, labels)
+
+
+def _step(module: Classifier, images: Tensor, labels: Tensor) -> None:
+    optimizer = make_optimizer(module.network, module.recipe)
+    with torch.inference_mode(False), torch.enable_grad():
+        module.loss(images, labels).backward()
+    optimizer.step()
+
+
+@contextmanager
+def _step_of(network: nn.Module, step: str) -> Iterator[None]:
     try:
-        module = Classifier(network, num_classes, recipe, config.network_output).train()
-        optimizer = make_optimizer(network, recipe)
-        with torch.inference_mode(False), torch.enable_grad():
-            module.loss(images, labels).backward()
-        optimizer.step()
+        yield
     except UserError:
         raise
     except Exception as error:
         raise UserError(
-            f"expected a network that can be trained, found that {name} fails in the first step: {first_line(error)}"
+            f"expected a network that can be trained, found that {type(network).__name__} fails in {step}: "
+            f"{first_line(error)}"
         ) from error
 
 
@@ -130,7 +153,8 @@ def _try_level(network: nn.Module, graph: NetworkGraph, config: PretrainingConfi
     layers = {layer.name: layer.weight_key for layer in graph.layers if layer.stored}
     weights = {name: network.get_parameter(key).detach() for name, key in layers.items()}
     macs = {layer.name: layer.macs for layer in graph.layers if layer.stored}
-    masks = prune_by_magnitude(weights, config.pre_prune_lower_bound, criterion=config.criterion, macs=macs)
+    criterion = config.criterion if config.criterion in CRITERIA else "layerwise"
+    masks = prune_by_magnitude(weights, config.pre_prune_lower_bound, criterion=criterion, macs=macs)
     with torch.no_grad():
         for name, mask in masks.items():
             network.get_parameter(layers[name]).mul_(mask)

@@ -167,6 +167,11 @@ class Finetuning:
     """Passes over the training images, for each point."""
     learning_rate: float = 1e-3
     """Initial learning rate of AdamW; it decays to zero along a cosine."""
+    distillation: float = 0.5
+    """Share of the loss that is the divergence from the dense network's answers, 0..1."""
+    budget: int | None = None
+    """Epochs of all points together. The points are then chosen among all candidates by what fine-tuning is expected to
+    gain, learned from those fine-tuned before; None: every point of the final front."""
 
     def __post_init__(self) -> None:
         """Check the ranges.
@@ -180,6 +185,12 @@ class Finetuning:
             )
         if not 0 < self.learning_rate < 1:
             raise UserError(f"expected a learning rate of fine-tuning in 0..1, found {self.learning_rate}")
+        _require(0 <= self.distillation <= 1, "a distillation of 0..1", self.distillation)
+        if self.budget is not None and not self.epochs <= self.budget <= _MOST_EPOCHS:
+            raise UserError(
+                f"expected a budget of fine-tuning of at least the {self.epochs} epochs of one point, and at most "
+                f"{_MOST_EPOCHS}, found {self.budget}"
+            )
 
 
 def resolve_bound(bound: str, uncompressed: float) -> float:

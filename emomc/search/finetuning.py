@@ -8,7 +8,7 @@ import dataclasses
 import hashlib
 import json
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ import torch
 from emomc.callbacks.trainer.epoch_seed import EpochSeed
 from emomc.callbacks.trainer.stop_training import StopTraining
 from emomc.candidates.compressed_networks import CompressedNetworks
+from emomc.candidates.cost_model import uncompressed_genotype
 from emomc.candidates.evaluation import Evaluation
 from emomc.candidates.evaluator import CandidateEvaluator
 from emomc.candidates.finetuned_weights import FinetunedNetwork, finetuned_path, write_finetuned
@@ -31,57 +32,116 @@ from emomc.runtime.recipe import Recipe
 from emomc.runtime.trainers import finetuning_trainer
 from emomc.search.config import Finetuning
 from emomc.search.processes import Processes
-from emomc.search.state import Search
+from emomc.search.promise import Promise, most_promising
+from emomc.search.state import Candidate, Search
+
+# Points that are chosen together; the next ones are chosen by what these have shown. The number of processes must not
+# change which points are fine-tuned.
+_ROUND = 4
 
 
-def finetune_front(
-    search: Search,
-    evaluator: CandidateEvaluator,
-    data: pl.LightningDataModule,
-    settings: Finetuning,
-    conditions: Mapping[str, Any],
-    processes: Processes,
-) -> bool:
-    """Fine-tune each point of the search's front and add the results to the search.
+class FrontFinetuning:
+    """Fine-tunes points of a search and adds the results to it.
 
     A fine-tuned point is kept unless the original point dominates it. The processes share the points. A point whose
     result is already on disk is not fine-tuned again.
-
-    Args:
-        search: after its last generation.
-        evaluator: on the validation images.
-        data: of the library.
-        settings: epochs and learning rate.
-        conditions: what an evaluation depends on besides level and bits.
-        processes: that share the points.
-
-    Returns:
-        False if a process was stopped.
     """
-    points = list(search.front)
-    key = [dict(conditions), dataclasses.asdict(settings), search.config.seed, versions()]
-    names = [_name(search, candidate.genotype, key) for candidate in points]
-    folder = search.files.finetuned
-    for first in range(0, len(points), processes.world_size):
-        mine = first + processes.rank
-        if mine < len(points):
-            with contextlib.suppress(Stopped):
-                _make(
-                    points[mine].genotype,
-                    folder / names[mine],
-                    evaluator,
-                    data,
-                    settings,
-                    search.config.seed,
-                    processes.stopped,
-                )
-        # Every process waits here for all others.
-        if processes.any_stopped():
-            return False
-        for point, name in zip(points[first:], names[first : first + processes.world_size], strict=False):
-            evaluation = read_finetuned_point(folder / f"{name}.json")
-            search.add_finetuned(point, dataclasses.replace(point.genotype, finetuned=name), evaluation)
-    return True
+
+    def __init__(
+        self,
+        search: Search,
+        evaluator: CandidateEvaluator,
+        data: pl.LightningDataModule,
+        settings: Finetuning,
+        conditions: Mapping[str, Any],
+        processes: Processes,
+    ) -> None:
+        """Set what is fine-tuned, and how.
+
+        Args:
+            search: after its last generation.
+            evaluator: on the validation images.
+            data: of the library.
+            settings: epochs, learning rate and budget.
+            conditions: what an evaluation depends on besides level and bits.
+            processes: that share the points.
+        """
+        self.search = search
+        self.evaluator = evaluator
+        self.data = data
+        self.settings = settings
+        self.processes = processes
+        # The budget decides which points are fine-tuned, not what becomes of them.
+        of_a_point = dataclasses.asdict(dataclasses.replace(settings, budget=None))
+        self._key = [dict(conditions), of_a_point, search.config.seed, versions()]
+
+    def run(self, complete: Callable[[Sequence[Candidate]], bool]) -> bool:
+        """Fine-tune every point of the front or, with a budget, the most promising candidates.
+
+        Args:
+            complete: evaluates candidates on all validation images; returns False if interrupted.
+
+        Returns:
+            False if a process was stopped.
+        """
+        if self.settings.budget is None:
+            return self._finetune(list(self.search.front))
+        promise, search = Promise(), self.search
+        left = self.settings.budget // self.settings.epochs
+        while left:
+            done = [point.before for point in search.finetuned]
+            points = most_promising(search, promise, done, min(left, _ROUND))
+            if not points:
+                return True
+            if not complete(points) or not self._finetune(points):
+                return False
+            for point in search.finetuned[-len(points) :]:
+                level = search.level_accuracy(point.before.genotype.level)
+                promise.learn(level, point.before.accuracy, point.after.accuracy)
+            left -= len(points)
+        return True
+
+    def _finetune(self, points: Sequence[Candidate]) -> bool:
+        """Fine-tune points and add the results to the search; return False if a process was stopped."""
+        search, processes = self.search, self.processes
+        names = [_name(search, candidate.genotype, self._key) for candidate in points]
+        folder = search.files.finetuned
+        for first in range(0, len(points), processes.world_size):
+            mine = first + processes.rank
+            if mine < len(points):
+                with contextlib.suppress(Stopped):
+                    self._make(points[mine].genotype, folder / names[mine])
+            # Every process waits here for all others.
+            if processes.any_stopped():
+                return False
+            for point, name in zip(points[first:], names[first : first + processes.world_size], strict=False):
+                evaluation = read_finetuned_point(folder / f"{name}.json")
+                search.add_finetuned(point, dataclasses.replace(point.genotype, finetuned=name), evaluation)
+        return True
+
+    def _make(self, genotype: Genotype, path: Path) -> None:
+        """Write a point's fine-tuned weights, then their validation result, unless that is already on disk.
+
+        Args:
+            genotype: of the point.
+            path: of both files, without suffix.
+
+        Raises:
+            Stopped: this process was stopped.
+        """
+        record = path.with_name(f"{path.name}.json")
+        if record.exists():
+            return
+        evaluator, stopped = self.evaluator, self.processes.stopped
+        networks, seed = evaluator.networks, self.search.config.seed
+        weights = finetune(
+            networks, genotype, self.data, self.settings, precision=evaluator.precision, seed=seed, stopped=stopped
+        )
+        write_finetuned(finetuned_path(path.parent, path.name), weights)
+        evaluation = evaluator.evaluate(dataclasses.replace(genotype, finetuned=path.name), stopped=stopped)
+        settings = {"epochs": self.settings.epochs, "learning_rate": self.settings.learning_rate}
+        values = {"level": genotype.level, "bits": dict(zip(networks.layers, genotype.bits, strict=True)), **settings}
+        write_json(record, {**values, **dataclasses.asdict(evaluation)})
 
 
 def _name(search: Search, genotype: Genotype, key: list[Any]) -> str:
@@ -98,40 +158,6 @@ def read_finetuned_point(path: Path) -> Evaluation:
         UserError: the file is missing, or holds something else.
     """
     return checked(Evaluation, read_json(path, "a fine-tuned point"), f"a fine-tuned point's evaluation in {path}")
-
-
-def _make(
-    genotype: Genotype,
-    path: Path,
-    evaluator: CandidateEvaluator,
-    data: pl.LightningDataModule,
-    settings: Finetuning,
-    seed: int,
-    stopped: Callable[[], bool],
-) -> None:
-    """Write a point's fine-tuned weights, then their validation result, unless that is already on disk.
-
-    Args:
-        genotype: of the point.
-        path: of both files, without suffix.
-        evaluator: on the validation images.
-        data: to train on.
-        settings: epochs and learning rate.
-        seed: as for ``finetune``.
-        stopped: asked before each batch.
-
-    Raises:
-        Stopped: ``stopped`` returned True.
-    """
-    record = path.with_name(f"{path.name}.json")
-    if record.exists():
-        return
-    networks = evaluator.networks
-    weights = finetune(networks, genotype, data, settings, precision=evaluator.precision, seed=seed, stopped=stopped)
-    write_finetuned(finetuned_path(path.parent, path.name), weights)
-    evaluation = evaluator.evaluate(dataclasses.replace(genotype, finetuned=path.name), stopped=stopped)
-    values = {"level": genotype.level, "bits": dict(zip(networks.layers, genotype.bits, strict=True))}
-    write_json(record, {**values, **dataclasses.asdict(settings), **dataclasses.asdict(evaluation)})
 
 
 def finetune(
@@ -164,7 +190,9 @@ def finetune(
         name: FakeQuantizedWeight(networks.shapes[name], mask, start, networks.level(genotype.level).factors.get(name))
         for name, (mask, start) in weights.items()
     }
-    module = QuantizedClassifier(network, networks.library.manifest.num_classes, recipe, fake)
+    teacher = copy.deepcopy(networks.load(uncompressed_genotype(networks.library))) if settings.distillation else None
+    classes = networks.library.manifest.num_classes
+    module = QuantizedClassifier(network, classes, recipe, fake, teacher=teacher, distillation=settings.distillation)
     device = networks.device
     # The caller may have disabled gradients.
     with torch.inference_mode(False), torch.enable_grad():

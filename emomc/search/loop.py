@@ -81,7 +81,7 @@ class SearchLoop:
             return True
         closest = search.least_violating()
         self._recall(closest)
-        return self._complete(closest)
+        return self.complete(closest)
 
     def test(self, evaluator: CandidateEvaluator, stopped: Callable[[], bool]) -> None:
         """Evaluate the uncompressed network and the front on the test images, until this process is stopped."""
@@ -116,13 +116,13 @@ class SearchLoop:
         feasible = [candidate for candidate in dict.fromkeys(candidates) if not candidate.violation]
         self._recall(feasible)
         if not self.early_rejection:
-            return self._complete(feasible)
+            return self.complete(feasible)
         return self._run(
             lambda: self._unfinished_contenders(candidates),
             lambda contender: self._required_correct(contender, feasible),
         )
 
-    def _complete(self, candidates: Sequence[Candidate]) -> bool:
+    def complete(self, candidates: Sequence[Candidate]) -> bool:
         """Evaluate candidates on all images; return False if interrupted."""
         return self._run(lambda: [candidate for candidate in candidates if not candidate.measured], lambda _: 0)
 

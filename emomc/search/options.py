@@ -46,7 +46,8 @@ class RunOptions:
     max_minutes: float | None = None
     """Stop after this many minutes, as with Ctrl-C; the clock of the first process decides."""
     finetuning: Finetuning | None = None
-    """How to fine-tune the points of the final front; None: no fine-tuning. Points that improve join the front."""
+    """How to fine-tune points of the final front, or promising ones; None: no fine-tuning. Points that improve join the
+    front."""
     deterministic: bool = False
     """Use deterministic algorithms, so that results are bit-identical on a GPU too; on a CPU they always are."""
     overwrite: bool = False

@@ -45,7 +45,7 @@ from emomc.runtime.digests import tensor_digest
 from emomc.runtime.interrupts import deferred_interrupt
 from emomc.runtime.notices import quiet_lightning
 from emomc.search.config import SearchConfig
-from emomc.search.finetuning import finetune_front
+from emomc.search.finetuning import FrontFinetuning
 from emomc.search.loop import SearchLoop
 from emomc.search.observer import SearchCallback, notify, observed
 from emomc.search.options import RunOptions
@@ -136,7 +136,8 @@ def run_search(
                 search.finished = loop.run()
                 if run.finetuning and search.finished:
                     _enter_phase(search, Phase.FINETUNING, observers)
-                    search.finished = finetune_front(search, evaluator, data, run.finetuning, conditions, processes)
+                    tuning = FrontFinetuning(search, evaluator, data, run.finetuning, conditions, processes)
+                    search.finished = tuning.run(loop.complete)
                 _enter_phase(search, Phase.TESTING, observers)
                 test = load_split(data, "test")
                 search.images_sha256["test"] = tensor_digest(*test)

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from emomc.candidates.cost_model import CostModel
 from emomc.candidates.genotype import Genotype, SearchSpace
+from emomc.compression.allocation import cheapest_allocations, total
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -55,40 +56,11 @@ def start_population(
     return np.array(genes, dtype=np.int64)
 
 
-def cheapest_allocations(noise: FloatArray, cost: FloatArray) -> IntArray:
-    """Return allocations (one option per layer) on the convex hull of noise and cost.
-
-    Each minimises noise + price * cost for some price; for a fixed price, every layer is minimised independently
-    (Shoham and Gersho, "Efficient Bit Allocation for an Arbitrary Set of Quantizers", IEEE TASSP 36(9), 1988).
-
-    Args:
-        noise: shape (layers, options), 0 or more.
-        cost: shape (layers, options).
-
-    Returns:
-        Options, shape (n, layers), sorted by noise, the least noise first.
-    """
-    # The allocation changes only at prices where two options of a layer are equal: one price per interval is enough.
-    more_noise = noise[:, :, None] - noise[:, None, :]
-    less_cost = cost[:, None, :] - cost[:, :, None]
-    trades = (more_noise > 0) & (less_cost > 0)
-    switches = np.unique(more_noise[trades] / less_cost[trades])
-    edges = np.concatenate([switches[:1] / 4, switches, 4 * switches[-1:]])
-    prices = np.sqrt(edges[:-1] * edges[1:]) if len(switches) else np.ones(1)
-    allocations: IntArray = np.unique([np.argmin(noise + price * cost, axis=1) for price in prices], axis=0)
-    return allocations[np.argsort(_total(noise, allocations))]
-
-
 def _cheapest(allocations: IntArray, noise: FloatArray, cost: FloatArray, allowed: float) -> IntArray:
     """Return the cheapest allocation whose noise is at most ``allowed``."""
-    eligible = allocations[_total(noise, allocations) <= allowed * _ROUNDING]
-    chosen: IntArray = eligible[np.argmin(_total(cost, eligible))]
+    eligible = allocations[total(noise, allocations) <= allowed * _ROUNDING]
+    chosen: IntArray = eligible[np.argmin(total(cost, eligible))]
     return chosen
-
-
-def _total(table: FloatArray, allocations: IntArray) -> FloatArray:
-    total: FloatArray = table[np.arange(len(table)), allocations].sum(axis=1)
-    return total
 
 
 def _between(values: FloatArray, position: float) -> float:
@@ -108,10 +80,10 @@ def _tables(
     genotypes = []
     for row, layer in enumerate(space.layers):
         weights = networks.level(level).weights[layer]
-        total = float(weights.square().sum())
+        power = float(weights.square().sum())
         for column, bits in enumerate(numbers):
             error = weights - networks.quantized(level, layer, bits).dequantize()
-            noise[row, column] = float(error.square().sum()) / total if total else 0.0
+            noise[row, column] = float(error.square().sum()) / power if power else 0.0
             genotypes.append(
                 Genotype(level, tuple(bits if other == layer else space.max_bits for other in space.layers))
             )

@@ -56,7 +56,7 @@ class Phase(enum.Enum):
     """What a search is doing; the value is the text to show."""
 
     SEARCHING = "searching"
-    FINETUNING = "fine-tuning the front"
+    FINETUNING = "fine-tuning"
     TESTING = "testing the front on the test images"
 
 
@@ -131,9 +131,9 @@ class Search:
         self.history: list[FrontStatistics] = []
         """The front at the end of each generation."""
         self.finetuning: Finetuning | None = None
-        """How the points of the final front are fine-tuned; None: not."""
+        """How points are fine-tuned; None: not."""
         self.finetuned: list[FinetunedPoint] = []
-        """The fine-tuned points, in the order of the front before fine-tuning."""
+        """The fine-tuned points, in the order in which they were chosen."""
         self._next_index = 0
         self._by_genotype: dict[Genotype, Candidate] = {}
         self.bounds = {
@@ -155,6 +155,18 @@ class Search:
     def dense_accuracy(self) -> float:
         """Validation accuracy of the uncompressed network, 0..1."""
         return self.library.dense_accuracy if self.baseline is None else self.baseline.accuracy
+
+    @property
+    def points_of_phase(self) -> int:
+        """Number of points that are fine-tuned (at most, with a budget) or tested in this phase."""
+        settings = self.finetuning
+        if self.phase is Phase.FINETUNING and settings is not None and settings.budget is not None:
+            return settings.budget // settings.epochs
+        return len(self.front)
+
+    def level_accuracy(self, percent: int) -> float:
+        """Return the validation accuracy of a level that is not quantized, 0..1, on the library's images."""
+        return self.library.record(percent).validation_accuracy
 
     @property
     def cost_columns(self) -> tuple[str, ...]:

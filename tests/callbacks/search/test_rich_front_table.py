@@ -156,7 +156,7 @@ def test_the_view_says_what_the_search_does_after_the_last_generation(finished):
     table = RichFrontTable(console())
     table.on_search_start(finished)
     finished.phase = Phase.FINETUNING
-    assert "fine-tuning the front: 0 points done" in "\n".join(render(table.view(finished), table.console))
+    assert "fine-tuning: 0 points done" in "\n".join(render(table.view(finished), table.console))
     finished.phase = Phase.TESTING
     assert "testing the front on the test images" in "\n".join(render(table.view(finished), table.console))
     table.on_search_teardown(finished)

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import math
 import shutil
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 import pytorch_lightning as pl
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from safetensors.torch import save_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
@@ -19,6 +22,7 @@ from emomc.common.files import shared_lock
 from emomc.common.pareto import non_dominated
 from emomc.common.run_folder import RunFolder
 from emomc.compression.pruning import remaining_count
+from emomc.compression.sensitivity import weight_prices
 from emomc.data.config import DataConfig
 from emomc.library.manifest import DENSE, MANIFEST
 from emomc.library.sources import build_data
@@ -141,6 +145,22 @@ class TestLevels:
             assert max(shares) - min(shares) > 0.05
             assert min(shares) >= 0.2 * percent / 100 - 0.01
 
+    @pytest.mark.parametrize("cost", ["both", "macs", "weights"])
+    def test_by_sensitivity_keep_the_share_of_the_cost(self, prepare, tmp_path, cost):
+        settings = {"criterion": "sensitivity", "pruning_cost": cost, "pre_train_epochs": 1}
+        library = prepare(tmp_path, pre_prune_lower_bound=50, **settings)
+        layers = library.manifest.layers
+        sizes = {layer.name: layer.weights for layer in layers}
+        prices = weight_prices(sizes, {layer.name: layer.macs for layer in layers}, cost)
+        for percent in (80, 50):
+            kept = library.record(percent).remaining
+            # Each layer rounds to whole weights.
+            assert sum(prices[name] * count for name, count in kept.items()) == pytest.approx(
+                percent / 100, abs=sum(prices.values()) / 2
+            )
+            shares = [kept[name] / size for name, size in sizes.items()]
+            assert max(shares) - min(shares) > 0.05
+
     def test_restart_prunes_each_from_the_dense_network_in_equal_ratios(self, prepare, tmp_path):
         densities = {}
 
@@ -211,10 +231,18 @@ class TestAgain:
         assert (tmp_path / "library" / MANIFEST).read_bytes() == (shared_run / "library" / MANIFEST).read_bytes()
         assert counter.epochs[0] == (stage, epochs)
 
-    @pytest.mark.parametrize("schedule", ["chain", "restart"])
-    def test_a_level_interrupted_between_its_epochs_goes_on_from_there(self, prepare, tmp_path, schedule):
+    @pytest.mark.parametrize(
+        "further",
+        [
+            {},
+            {"pre_prune_schedule": "restart"},
+            {"criterion": "sensitivity", "pre_prune_schedule": "restart"},
+            {"criterion": "sensitivity", "robust": True},
+        ],
+    )
+    def test_a_level_interrupted_between_its_epochs_goes_on_from_there(self, prepare, tmp_path, further):
         settings = {"pre_train_epochs": 1, "pre_prune_epochs": 3, "pre_prune_upper_bound": 50, "pre_prune_step": 50}
-        settings["pre_prune_schedule"] = schedule
+        settings |= further
         prepare(tmp_path / "whole", **settings)
         with pytest.raises(RuntimeError, match="killed"):
             prepare(tmp_path / "broken", callbacks=stop_at("level 050", 2), **settings)
@@ -234,6 +262,17 @@ class TestAgain:
         after = level_files(folder)
         assert {name: after[name] for name in before} == before
 
+    def test_a_library_made_before_a_setting_existed_is_that_of_its_default(self, shared_run, prepare, tmp_path):
+        folder = tmp_path / "run"
+        shutil.copytree(shared_run, folder)
+        manifest = json.loads((folder / "library" / MANIFEST).read_text())
+        for name in ("robust", "distillation", "pruning_cost", "weights_strict"):
+            del manifest["settings"][name]
+        (folder / "library" / MANIFEST).write_text(json.dumps(manifest))
+        counter = Counter()
+        prepare(folder, callbacks=counter, pre_prune_step=20)
+        assert [stage for stage, _ in counter.epochs] == ["level 060", "level 040"]
+
     def test_other_data_folders_and_batches_of_evaluation(self, shared_run, prepare, tmp_path):
         folder = tmp_path / "run"
         shutil.copytree(shared_run, folder)
@@ -250,6 +289,7 @@ class TestAgain:
             ({"seed": 3}, "made with seed = 3, found 0"),
             ({"criterion": "lamp"}, "made with criterion = 'lamp', found 'layerwise'"),
             ({"pre_prune_epochs": 7}, "made with pre_prune_epochs = 7, found 1"),
+            ({"robust": True}, "made with robust = True, found False"),
             ({"exclude_layers": ["conv1"]}, r"made with exclude\S+ = .'conv1'"),
             ({"batch_size": 32}, "made with batch_size = 32, found 64"),
             ({"network": "mobilenet"}, "made with network = 'mobilenet', found 'lenet5'"),
@@ -387,6 +427,9 @@ class TestConfig:
             ({"pre_prune_upper_bound": 101}, "<= 100"),
             ({"pre_prune_lower_bound": 90}, "found 90 and 80"),
             ({"pre_prune_step": 0}, "pre_prune_step of at least 1 percent, found 0"),
+            ({"pre_prune_ratio": 1.0}, "a pre_prune_ratio above 0 and below 1, found 1.0"),
+            ({"pre_prune_ratio": math.nan}, "a pre_prune_ratio above 0"),
+            ({"distillation": 1.1}, r"a distillation of 0\.\.1, found 1.1"),
             ({"learning_rate": math.nan}, "a learning_rate above 0 and up to 1000, found nan"),
             ({"learning_rate": 0.0}, "a learning_rate above 0"),
             ({"learning_rate": math.inf}, "a learning_rate above 0"),
@@ -416,3 +459,21 @@ class TestConfig:
         assert levels(100, 2, 49) == (51, 2)
         assert levels(80, 30, 40) == (80, 40)
         assert levels(5, 5, 1) == (5,)
+
+    @settings(max_examples=200, deadline=None)
+    @given(st.tuples(st.integers(1, 100), st.integers(1, 100)).map(sorted), st.floats(0.01, 0.999))
+    def test_levels_in_equal_ratios_go_from_bound_to_bound(self, bounds, ratio):
+        lower, upper = bounds
+        levels = PretrainingConfig(
+            pre_prune_upper_bound=upper, pre_prune_lower_bound=lower, pre_prune_ratio=ratio
+        ).levels
+        whole = [upper, *levels] if upper == 100 else levels
+        assert (whole[0], whole[-1]) == (upper, lower)
+        for higher, level in pairwise(whole):
+            # Rounded to a percent, but always lower.
+            assert level < higher
+            assert level == lower or level == min(higher - 1, round(higher * ratio))
+
+    def test_levels_in_equal_ratios_by_hand(self):
+        config = PretrainingConfig(pre_prune_upper_bound=80, pre_prune_lower_bound=2, pre_prune_ratio=0.6)
+        assert config.levels == (80, 48, 29, 17, 10, 6, 4, 2)

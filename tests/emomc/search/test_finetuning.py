@@ -189,7 +189,12 @@ def test_no_two_points_share_an_index_whether_they_are_kept_or_not(searched):
 
 def test_front_json_says_how_points_were_finetuned(searched):
     _, files, _ = searched
-    assert json.loads(files["front.json"])["finetuning"] == {"epochs": 1, "learning_rate": 1e-3}
+    assert json.loads(files["front.json"])["finetuning"] == {
+        "epochs": 1,
+        "learning_rate": 1e-3,
+        "distillation": 0.5,
+        "budget": None,
+    }
 
 
 def test_the_final_metrics_are_those_of_the_front_with_its_finetuned_points(searched):
@@ -222,3 +227,47 @@ def test_a_tuned_point_is_exported_as_it_was_evaluated(searched, tmp_path, capsy
     said = capsys.readouterr().out
     assert "as the search counted" in said
     assert "as the front says" in said
+
+
+@pytest.fixture(scope="module")
+def by_promise(shared_library, tmp_path_factory):
+    """The same small search with a budget of three epochs."""
+    folder = tmp_path_factory.mktemp("promise") / "run"
+    shutil.copytree(shared_library.path, folder / "library")
+    config = SearchConfig(objectives=("accuracy", "size"), coding="best", population_size=4, number_generations=3)
+
+    def run(budget):
+        fabric = Fabric(accelerator="cpu", devices=1, plugins=[LightningEnvironment()])
+        options = RunOptions(fabric=fabric, finetuning=Finetuning(1, budget=budget))
+        return run_search(Library.open(folder / "library"), config, run=options)
+
+    return run
+
+
+def test_a_budget_is_kept_and_spent_on_what_was_measured(by_promise):
+    search = by_promise(3)
+    assert len(search.finetuned) == 3
+    assert all(point.before.measured for point in search.finetuned)
+    assert len({point.before.genotype for point in search.finetuned}) == 3
+    assert search.statistics.hypervolume >= search.history[-1].hypervolume
+
+
+def test_a_larger_budget_goes_on_from_there(by_promise, monkeypatch):
+    few = by_promise(3)
+    made = []
+    real = finetune
+
+    def counted(networks, genotype, *rest, **more):
+        made.append(genotype)
+        return real(networks, genotype, *rest, **more)
+
+    monkeypatch.setattr("emomc.search.finetuning.finetune", counted)
+    more = by_promise(5)
+    assert len(made) == 2
+    assert [point.before.genotype for point in more.finetuned[:3]] == [point.before.genotype for point in few.finetuned]
+
+
+@pytest.mark.parametrize("budget", [0, 1, 10**9])
+def test_a_budget_out_of_range(budget):
+    with pytest.raises(UserError, match="a budget of fine-tuning of at least the 2 epochs"):
+        Finetuning(2, budget=budget)
