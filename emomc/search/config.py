@@ -8,7 +8,7 @@ from typing import Literal
 from emomc.candidates.objectives import ACCURACY, COST_OBJECTIVES, ObjectiveName
 from emomc.common.errors import UserError
 from emomc.compression.codings import PAPER_CODINGS, CodingName
-from emomc.compression.quantizers import Quantizer, QuantizerName
+from emomc.compression.quantizers import Quantizer, QuantizerName, RoundingName
 from emomc.compression.widths import FULL_ACTIVATION_BITS, MAX_BITS, MIN_ACTIVATION_BITS, MIN_BITS
 from emomc.hardware.dataflows import DataflowName
 
@@ -88,6 +88,9 @@ class SearchConfig:
     """One quantization step per output channel instead of one per layer."""
     bias_correction: bool = True
     """Subtract from each bias the mean error that the quantized weights cause on training images."""
+    rounding: RoundingName = "learned"
+    """learned: weights of up to 6 bits get the codes and steps that change the outputs of their layer least on training
+    images, where a nonzero code must be worth its cost. nearest: the nearest code. docs/results/quantizers.md."""
     activation_bits: int = FULL_ACTIVATION_BITS
     """Bits of the layers' inputs, 2..16. Below 16, evaluation rounds the inputs within ranges calibrated on training
     images, and the cost model counts these bits; at 16 nothing is rounded and the hardware's precision is counted."""
@@ -144,7 +147,7 @@ class SearchConfig:
     def quantization(self) -> Quantizer:
         """How weights and inputs are quantized, in evaluations and in the cost model."""
         rounded_bits = self.activation_bits if self.activation_bits < FULL_ACTIVATION_BITS else None
-        return Quantizer(self.quantizer, self.per_channel, self.bias_correction, rounded_bits)
+        return Quantizer(self.quantizer, self.per_channel, self.bias_correction, rounded_bits, self.rounding)
 
     @property
     def most_candidates(self) -> int:
