@@ -37,6 +37,7 @@ RATE = ("optimizer", "learning_rate", "weight_decay", "schedule", "pre_prune_lea
 CHAIN = ("pre_prune_schedule",)
 IMAGES = ("augment",)
 QUANTIZER = ("per_channel", "bias_correction")
+ROUNDING = ("quantizer", "rounding")
 VARIATION = ("variation",)
 TRADE = Trade("energy", "xy")
 LEVELS = {"pre_prune_upper_bound": 80, "pre_prune_lower_bound": 20, "pre_prune_step": 5}
@@ -64,9 +65,14 @@ PATH = (
     Step("images", "training images shifted at random: our library", RATE + CHAIN + IMAGES),
     Step("quantizer", "one step a channel, biases corrected", RATE + CHAIN + IMAGES + QUANTIZER),
     Step(
+        "rounding",
+        "steps of least squared error, rounding learned",
+        RATE + CHAIN + IMAGES + QUANTIZER + ROUNDING,
+    ),
+    Step(
         "variation",
         "start by sensitivity, whole steps: our settings",
-        RATE + CHAIN + IMAGES + QUANTIZER + VARIATION,
+        RATE + CHAIN + IMAGES + QUANTIZER + ROUNDING + VARIATION,
     ),
 )
 """From the reference to ours."""
@@ -74,7 +80,11 @@ PATH = (
 ASIDE = (
     Step("chain-alone", "`reference`, but each level from the one above", CHAIN),
     Step("variation-alone", "`reference`, but our start and operators", VARIATION),
-    Step("unshifted", "`variation`, but training images are not shifted", RATE + CHAIN + QUANTIZER + VARIATION),
+    Step(
+        "unshifted",
+        "`variation`, but training images are not shifted",
+        RATE + CHAIN + QUANTIZER + ROUNDING + VARIATION,
+    ),
     Step("lamp", "`variation`, but weights removed by LAMP score", PATH[-1].ours, {"criterion": "lamp"}),
     Step("all-images", "`variation`, but every candidate sees all images", PATH[-1].ours, early_rejection=False),
 )

@@ -12,7 +12,7 @@ from emomc.compression.quantization import QuantizedTensor
 
 MOST_LEARNED_BITS = 6
 """Weights of more bits are rounded to the nearest code: their errors are too small to matter."""
-PRICE = 0.2
+PRICE = 0.3
 """What a nonzero code must gain: a share of the mean squared output of a weight of one step."""
 
 _DAMPING = 0.01
