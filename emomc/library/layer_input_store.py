@@ -88,16 +88,14 @@ class LayerInputStore:
         self._sha256[percent] = hashlib.sha256(content).hexdigest()
         try:
             names = [key.removesuffix(".range") for key in tensors if key.endswith(".range")]
-            return {
-                name: LayerInputs(
-                    tensors[f"{name}.mean_patch"],
-                    *tensors[f"{name}.range"].tolist(),
-                    covariance=tensors.get(f"{name}.covariance"),
-                )
-                for name in names
-            }
-        except (KeyError, TypeError) as error:
+            return {name: _inputs_of(name, tensors) for name in names}
+        except (KeyError, TypeError, ValueError) as error:
             raise UserError(f"expected layer inputs in {file}, found a file that cannot be read: {error}") from None
+
+
+def _inputs_of(name: str, tensors: Mapping[str, torch.Tensor]) -> LayerInputs:
+    low, high = tensors[f"{name}.range"].tolist()
+    return LayerInputs(tensors[f"{name}.mean_patch"], low, high, tensors.get(f"{name}.covariance"))
 
 
 class _NotMeasured(UserError):
