@@ -229,6 +229,7 @@ class CompressedNetworks:
         if quantizer.rounding == "nearest" or bits > MOST_LEARNED_BITS or not blocks:
             return nearest
         size = shape.groups * weight[0].numel() // blocks
+        self._measured(percent, layer, "mean_patch", (shape.groups, *weight.shape[1:]))
         inputs = self._measured(percent, layer, "covariance", (blocks, size, size))
         corrected = quantizer.bias_correction and layer in self._corrected
         products = inputs.products(centred=corrected).to(self.device)
@@ -257,12 +258,13 @@ class CompressedNetworks:
             raise ValueError("expected inputs= for bias correction or learned rounding, found none")
         inputs = self.inputs.level(percent).get(layer)
         found = getattr(inputs, what, None)
-        fits = found is not None and found.numel() == math.prod(shape) and bool(found.isfinite().all())
-        if inputs is None or not fits:
+        fits_shape = found is not None and found.numel() == math.prod(shape)
+        if inputs is None or found is None or not fits_shape or not bool(found.isfinite().all()):
+            name = {"mean_patch": "mean input", "covariance": "covariance of the inputs"}[what]
+            seen = "none" if found is None else "values that are not finite" if fits_shape else tuple(found.shape)
             raise UserError(
-                f"expected the {what.replace('_', ' ')} of the inputs of {layer}, finite and of shape {shape}, in the "
-                f"calibration {self.inputs.folder}, found {'none' if found is None else tuple(found.shape)}: "
-                f"delete it, and search again"
+                f"expected the {name} of {layer} of shape {shape} in the calibration {self.inputs.folder}, "
+                f"found {seen}: delete it, and search again"
             )
         return inputs
 

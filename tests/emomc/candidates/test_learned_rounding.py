@@ -130,5 +130,5 @@ def test_a_calibration_without_the_covariances_is_refused(shared_library, inputs
     wrong = open_calibration(shared_library, inputs.digest)
     wrong.folder = tmp_path
     wrong.write(50, level)
-    with pytest.raises(UserError, match=f"expected the covariance of the inputs of {name}, finite"):
+    with pytest.raises(UserError, match=f"expected the covariance of the inputs of {name} of shape"):
         networks_of(shared_library, wrong).quantized(50, name, 3)
