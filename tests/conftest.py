@@ -151,7 +151,8 @@ def search() -> Callable[..., Search]:
 
     def run(library: Library, callbacks: Any = (), **settings: Any) -> Search:
         how = {name: settings.pop(name) for name in list(settings) if name in ("name", "early_rejection", "overwrite")}
-        config = SearchConfig(**{"population_size": 6, "number_generations": 5, "quantizer": "absmax", **settings})
+        usual = {"population_size": 6, "number_generations": 5, "quantizer": "absmax", "rounding": "nearest"}
+        config = SearchConfig(**{**usual, **settings})
         # A Fabric of its own, so that nothing about the machine the tests run on decides.
         fabric = Fabric(accelerator="cpu", devices=1, plugins=[LightningEnvironment()])
         return run_search(library, config, callbacks, RunOptions(fabric=fabric, **how))

@@ -37,6 +37,7 @@ RATE = ("optimizer", "learning_rate", "weight_decay", "schedule", "pre_prune_lea
 CHAIN = ("pre_prune_schedule",)
 IMAGES = ("augment",)
 QUANTIZER = ("per_channel", "bias_correction")
+ROUNDING = ("quantizer", "rounding")
 VARIATION = ("variation",)
 SENSITIVITY = ("criterion", "pruning_cost", "pre_prune_upper_bound", "pre_prune_lower_bound", "pre_prune_ratio")
 TRADE = Trade("energy", "xy")
@@ -65,14 +66,19 @@ PATH = (
     Step("images", "training images shifted at random: our library", RATE + CHAIN + IMAGES),
     Step("quantizer", "one step a channel, biases corrected", RATE + CHAIN + IMAGES + QUANTIZER),
     Step(
+        "rounding",
+        "steps of least squared error, rounding learned",
+        RATE + CHAIN + IMAGES + QUANTIZER + ROUNDING,
+    ),
+    Step(
         "variation",
         "start by sensitivity, whole steps",
-        RATE + CHAIN + IMAGES + QUANTIZER + VARIATION,
+        RATE + CHAIN + IMAGES + QUANTIZER + ROUNDING + VARIATION,
     ),
     Step(
         "levels",
         "weights removed where they are worth least for their MACs, 50 to 5 %: our settings",
-        RATE + CHAIN + IMAGES + QUANTIZER + VARIATION + SENSITIVITY,
+        RATE + CHAIN + IMAGES + QUANTIZER + ROUNDING + VARIATION + SENSITIVITY,
     ),
 )
 """From the reference to ours."""
@@ -83,7 +89,11 @@ EVEN = next(step for step in PATH if step.name == "variation").ours
 ASIDE = (
     Step("chain-alone", "`reference`, but each level from the one above", CHAIN),
     Step("variation-alone", "`reference`, but our start and operators", VARIATION),
-    Step("unshifted", "`variation`, but training images are not shifted", RATE + CHAIN + QUANTIZER + VARIATION),
+    Step(
+        "unshifted",
+        "`variation`, but training images are not shifted",
+        RATE + CHAIN + QUANTIZER + ROUNDING + VARIATION,
+    ),
     Step("lamp", "`variation`, but weights removed by LAMP score", EVEN, {"criterion": "lamp"}),
     Step("all-images", "`variation`, but every candidate sees all images", EVEN, early_rejection=False),
 )

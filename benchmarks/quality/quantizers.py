@@ -39,15 +39,20 @@ from emomc.runtime.notices import quiet_lightning
 from emomc.search.config import SearchConfig
 from emomc.search.options import RunOptions
 from emomc.search.run import run_search
+from emomc.search.state import Search
 
-OPTIONS = tuple(
-    Quantizer(method, per_channel, bias_correction)
-    for bias_correction in (False, True)
-    for per_channel in (False, True)
-    for method in ("mse", "absmax")
+OPTIONS = (
+    *(
+        Quantizer(method, per_channel, bias_correction)
+        for bias_correction in (False, True)
+        for per_channel in (False, True)
+        for method in ("mse", "absmax")
+    ),
+    *(Quantizer(method, per_channel=True, bias_correction=True, rounding="learned") for method in ("mse", "absmax")),
 )
-BITS = (2, 3, 4, 6, 8)
+BITS = (2, 3, 4, 5, 6, 8)
 LEVELS = (100, 50, 20)
+LOSSES = (0.3, 1.0)
 
 
 def main() -> None:
@@ -66,7 +71,10 @@ def main() -> None:
         sections = []
         if arguments.generations:
             options = [option for option in OPTIONS if label(option) in arguments.options]
-            sections.append(hypervolume_table(runs, options, arguments.generations))
+            sections += [
+                hypervolume_table(runs, options, arguments.generations),
+                factor_table(runs, options, arguments.generations),
+            ]
         sections += [accuracy_tables(runs), targets(runs)]
     publish(page(runs, sections, time.monotonic() - began), arguments.output)
 
@@ -100,8 +108,10 @@ class Run:
         self.network = library_network(self.library)
         self.fabric = Fabric(accelerator="cpu", devices=1)
         levels = [level for level in LEVELS if level in self.library.percents]
-        self.inputs = calibrate(self.library, library_graph(self.library, self.network), data, self.fabric, levels)
+        graph = library_graph(self.library, self.network)
+        self.inputs = calibrate(self.library, graph, data, self.fabric, levels, covariances=True)
         self._accuracies: dict[Quantizer, dict[tuple[int, int], float]] = {}
+        self._searches: dict[tuple[Quantizer, int], Search] = {}
 
     def accuracies(self, option: Quantizer) -> dict[tuple[int, int], float]:
         """Return (level, bits) -> validation accuracy, percent, with the same bits in every layer."""
@@ -118,8 +128,10 @@ class Run:
             }
         return self._accuracies[option]
 
-    def hypervolume(self, option: Quantizer, generations: int) -> float:
-        """Return that of a search with this quantizer."""
+    def search(self, option: Quantizer, generations: int) -> Search:
+        """Return a search with this quantizer."""
+        if (option, generations) in self._searches:
+            return self._searches[option, generations]
         config = SearchConfig(
             objectives=("accuracy", "energy", "size"),
             coding="best",
@@ -127,14 +139,31 @@ class Run:
             quantizer=option.method,
             per_channel=option.per_channel,
             bias_correction=option.bias_correction,
+            rounding=option.rounding,
             seed=self.seed,
         )
         name = label(option).replace(", ", "-").replace(" ", "_") + f"-{generations}x{self.fewer.most}"
-        found = run_search(
-            self.library, config, run=RunOptions(name=name, data=self.fewer, fabric=self.fabric)
-        ).statistics.hypervolume
-        print(f"seed {self.seed}, {label(option)}: {found:.5f}", flush=True)
+        found = run_search(self.library, config, run=RunOptions(name=name, data=self.fewer, fabric=self.fabric))
+        print(f"seed {self.seed}, {label(option)}: {found.statistics.hypervolume:.5f}", flush=True)
+        self._searches[option, generations] = found
         return found
+
+    def factors(self, option: Quantizer, generations: int) -> list[float]:
+        """Return by how much the cheapest points within each of ``LOSSES`` of dense are cheaper: energy, then size."""
+        search = self.search(option, generations)
+        columns = search.cost_model.columns
+        return [
+            max(
+                (
+                    search.uncompressed[columns[cost]] / candidate.costs[columns[cost]]
+                    for candidate in search.front
+                    if candidate.accuracy >= search.dense_accuracy - loss / 100
+                ),
+                default=0.0,
+            )
+            for cost in ("energy", "size")
+            for loss in LOSSES
+        ]
 
 
 def label(option: Quantizer) -> str:
@@ -142,7 +171,22 @@ def label(option: Quantizer) -> str:
     parts = [option.method]
     parts += ["per channel"] if option.per_channel else []
     parts += ["bias correction"] if option.bias_correction else []
+    parts += [option.rounding] if option.rounding != "nearest" else []
     return ", ".join(parts)
+
+
+def factor_table(runs: list[Run], options: list[Quantizer], generations: int) -> str:
+    """Return how much cheaper than dense the cheapest points of the same searches are."""
+    rows = []
+    for option in options:
+        by_run = zip(*(run.factors(option, generations) for run in runs), strict=True)
+        rows.append([label(option), *(f"{statistics.mean(values):.2f} ({min(values):.2f})" for values in by_run)])
+    head = [f"{cost}, within {loss}" for cost in ("energy", "size") for loss in LOSSES]
+    return (
+        "Factor by which the cheapest points are cheaper than the dense network, within so many points of its "
+        "validation accuracy; mean over the libraries, and in brackets the lowest.\n\n"
+        + table(["quantizer", *head], rows)
+    )
 
 
 def accuracy_tables(runs: list[Run]) -> str:
@@ -173,7 +217,7 @@ def targets(runs: list[Run]) -> str:
 
 
 def hypervolume_table(runs: list[Run], options: list[Quantizer], generations: int) -> str:
-    by_run = [[run.hypervolume(option, generations) for option in options] for run in runs]
+    by_run = [[run.search(option, generations).statistics.hypervolume for option in options] for run in runs]
     volumes = dict(zip(options, zip(*by_run, strict=True), strict=True))
     best = max(options, key=lambda option: statistics.mean(volumes[option]))
     reference = volumes[Quantizer("absmax")]
@@ -203,7 +247,7 @@ Best mean: {label(best)}. The default is {label(default_option())}.
 def default_option() -> Quantizer:
     """Return the quantizer that a search takes if told nothing."""
     config = SearchConfig()
-    return Quantizer(config.quantizer, config.per_channel, config.bias_correction)
+    return Quantizer(config.quantizer, config.per_channel, config.bias_correction, rounding=config.rounding)
 
 
 def page(runs: list[Run], sections: list[str], seconds: float) -> str:

@@ -29,12 +29,18 @@ IMAGES = 512
 
 
 def calibrate(
-    library: Library, graph: NetworkGraph, data: pl.LightningDataModule, fabric: Fabric, percents: Iterable[int]
+    library: Library,
+    graph: NetworkGraph,
+    data: pl.LightningDataModule,
+    fabric: Fabric,
+    percents: Iterable[int],
+    *,
+    covariances: bool = False,
 ) -> LayerInputStore:
     """Return the layer inputs of some levels on training images, in the network before it is quantized.
 
     The first process measures each level once and stores it in ``calibration`` beside the library, in a folder named by
-    a digest of the images and the device type.
+    a digest of the images, the device type and what is measured.
 
     Args:
         library: the library.
@@ -42,10 +48,12 @@ def calibrate(
         data: the data of the library.
         fabric: the device, and the processes that share the result.
         percents: the levels to measure.
+        covariances: whether to measure how inputs vary together, too.
     """
     images, labels = load_some(data, "train", IMAGES)
     device = fabric.device
-    digest = hashlib.sha256(f"{tensor_digest(images, labels)} {device.type}".encode()).hexdigest()[:16]
+    measured = f"{tensor_digest(images, labels)} {device.type}" + (" covariances" if covariances else "")
+    digest = hashlib.sha256(measured.encode()).hexdigest()[:16]
     store = open_calibration(library, digest)
     missing = [percent for percent in percents if not store.has(percent)] if fabric.is_global_zero else []
     if missing:
@@ -55,7 +63,7 @@ def calibrate(
         for percent in missing:
             whole = networks.as_network(Genotype(percent, (UNCOMPRESSED_BITS,) * len(networks.layers)))
             with torch.no_grad(), memory_for(f"evaluating batches of {batch_size} images", SMALLER_BATCHES):
-                store.write(percent, measure_inputs(whole, (part for part, _ in batches)))
+                store.write(percent, measure_inputs(whole, (part for part, _ in batches), covariances=covariances))
     fabric.barrier()
     return store
 

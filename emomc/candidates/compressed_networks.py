@@ -17,8 +17,11 @@ from emomc.common.cache import BoundedCache
 from emomc.common.errors import UserError
 from emomc.compression.activations import ActivationRounding
 from emomc.compression.bias_correction import mean_output_error
-from emomc.compression.quantization import QuantizedTensor, dequantize, quantize_symmetric
+from emomc.compression.input_products import input_blocks
+from emomc.compression.layer_inputs import LayerInputs
+from emomc.compression.quantization import QuantizedTensor, dequantize, quantize_symmetric, weight_of_codes
 from emomc.compression.quantizers import Quantizer
+from emomc.compression.rounding import MOST_LEARNED_BITS, learn_rounding
 from emomc.compression.widths import UNCOMPRESSED_BITS
 from emomc.library.layer_input_store import LayerInputStore
 from emomc.library.library import Library
@@ -53,15 +56,16 @@ class CompressedNetworks:
             graph: of the library's network, with arbitrary weights: see ``library_graph``.
             quantizer: how weights are quantized.
             device: where the network runs.
-            inputs: measured layer inputs, needed for bias correction and narrow activations (below 16 bits).
+            inputs: measured layer inputs, needed for bias correction, narrow activations (below 16 bits) and learned
+                rounding.
             finetuned_folder: folder of the weights of fine-tuned candidates.
             max_cache_bytes: memory limit of each cache.
 
         Raises:
-            ValueError: bias correction or narrow activations without ``inputs``.
+            ValueError: no ``inputs`` where they are needed.
         """
         if inputs is None and quantizer.needs_layer_inputs:
-            raise ValueError("expected inputs= for bias correction or narrow activations, found none")
+            raise ValueError("expected inputs= for bias correction, narrow activations or learned rounding, found none")
         self.library = library
         self.quantizer = quantizer
         self.device = torch.device(device)
@@ -108,15 +112,7 @@ class CompressedNetworks:
         """Return a layer's codes and quantization steps, before any BatchNorm is folded in."""
         if finetuned:
             return self.finetuned(finetuned).layers[layer]
-        return self._quantized.get(
-            (percent, layer, bits),
-            lambda: quantize_symmetric(
-                self.level(percent).weights[layer],
-                bits,
-                method=self.quantizer.method,
-                per_channel=self.quantizer.per_channel,
-            ),
-        )
+        return self._quantized.get((percent, layer, bits), lambda: self._quantize(percent, layer, bits))
 
     def folded_scale(self, percent: int, layer: str, bits: int, finetuned: str = "") -> Tensor:
         """Return the scale by which a layer's codes are multiplied when the network runs, float32."""
@@ -179,14 +175,14 @@ class CompressedNetworks:
         """
         folded = self.level(genotype.level)
         self.load(genotype)
-        for layer in self.shapes.values():
-            self._folded.set_weight(layer, folded.weights[layer.name])
-        network = copy.deepcopy(self.network)
         masks = self.library.load_masks(genotype.level, self.library.load_state(genotype.level))
         layers = {}
         for layer, bits in zip(self.shapes.values(), genotype.bits, strict=True):
             mask = output_first(masks[layer.name], layer).to(self.device)
-            layers[layer.name] = mask, self.quantized(genotype.level, layer.name, bits)
+            quantized = self.quantized(genotype.level, layer.name, bits)
+            layers[layer.name] = mask, quantized
+            self._folded.set_weight(layer, weight_of_codes(folded.weights[layer.name], quantized))
+        network = copy.deepcopy(self.network)
         fixed = {layer.weight_key for layer in self._folded.layers if layer.name not in self.shapes}
         for name, parameter in network.named_parameters():
             parameter.requires_grad_(name not in fixed)
@@ -225,23 +221,52 @@ class CompressedNetworks:
         return FoldedState(*(_to(part, self.device) for part in (folded.weights, folded.factors, folded.rest)))
 
     @torch.no_grad()
+    def _quantize(self, percent: int, layer: str, bits: int) -> QuantizedTensor:
+        """Return a layer's codes and steps of its own level."""
+        quantizer, shape, weight = self.quantizer, self.shapes[layer], self.level(percent).weights[layer]
+        nearest = quantize_symmetric(weight, bits, method=quantizer.method, per_channel=quantizer.per_channel)
+        blocks = input_blocks(shape)
+        if quantizer.rounding == "nearest" or bits > MOST_LEARNED_BITS or not blocks:
+            return nearest
+        size = shape.groups * weight[0].numel() // blocks
+        self._measured(percent, layer, "mean_patch", (shape.groups, *weight.shape[1:]))
+        inputs = self._measured(percent, layer, "covariance", (blocks, size, size))
+        corrected = quantizer.bias_correction and layer in self._corrected
+        products = inputs.products(centred=corrected).to(self.device)
+        return learn_rounding(weight, nearest, products, groups=shape.groups)
+
+    @torch.no_grad()
     def _corrected_bias(self, percent: int, layer: str, bits: int) -> Tensor:
         """Return the folded bias that gives the layer the mean output of its unquantized weights."""
-        if self.inputs is None:
-            raise ValueError("expected inputs= for bias correction, found none")
-        folded, inputs = self.level(percent), self.inputs.level(percent).get(layer)
+        folded = self.level(percent)
         weight = folded.weights[layer]
         shape = (self.shapes[layer].groups, *weight.shape[1:])
-        if inputs is None or math.prod(inputs.mean_patch.shape) != math.prod(shape):
-            raise UserError(
-                f"expected the mean input of {layer} of shape {shape} in the calibration {self.inputs.folder}, found "
-                f"{'none' if inputs is None else tuple(inputs.mean_patch.shape)}: delete it, and search again"
-            )
+        mean_patch = self._measured(percent, layer, "mean_patch", shape).mean_patch.reshape(shape)
         quantized = self.quantized(percent, layer, bits).dequantize()
-        error = mean_output_error(inputs.mean_patch.reshape(shape), weight, quantized)
+        error = mean_output_error(mean_patch, weight, quantized)
         factor = folded.factors.get(layer)
         bias = folded.rest[self._folded.bias_keys[layer]]
         return (bias.double() - (error if factor is None else error * factor.double())).to(bias.dtype)
+
+    def _measured(self, percent: int, layer: str, what: str, shape: tuple[int, ...]) -> LayerInputs:
+        """Return the measured inputs of a layer.
+
+        Raises:
+            UserError: they lack a statistic of this name, or it is that of a layer of another shape.
+        """
+        if self.inputs is None:
+            raise ValueError("expected inputs= for bias correction or learned rounding, found none")
+        inputs = self.inputs.level(percent).get(layer)
+        found = getattr(inputs, what, None)
+        fits_shape = found is not None and found.numel() == math.prod(shape)
+        if inputs is None or found is None or not fits_shape or not bool(found.isfinite().all()):
+            name = {"mean_patch": "mean input", "covariance": "covariance of the inputs"}[what]
+            seen = "none" if found is None else "values that are not finite" if fits_shape else tuple(found.shape)
+            raise UserError(
+                f"expected the {name} of {layer} of shape {shape} in the calibration {self.inputs.folder}, "
+                f"found {seen}: delete it, and search again"
+            )
+        return inputs
 
 
 def _to(tensors: dict[str, Tensor], device: torch.device) -> dict[str, Tensor]:

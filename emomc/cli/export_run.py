@@ -19,7 +19,7 @@ from emomc.common.errors import UserError, require
 from emomc.common.files import existing_file, sha256_of_file
 from emomc.common.run_folder import SearchFolder
 from emomc.common.schema import checked
-from emomc.compression.quantizers import Quantizer, QuantizerName
+from emomc.compression.quantizers import Quantizer, QuantizerName, RoundingName
 from emomc.compression.widths import FULL_ACTIVATION_BITS, MIN_ACTIVATION_BITS
 from emomc.data.splits import load_split
 from emomc.export.formats import FORMATS, FormatName, export_network, verify_export
@@ -160,6 +160,7 @@ class _Settings:
     quantizer: QuantizerName
     per_channel: bool
     bias_correction: bool = False
+    rounding: RoundingName = "nearest"
     activation_bits: int = FULL_ACTIVATION_BITS
     precision: str = "32-true"
 
@@ -217,13 +218,15 @@ def point_network(
         UserError: the front names layers or settings that the library does not have.
     """
     settings = _settings(front)
-    quantizer = Quantizer(settings.quantizer, settings.per_channel, settings.bias_correction)
+    quantizer = Quantizer(
+        settings.quantizer, settings.per_channel, settings.bias_correction, rounding=settings.rounding
+    )
     try:
         bits = tuple(int(point["bits"][layer.name]) for layer in library.manifest.compressed_layers)
     except KeyError as error:
         raise UserError(f"expected a front of the library {library.path}, found one without {error}") from None
     calibration = front.get("calibration")
-    if quantizer.bias_correction and not isinstance(calibration, str):
+    if quantizer.needs_layer_inputs and not isinstance(calibration, str):
         raise UserError(f"expected the name of a calibration in the front, found {calibration!r}")
     inputs = None if calibration is None else _calibration(library, front)
     finetuned_folder = search.finetuned if search else None

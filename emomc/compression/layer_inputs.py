@@ -1,4 +1,4 @@
-"""Measuring the inputs of layers: the mean input under the kernel, and the range."""
+"""Measuring the inputs of layers: the mean input under the kernel, the range, and how inputs vary together."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, fx
 
 from emomc.common.errors import UserError
+from emomc.compression.input_products import InputProducts
 from emomc.networks.folding import FoldedNetwork
 from emomc.networks.graph_layers import MATRIX_PRODUCTS
 from emomc.networks.layers import LayerShape, output_first
@@ -25,25 +26,42 @@ class LayerInputs:
     """Smallest input."""
     high: float
     """Largest input."""
+    covariance: Tensor | None = None
+    """float32, (blocks, n, n): of the inputs under the kernel, within the blocks of ``InputProducts``; None: not
+    measured."""
 
     @property
     def range(self) -> tuple[float, float]:
         """Smallest and largest input."""
         return self.low, self.high
 
+    def products(self, *, centred: bool) -> Tensor:
+        """Return the mean products of the inputs in each block, float64, (blocks, n, n).
+
+        Args:
+            centred: of the differences from the mean input, whose effect a correction of the bias takes away.
+        """
+        if self.covariance is None:
+            raise ValueError("expected inputs whose covariance was measured")
+        mean = self.mean_patch.reshape(len(self.covariance), -1)
+        return self.covariance.double() + (0 if centred else mean[:, :, None] * mean[:, None, :])
+
 
 @torch.no_grad()
-def measure_inputs(network: FoldedNetwork, batches: Iterable[Tensor]) -> dict[str, LayerInputs]:
+def measure_inputs(
+    network: FoldedNetwork, batches: Iterable[Tensor], *, covariances: bool = False
+) -> dict[str, LayerInputs]:
     """Run images through a network and return the statistics of the inputs of its layers that have weights.
 
     Args:
         network: without rounding of activations.
         batches: images, float, (n, channels, height, width), on the network's device.
+        covariances: whether to measure them too.
 
     Raises:
         UserError: there are no images.
     """
-    recorder = _InputRecorder(network)
+    recorder = _InputRecorder(network, covariances)
     for images in batches:
         recorder.run(images)
     if not all(record.sums for record in recorder.records.values()):
@@ -54,10 +72,11 @@ def measure_inputs(network: FoldedNetwork, batches: Iterable[Tensor]) -> dict[st
 class _InputRecorder(fx.Interpreter):
     """Runs a network and shows each call of a layer to the layer's record."""
 
-    def __init__(self, network: FoldedNetwork) -> None:
+    def __init__(self, network: FoldedNetwork, covariances: bool) -> None:
         super().__init__(network.module)
         self.records = {
-            layer.name: _InputRecord(layer, network.module.get_parameter(layer.weight_key)) for layer in network.layers
+            layer.name: _InputRecord(layer, network.module.get_parameter(layer.weight_key), covariances)
+            for layer in network.layers
         }
         self._records = {
             node: self.records[layer.name] for layer in network.layers for node in network.calls[layer.name]
@@ -73,12 +92,13 @@ class _InputRecorder(fx.Interpreter):
 class _InputRecord:
     """The range of the inputs of one layer, and their sums over images and calls, one for each shape of the inputs."""
 
-    def __init__(self, layer: LayerShape, weight: Tensor) -> None:
+    def __init__(self, layer: LayerShape, weight: Tensor, covariances: bool) -> None:
         self.layer = layer
         self.weight = weight
         self.sums: dict[tuple[fx.Node, tuple[int, ...]], Tensor] = {}
         self.counts: dict[tuple[fx.Node, tuple[int, ...]], int] = {}
         self.low, self.high = float("inf"), float("-inf")
+        self.products = InputProducts(layer, weight.shape[2:]) if covariances else None
 
     def add(self, node: fx.Node, inputs: Tensor) -> None:
         key = node, tuple(inputs.shape[1:])
@@ -86,6 +106,8 @@ class _InputRecord:
         self.sums[key] = self.sums[key] + total if key in self.sums else total
         self.counts[key] = self.counts.get(key, 0) + len(inputs)
         self.low, self.high = min(self.low, float(inputs.min())), max(self.high, float(inputs.max()))
+        if self.products is not None:
+            self.products.add(node, inputs)
 
     def statistics(self) -> LayerInputs:
         """Return the statistics.
@@ -108,7 +130,8 @@ class _InputRecord:
         groups, channels = self.layer.groups, self.layer.out_channels
         # All output channels of a group have the same inputs.
         patch = ordered.reshape(groups, channels // groups, *ordered.shape[1:])[:, 0] / positions
-        return LayerInputs(patch, self.low, self.high)
+        covariance = None if self.products is None else self.products.covariance(patch)
+        return LayerInputs(patch, self.low, self.high, covariance)
 
 
 def _outputs(layer: LayerShape, node: fx.Node, inputs: Tensor, weight: Tensor) -> Tensor:

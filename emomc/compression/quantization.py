@@ -67,6 +67,17 @@ def round_to_codes(weight: Tensor, scale: Tensor, bits: int) -> Tensor:
     return codes.to(torch.int8 if bits <= 8 else torch.int16)
 
 
+def weight_of_codes(weight: Tensor, quantized: QuantizedTensor) -> Tensor:
+    """Return weights whose nearest codes are the given ones: the weights themselves where that is so already.
+
+    Args:
+        weight: float32, output channels first.
+        quantized: of the same shape.
+    """
+    nearest = round_to_codes(weight, quantized.scale, quantized.bits) == quantized.codes
+    return torch.where(nearest, weight, quantized.dequantize())
+
+
 def dequantize(codes: Tensor, scale: Tensor) -> Tensor:
     """Return ``codes * scale`` in float32, one multiplication per weight.
 

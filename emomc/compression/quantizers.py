@@ -86,6 +86,8 @@ if TYPE_CHECKING:
 else:
     QuantizerName = Literal[tuple(QUANTIZERS)]
 
+RoundingName = Literal["nearest", "learned"]
+
 
 @dataclasses.dataclass(frozen=True)
 class Quantizer:
@@ -99,8 +101,15 @@ class Quantizer:
     """Subtract from each bias the mean error that the quantized weights cause on training images."""
     activation_bits: int | None = None
     """Bits to which the layers' inputs are rounded in evaluations, 2..15; None: not rounded."""
+    rounding: RoundingName = "nearest"
+    """To the nearest code, or to the codes and steps of ``learn_rounding``."""
 
     @property
     def needs_layer_inputs(self) -> bool:
         """Whether statistics of the layers' inputs on training images are needed."""
-        return self.bias_correction or self.activation_bits is not None
+        return self.bias_correction or self.activation_bits is not None or self.needs_covariances
+
+    @property
+    def needs_covariances(self) -> bool:
+        """Whether they include how inputs vary together."""
+        return self.rounding == "learned"

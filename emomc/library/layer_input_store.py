@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import save
 
+from emomc.common.cache import BoundedCache
 from emomc.common.errors import UserError
 from emomc.common.files import atomic_write, read_bytes
 from emomc.compression.layer_inputs import LayerInputs
@@ -19,18 +20,20 @@ class LayerInputStore:
     """The layer inputs of each level, one file per level, measured on one set of images.
 
     Each file is named by its level and holds the digest of the level's weights: a level made again is measured again.
+    What was read is kept up to a memory limit.
     """
 
-    def __init__(self, folder: Path, digests: Mapping[int, str]) -> None:
+    def __init__(self, folder: Path, digests: Mapping[int, str], *, max_cache_bytes: int = 1 << 30) -> None:
         """Set the folder; nothing is read yet.
 
         Args:
             folder: folder of the files, named by a digest of the images and the device.
             digests: level, percent -> digest of its weights.
+            max_cache_bytes: memory limit of what was read.
         """
         self.folder = folder
         self._digests = dict(digests)
-        self._levels: dict[int, dict[str, LayerInputs]] = {}
+        self._levels: BoundedCache[int, dict[str, LayerInputs]] = BoundedCache(max_cache_bytes, _bytes_of)
         self._sha256: dict[int, str] = {}
 
     @property
@@ -40,7 +43,11 @@ class LayerInputStore:
 
     def has(self, percent: int) -> bool:
         """Whether a level was measured."""
-        return self._read(percent) is not None
+        try:
+            self.level(percent)
+        except _NotMeasured:
+            return False
+        return True
 
     def level(self, percent: int) -> dict[str, LayerInputs]:
         """Return the inputs of each layer of a level.
@@ -48,17 +55,12 @@ class LayerInputStore:
         Raises:
             UserError: the level was not measured, or was measured with other weights.
         """
-        found = self._read(percent)
-        if found is None:
-            raise UserError(
-                f"expected the layer inputs of level {percent} % at {self._file(percent)}, found none of its weights: "
-                f"search the library again"
-            )
-        return found
+        return self._levels.get(percent, lambda: self._read(percent))
 
     def sha256(self, percent: int) -> str:
         """Return the SHA-256, 64 hex digits, of the file that a level's inputs were read from; errors as ``level``."""
-        self.level(percent)
+        if percent not in self._sha256:
+            self.level(percent)
         return self._sha256[percent]
 
     def write(self, percent: int, layers: Mapping[str, LayerInputs]) -> None:
@@ -67,28 +69,49 @@ class LayerInputStore:
         for name, inputs in layers.items():
             tensors[f"{name}.mean_patch"] = inputs.mean_patch.cpu().contiguous()
             tensors[f"{name}.range"] = torch.tensor([inputs.low, inputs.high], dtype=torch.float64)
+            if inputs.covariance is not None:
+                tensors[f"{name}.covariance"] = inputs.covariance.cpu().contiguous()
         with atomic_write(self._file(percent)) as partial:
             partial.write_bytes(save(tensors, metadata={"weights": self._digests[percent]}))
 
     def _file(self, percent: int) -> Path:
         return self.folder / f"level_{percent:03d}.safetensors"
 
-    def _read(self, percent: int) -> dict[str, LayerInputs] | None:
-        if percent not in self._levels:
-            file = self._file(percent)
-            if not file.is_file():
-                return None
-            content = read_bytes(file, "layer inputs", most_bytes=MOST_BYTES)
-            tensors, metadata = parse_tensors(content, file, "layer inputs")
-            if metadata.get("weights") != self._digests.get(percent):
-                return None
-            self._sha256[percent] = hashlib.sha256(content).hexdigest()
-            try:
-                names = [key.removesuffix(".range") for key in tensors if key.endswith(".range")]
-                self._levels[percent] = {
-                    name: LayerInputs(tensors[f"{name}.mean_patch"], *tensors[f"{name}.range"].tolist())
-                    for name in names
-                }
-            except (KeyError, TypeError) as error:
-                raise UserError(f"expected layer inputs in {file}, found a file that cannot be read: {error}") from None
-        return self._levels[percent]
+    def _read(self, percent: int) -> dict[str, LayerInputs]:
+        file = self._file(percent)
+        if not file.is_file():
+            raise _NotMeasured(percent, file)
+        content = read_bytes(file, "layer inputs", most_bytes=MOST_BYTES)
+        tensors, metadata = parse_tensors(content, file, "layer inputs")
+        if metadata.get("weights") != self._digests.get(percent):
+            raise _NotMeasured(percent, file)
+        self._sha256[percent] = hashlib.sha256(content).hexdigest()
+        try:
+            names = [key.removesuffix(".range") for key in tensors if key.endswith(".range")]
+            return {name: _inputs_of(name, tensors) for name in names}
+        except (KeyError, TypeError, ValueError) as error:
+            raise UserError(f"expected layer inputs in {file}, found a file that cannot be read: {error}") from None
+
+
+def _inputs_of(name: str, tensors: Mapping[str, torch.Tensor]) -> LayerInputs:
+    low, high = tensors[f"{name}.range"].tolist()
+    return LayerInputs(tensors[f"{name}.mean_patch"], low, high, tensors.get(f"{name}.covariance"))
+
+
+class _NotMeasured(UserError):
+    """A level has no file, or one of other weights."""
+
+    def __init__(self, percent: int, file: Path) -> None:
+        super().__init__(
+            f"expected the layer inputs of level {percent} % at {file}, found none of its weights: "
+            f"search the library again"
+        )
+
+
+def _bytes_of(level: Mapping[str, LayerInputs]) -> int:
+    return sum(
+        tensor.nbytes
+        for inputs in level.values()
+        for tensor in (inputs.mean_patch, inputs.covariance)
+        if tensor is not None
+    )

@@ -8,7 +8,7 @@ from typing import Literal
 from emomc.candidates.objectives import ACCURACY, COST_OBJECTIVES, ObjectiveName
 from emomc.common.errors import UserError
 from emomc.compression.codings import PAPER_CODINGS, CodingName
-from emomc.compression.quantizers import Quantizer, QuantizerName
+from emomc.compression.quantizers import Quantizer, QuantizerName, RoundingName
 from emomc.compression.widths import FULL_ACTIVATION_BITS, MAX_BITS, MIN_ACTIVATION_BITS, MIN_BITS
 from emomc.hardware.dataflows import DataflowName
 
@@ -81,13 +81,16 @@ class SearchConfig:
     """Fewest bits of a weight, 2..12."""
     max_bits: int = MAX_BITS
     """Most bits of a weight, 2..12."""
-    quantizer: QuantizerName = "absmax"
-    """How a layer's quantization step is chosen. absmax: from the largest weight; more weights become zero, which costs
-    less with exact accounting. mse: least squared error; more accurate at 2 and 3 bits. docs/results/quantizers.md."""
+    quantizer: QuantizerName = "mse"
+    """How a layer's quantization step is chosen. mse: least squared error. absmax: from the largest weight; more
+    weights become zero, which costs less with exact accounting. docs/results/quantizers.md."""
     per_channel: bool = True
     """One quantization step per output channel instead of one per layer."""
     bias_correction: bool = True
     """Subtract from each bias the mean error that the quantized weights cause on training images."""
+    rounding: RoundingName = "learned"
+    """learned: weights of up to 6 bits get the codes and steps that change the outputs of their layer least on training
+    images, and a nonzero code must be worth what it costs. nearest: the nearest code. docs/quantization.md."""
     activation_bits: int = FULL_ACTIVATION_BITS
     """Bits of the layers' inputs, 2..16. Below 16, evaluation rounds the inputs within ranges calibrated on training
     images, and the cost model counts these bits; at 16 nothing is rounded and the hardware's precision is counted."""
@@ -144,7 +147,7 @@ class SearchConfig:
     def quantization(self) -> Quantizer:
         """How weights and inputs are quantized, in evaluations and in the cost model."""
         rounded_bits = self.activation_bits if self.activation_bits < FULL_ACTIVATION_BITS else None
-        return Quantizer(self.quantizer, self.per_channel, self.bias_correction, rounded_bits)
+        return Quantizer(self.quantizer, self.per_channel, self.bias_correction, rounded_bits, self.rounding)
 
     @property
     def most_candidates(self) -> int:

@@ -164,7 +164,9 @@ def _networks(
         graph,
         quantizer,
         device=fabric.device,
-        inputs=calibrate(library, graph, data, fabric, space.levels) if quantizer.needs_layer_inputs else None,
+        inputs=calibrate(library, graph, data, fabric, space.levels, covariances=quantizer.needs_covariances)
+        if quantizer.needs_layer_inputs
+        else None,
         finetuned_folder=files.finetuned,
     )
 
@@ -211,12 +213,15 @@ def _evaluator(search: Search, images: Tensor, labels: Tensor) -> CandidateEvalu
 def _conditions(evaluator: CandidateEvaluator, config: SearchConfig, images: Tensor, labels: Tensor) -> dict[str, Any]:
     """Return what an evaluation depends on besides the level's weights and the bits."""
     inputs = evaluator.networks.inputs
+    # Logs that are older than other roundings do not name the nearest.
+    rounding = {} if config.rounding == "nearest" else {"rounding": config.rounding}
     return {
         "images": tensor_digest(images, labels),
         "quantizer": {
             "method": config.quantizer,
             "per_channel": config.per_channel,
             "bias_correction": config.bias_correction,
+            **rounding,
         },
         "calibration": inputs.digest if inputs else None,
         "activation_bits": config.activation_bits,
@@ -273,10 +278,13 @@ def _refuse_other_settings(path: Path, config: SearchConfig) -> None:
 
 
 def read_settings(path: Path) -> SearchConfig:
-    """Read the settings of a search.
+    """Read the settings of a search; one without a rounding is older, and rounded to the nearest.
 
     Raises:
         UserError: the file cannot be read, or holds something else.
     """
     what = f"the settings of a search at {path}"
-    return checked(SearchConfig, read_json(path, "the settings of a search"), what, known_only=True)
+    found = read_json(path, "the settings of a search")
+    if isinstance(found, dict):
+        found.setdefault("rounding", "nearest")
+    return checked(SearchConfig, found, what, known_only=True)

@@ -377,7 +377,7 @@ class TestInterruption:
             shutil.rmtree(folder)
 
     def test_time_that_is_up(self, cold, library, shared_library):
-        config = SearchConfig(population_size=6, number_generations=5, quantizer="absmax")
+        config = SearchConfig(population_size=6, number_generations=5, quantizer="absmax", rounding="nearest")
         stopped = run_search(library, config, run=RunOptions(name="s", max_minutes=1e-6))
         assert not stopped.finished
         resumed = run_search(library, config, [FrontWriter()], run=RunOptions(name="s", max_minutes=60))
@@ -403,7 +403,7 @@ torch.set_num_threads(1)
 devices = int(sys.argv[2])
 fabric = Fabric(accelerator="cpu", devices=devices, strategy="ddp" if devices > 1 else "auto")
 fabric.launch()
-config = SearchConfig(population_size=6, number_generations=5, quantizer="absmax")
+config = SearchConfig(population_size=6, number_generations=5, quantizer="absmax", rounding="nearest")
 search = run_search(sys.argv[1], config, [Loud(), FrontWriter()], RunOptions(name="s", fabric=fabric))
 print("finished", search.finished, search.tally, flush=True)
 if devices > 1:

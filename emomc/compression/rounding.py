@@ -1,0 +1,164 @@
+"""Learning which code each weight is rounded to, and the steps, from how the inputs of a layer vary together."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from emomc.compression.quantization import QuantizedTensor
+
+MOST_LEARNED_BITS = 6
+"""Weights of more bits are rounded to the nearest code: their errors are too small to matter."""
+PRICE = 0.3
+"""What a nonzero code must gain: a share of the mean squared output of a weight of one step."""
+
+_DAMPING = 0.01
+_ROUNDS = 4
+# Columns after which the effect of their changes on later ones is added up.
+_PANEL = 32
+# Targets are counted in fractions of a code, and products of inputs in shares of about the largest.
+_FRACTION, _LARGEST_PRODUCT = 1 << 10, 1 << 21
+# Weights count as no farther from zero than this many codes: only a grid that is clipped a lot has such ones.
+_FARTHEST = 1 << 11
+
+
+def learn_rounding(
+    weight: Tensor, start: QuantizedTensor, products: Tensor, *, groups: int = 1, price: float = PRICE
+) -> QuantizedTensor:
+    """Return codes and steps that change the outputs of a layer less than the nearest codes do.
+
+    With the weights w of an output channel, its codes q and step s, and H the mean products of its inputs, the mean
+    squared change of its outputs is (s q - w) H (s q - w)^T. Codes get the best value given all others, one after the
+    other, then steps given the codes, in several rounds that end with the codes. Weights that are zero keep the code
+    zero: only those that pruning left make up for errors. A code becomes zero if nothing better is worth its ``price``,
+    as zeros are neither stored nor multiplied.
+
+    Sums are of whole numbers and stay below 2^53, or are made in a fixed order. So the result is the same to the bit on
+    every device and with any number of threads: processes need not share it, and an export makes it again.
+
+    Args:
+        weight: float, (output channels, inputs per group, *kernel).
+        start: its nearest codes, of up to ``MOST_LEARNED_BITS`` bits.
+        products: (blocks, n, n), n at most 256: mean products of the inputs in each block of n. The inputs of a group
+            are one or more blocks; inputs of different blocks count as unrelated. Finite.
+        groups: of the layer.
+        price: see ``PRICE``; 0: the number of zeros does not matter.
+
+    Source: the objective and its damping are those of Frantar et al., "GPTQ", arXiv 2210.17323; one code after the
+    other as in Behdin et al., "QuantEase", arXiv 2309.01885.
+    """
+    whole = _whole_numbers(products.double())
+    if whole is None:
+        return start
+    layer = _Blocks(weight.shape, groups, len(products))
+    weights, codes = layer.split(weight.double()), layer.split(start.codes.double())
+    remaining, top = (weights != 0).double(), 2 ** (start.bits - 1) - 1
+    scale = start.scale.double()
+    for left in reversed(range(_ROUNDS)):
+        target = _targets(weights, layer.split(_along_outputs(scale, weight)))
+        _improve_codes(codes, target, whole, remaining, top, price)
+        if left:
+            scale = scale * _better_steps(codes, target, whole, layer, len(scale))
+    return QuantizedTensor(layer.join(codes).to(start.codes.dtype), scale.float(), start.bits)
+
+
+class _Blocks:
+    """How the weights of a layer are split into blocks of inputs: (blocks, inputs of a block, outputs of a group)."""
+
+    def __init__(self, shape: torch.Size, groups: int, blocks: int) -> None:
+        self._shape = shape
+        self._split = groups, shape[0] // groups, blocks // groups, -1
+
+    def split(self, values: Tensor) -> Tensor:
+        """Return values of a weight's shape in blocks."""
+        return values.reshape(self._split).permute(0, 2, 3, 1).flatten(0, 1).contiguous()
+
+    def join(self, values: Tensor) -> Tensor:
+        """Undo ``split``."""
+        groups, outputs, blocks, _ = self._split
+        return values.reshape(groups, blocks, -1, outputs).permute(0, 3, 1, 2).reshape(self._shape)
+
+
+def _along_outputs(scale: Tensor, weight: Tensor) -> Tensor:
+    return scale.view(-1, *[1] * (weight.ndim - 1)).expand(weight.shape)
+
+
+def _targets(weights: Tensor, steps: Tensor) -> Tensor:
+    """Return weights as whole numbers, in units of 1 / ``_FRACTION`` of a code."""
+    most = _FARTHEST * _FRACTION
+    return (weights / steps * _FRACTION).round_().clamp_(-most, most)
+
+
+def _whole_numbers(products: Tensor) -> Tensor | None:
+    """Return the products, damped, as whole numbers up to about ``_LARGEST_PRODUCT``; None if all are zero.
+
+    Args:
+        products: float64, (blocks, n, n).
+    """
+    largest = float(products.diagonal(dim1=1, dim2=2).amax())
+    # A power of two: the division is exact.
+    unit = math.ldexp(1 / _LARGEST_PRODUCT, math.frexp(largest)[1])
+    if not largest > unit > 0:
+        return None
+    whole = ((products + products.mT) / (2 * unit)).round_().clamp_(-_LARGEST_PRODUCT, _LARGEST_PRODUCT)
+    diagonal = whole.diagonal(dim1=1, dim2=2)
+    diagonal += (diagonal.mean() * _DAMPING).round().clamp_min(1)
+    return whole
+
+
+def _improve_codes(codes: Tensor, target: Tensor, products: Tensor, remaining: Tensor, top: int, price: float) -> None:
+    """Give each code, in place and in the order of the inputs, the best value given all others.
+
+    Args:
+        codes: (blocks, n, outputs), whole numbers in -top .. top.
+        target: as ``_targets`` returns them, of the same shape.
+        products: (blocks, n, n), whole numbers.
+        remaining: as codes; 1 where the code may be nonzero, else 0.
+        top: largest code.
+        price: see ``PRICE``.
+    """
+    curvature = products.diagonal(dim1=1, dim2=2)
+    prices = price * curvature.mean() / curvature
+    pulls = products @ (codes * _FRACTION - target)
+    for first in range(0, codes.shape[1], _PANEL):
+        panel = slice(first, first + _PANEL)
+        before = codes[:, panel].clone()
+        for column in range(first, min(first + _PANEL, codes.shape[1])):
+            old = codes[:, column]
+            best = old - pulls[:, column] / (curvature[:, column, None] * _FRACTION)
+            new = best.round().clamp_(-top, top)
+            # By how much the squared error is less than with the code zero, in units of the curvature.
+            gain = new * (2 * best - new)
+            new *= (gain > prices[:, column, None]) * remaining[:, column]
+            later = slice(column + 1, panel.stop)
+            pulls[:, later] += products[:, later, column, None] * ((new - old) * _FRACTION)[:, None]
+            codes[:, column] = new
+        moves = (codes[:, panel] - before) * _FRACTION
+        pulls[:, panel.stop :] += products[:, panel.stop :, panel] @ moves
+
+
+def _better_steps(codes: Tensor, target: Tensor, products: Tensor, layer: _Blocks, steps: int) -> Tensor:
+    """Return the factor, (steps,), that gives each step its best value given the codes.
+
+    Args:
+        codes: as for ``_improve_codes``, and so ``target`` and ``products``.
+        layer: how they are split.
+        steps: the number of output channels, or 1 for all together.
+    """
+    of_errors, of_codes = products @ (codes * _FRACTION - target), products @ codes
+    excess = _sum(layer.join(of_errors * codes).reshape(steps, -1))
+    total = _sum(layer.join(of_codes * codes).reshape(steps, -1)) * _FRACTION
+    factor = 1 - excess / total
+    # Without a nonzero code any step will do.
+    return torch.where((total > 0) & (factor > 0), factor, torch.ones_like(factor))
+
+
+def _sum(rows: Tensor) -> Tensor:
+    """Return the sum of each row, added up in an order that no device or number of threads changes."""
+    while rows.shape[1] > 1:
+        rows = functional.pad(rows, (0, rows.shape[1] % 2))
+        rows = rows[:, 0::2] + rows[:, 1::2]
+    return rows[:, 0]
