@@ -102,17 +102,17 @@ def most_volume(points: npt.ArrayLike, count: int, reference: npt.ArrayLike, *, 
     volume, chosen = hypervolume(front, corner), list[int]()
     heap = [(-np.inf, row, -1) for row in range(len(matrix))]
     while heap and len(chosen) < count:
-        _, row, round_seen = heapq.heappop(heap)
-        together = np.vstack([front, matrix[row]])
-        if round_seen == len(chosen):
-            chosen.append(row)
+        _, row, chosen_then = heapq.heappop(heap)
+        together, dominated = np.vstack([front, matrix[row]]), (front <= matrix[row]).all(axis=1).any()
+        if chosen_then != len(chosen):
+            # Rounded, so that differences in the last bits decide nothing.
+            gain = 0.0 if dominated else round(hypervolume(together, corner) - volume, 12)
+            heapq.heappush(heap, (-gain, row, len(chosen)))
+            continue
+        chosen.append(row)
+        if not dominated:
             front = together[non_dominated(together, first_only=True)]
             volume = hypervolume(front, corner)
-        else:
-            nothing = (front <= matrix[row]).all(axis=1).any()
-            # Rounded, so that differences in the last bits decide nothing.
-            gain = 0.0 if nothing else round(hypervolume(together, corner) - volume, 12)
-            heapq.heappush(heap, (-gain, row, len(chosen)))
     return np.array(chosen, dtype=np.int64)
 
 

@@ -11,13 +11,14 @@ from pymoo.core.problem import Problem
 from emomc.candidates.genotype import Genotype, SearchSpace
 from emomc.search.forecast import Forecast
 
-_OFFSPRING_PER_PLACE = 50
+# More do not make a better front; the time to tell them apart grows with their square.
+_OFFSPRING = 1000
 
 
 class Screening(InfillCriterion):
-    """Lets another criterion make many times more offspring than are wanted, and keeps the most promising.
+    """Lets another criterion make many more offspring than are wanted, and keeps the most promising.
 
-    It keeps none of a genotype that lies in a population that it was given, or that it kept before.
+    It keeps no genotype that lies in a population that it was given, or that it kept before.
     """
 
     def __init__(self, making: InfillCriterion, space: SearchSpace, forecast: Forecast) -> None:
@@ -31,7 +32,7 @@ class Screening(InfillCriterion):
     def do(self, problem: Problem, pop: Population, n_offsprings: int, **options: Any) -> Population:
         """Return at most ``n_offsprings`` offspring of a population, fewer if no more are found."""
         self._old.update(self._space.decode(genes) for genes in pop.get("X"))
-        made = self._making.do(problem, pop, _OFFSPRING_PER_PLACE * n_offsprings, n_max_iterations=1, **options)
+        made = self._making.do(problem, pop, max(n_offsprings, _OFFSPRING), n_max_iterations=1, **options)
         rows: dict[Genotype, int] = {}
         for row, offspring in enumerate(made):
             rows.setdefault(self._space.decode(offspring.X), row)
