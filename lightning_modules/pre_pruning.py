@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from emomc.lightning_modules.classifier import Classifier
 from emomc.networks.answer import select_answer
+from emomc.networks.replacement import run_with
 from emomc.runtime.recipe import Recipe
-
-# Images at a time where nothing is trained.
-_BATCH = 256
 
 
 class PrePruningClassifier(Classifier):
@@ -66,20 +63,16 @@ class PrePruningClassifier(Classifier):
         masks = self.masks.values()
         return sum(int(mask.sum()) for mask in masks) / sum(mask.numel() for mask in masks)
 
-    def scores_with(self, weights: Mapping[str, Tensor], images: Tensor) -> Tensor:
-        """Return class scores (n, classes), in batches, with other weights for some layers.
+    def scores_with(self, weights: Mapping[str, Tensor], batches: Iterable[Tensor]) -> Tensor:
+        """Return class scores (n, classes) with other weights for some layers.
 
         Args:
             weights: layer name -> weights to use instead of the layer's own.
-            images: (n, channels, height, width), normalised, on the module's device.
+            batches: images, (n, channels, height, width), normalised, on the module's device.
         """
         replaced = {self._weight_keys[name]: weight for name, weight in weights.items()}
-        return torch.cat(
-            [
-                select_answer(functional_call(self.network, replaced, (self._arranged(part),)), self.output)
-                for part in images.split(_BATCH)
-            ]
-        )
+        outputs = (run_with(self.network, replaced, self._arranged(images)) for images in batches)
+        return torch.cat([select_answer(output, self.output) for output in outputs])
 
     def set_masks(self, masks: Mapping[str, Tensor]) -> None:
         """Replace the masks and set the removed weights to zero."""

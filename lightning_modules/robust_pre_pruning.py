@@ -8,13 +8,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from emomc.compression.fake_quantization import fake_quantize
 from emomc.lightning_modules.distillation import distillation_loss
 from emomc.lightning_modules.pre_pruning import PrePruningClassifier
 from emomc.networks.answer import select_answer
 from emomc.networks.layers import LayerShape, as_stored, output_first
+from emomc.networks.replacement import run_with
 from emomc.runtime.recipe import Recipe
 
 
@@ -94,4 +94,4 @@ class RobustPrePruningClassifier(PrePruningClassifier):
         }
         # In-place changes of these copies do not reach the network.
         buffers = {name: buffer.clone() for name, buffer in self.network.named_buffers()}
-        return functional_call(self.network, {**buffers, **weights}, (self._arranged(images),))
+        return run_with(self.network, {**buffers, **weights}, self._arranged(images))

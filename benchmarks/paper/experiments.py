@@ -27,7 +27,7 @@ SAME = {
     "evaluation_batch_size": 500,
 }
 """Settings of stage I that both arms have: the paper's way to remove weights, 13 levels, and a batch size, on which no
-front depends. What other levels gain: ``benchmarks.quality.reach``."""
+front depends. What other levels gain: ``benchmarks.paper.reach``."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -27,7 +27,7 @@ class PruningSchedule(pl.Callback):
         percents: Sequence[Percent],
         criterion: CriterionName = "layerwise",
         macs: Mapping[str, int] | None = None,
-        images: Tensor | None = None,
+        batches: Sequence[Tensor] | None = None,
         cost: PruningCost = "both",
     ) -> None:
         """Check and set the schedule.
@@ -36,20 +36,20 @@ class PruningSchedule(pl.Callback):
             percents: weights (or cost) remaining in each epoch, percent; the last one holds for all later epochs.
             criterion: see ``prune_by_magnitude``; or ``sensitivity``, see ``counts_by_sensitivity``.
             macs: layer name -> MACs of one image; only the criteria ``macs`` and ``sensitivity`` need it.
-            images: (n, channels, height, width), normalised, to measure on; only ``sensitivity`` needs them.
+            batches: images, (n, channels, height, width), normalised, to measure on; for ``sensitivity`` alone.
             cost: what ``sensitivity`` saves, and ``percents`` are of.
 
         Raises:
-            ValueError: the schedule is empty or increases, or ``sensitivity`` has no MACs or no images.
+            ValueError: the schedule is empty or increases, or ``sensitivity`` has no MACs or no batches.
         """
         if not percents or any(later > earlier for earlier, later in pairwise(percents)):
             raise ValueError(f"expected percentages that do not rise, found {list(map(float, percents))}")
-        if criterion == SENSITIVITY and (macs is None or images is None):
-            raise ValueError("expected macs= and images= for the criterion 'sensitivity', found none")
+        if criterion == SENSITIVITY and (macs is None or batches is None):
+            raise ValueError("expected macs= and batches= for the criterion 'sensitivity', found none")
         self.percents = tuple(percents)
         self.criterion: CriterionName = criterion
         self.macs = macs
-        self.images = images
+        self.batches = batches
         self.cost: PruningCost = cost
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -74,14 +74,14 @@ class PruningSchedule(pl.Callback):
         module.set_masks(keep_largest(module.weights, counts, module.masks))
 
     def _measured_counts(self, module: PrePruningClassifier, percent: Percent) -> dict[str, int]:
-        if self.images is None or self.macs is None:
-            raise ValueError("expected macs= and images= for the criterion 'sensitivity', found none")
-        images = self.images.to(module.device)
+        if self.batches is None or self.macs is None:
+            raise ValueError("expected macs= and batches= for the criterion 'sensitivity', found none")
+        batches = [images.to(module.device) for images in self.batches]
         prices = weight_prices({name: weight.numel() for name, weight in module.weights.items()}, self.macs, self.cost)
         training = module.training
         module.eval()
         counts = counts_by_sensitivity(
-            lambda weights: module.scores_with(weights, images), module.weights, module.masks, percent, prices
+            lambda weights: module.scores_with(weights, batches), module.weights, module.masks, percent, prices
         )
         module.train(training)
         return counts

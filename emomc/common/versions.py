@@ -8,5 +8,5 @@ from importlib.metadata import version
 
 def versions() -> dict[str, str]:
     """Return the versions of EMOMC, its numerical dependencies and Python."""
-    packages = ("emomc", "torch", "numpy", "pymoo", "pytorch-lightning")
+    packages = ("emomc", "torch", "numpy", "pymoo", "scikit-learn", "pytorch-lightning")
     return {**{name: version(name) for name in packages}, "python": platform.python_version()}

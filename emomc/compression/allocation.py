@@ -30,10 +30,4 @@ def cheapest_allocations(noise: FloatArray, cost: FloatArray) -> IntArray:
     edges = np.concatenate([switches[:1] / 4, switches, 4 * switches[-1:]])
     prices = np.sqrt(edges[:-1] * edges[1:]) if len(switches) else np.ones(1)
     allocations: IntArray = np.unique([np.argmin(noise + price * cost, axis=1) for price in prices], axis=0)
-    return allocations[np.argsort(total(noise, allocations))]
-
-
-def total(table: FloatArray, allocations: IntArray) -> FloatArray:
-    """Return the sum over the layers of a table, shape (layers, options), for each of n allocations, shape (n,)."""
-    sums: FloatArray = table[np.arange(len(table)), allocations].sum(axis=1)
-    return sums
+    return allocations[np.argsort(noise[np.arange(len(noise)), allocations].sum(axis=1))]

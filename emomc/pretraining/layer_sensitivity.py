@@ -84,10 +84,11 @@ def measure_layers(
     module = PrePruningClassifier(
         network, manifest.num_classes, recipe, masks, weight_keys=keys, output=manifest.network_output
     ).eval()
-    images, labels = images.to(module.device), labels.to(module.device)
+    # As many at a time as were trained with: there is memory for those.
+    batches, labels = images.to(module.device).split(manifest.data["batch_size"]), labels.to(module.device)
 
     def correct(weights: Mapping[str, Tensor]) -> int:
-        return int((module.scores_with(weights, images).argmax(1) == labels).sum())
+        return int((module.scores_with(weights, batches).argmax(1) == labels).sum())
 
     measured = []
     for name, layer in layers.items():

@@ -120,8 +120,11 @@ class StageTraining:
         """Return the callback that prunes to a level."""
         criterion, cost = self.config.criterion, self.config.pruning_cost
         macs = {layer.name: layer.macs for layer in self.library.manifest.compressed_layers}
-        images = load_some(self.data, "train", SENSITIVITY_IMAGES)[0] if criterion == SENSITIVITY else None
-        return PruningSchedule(self._percents(percent), criterion, macs, images, cost)
+        batches = None
+        if criterion == SENSITIVITY:
+            images, _ = load_some(self.data, "train", SENSITIVITY_IMAGES)
+            batches = images.split(self.library.manifest.data["batch_size"])
+        return PruningSchedule(self._percents(percent), criterion, macs, batches, cost)
 
     def _percents(self, percent: int) -> list[Fraction]:
         """Return the weights remaining in each epoch of a level, percent."""

@@ -25,7 +25,8 @@ class EvolutionSettings:
 
     algorithm: AlgorithmName = "nsga2"
     variation: VariationName = "integer"
-    """``integer``: uniform crossover and mutation by whole steps. ``real``, as in the paper's reference code: SBX with
+    """``integer``: uniform crossover and mutation by whole steps; with a forecast, many offspring, of which the most
+    promising are evaluated. ``real``, as in the paper's reference code: SBX with
     probability 0.9 and eta 15, and polynomial mutation with eta 20, on real genes that are rounded when decoded."""
     offspring: int = 20
     """New candidates per generation; twice as many survive."""
@@ -63,8 +64,9 @@ class SearchConfig:
     algorithm: AlgorithmName = "nsga2"
     """nsga2, nsga3, sms-emoa or age-moea2; early rejection works with nsga2."""
     variation: VariationName = "integer"
-    """integer: the first population follows each layer's sensitivity, and genes move by whole steps. real: random first
-    population and real-coded operators, as in the paper's reference code."""
+    """integer: genes move by whole steps; those candidates are evaluated that promise most by each layer's quantization
+    noise and by what was evaluated before. real: random first population and real-coded operators, as in the paper's
+    reference code."""
     patience: int | None = None
     """Stop after this many generations in which the hypervolume did not grow; none: run all generations."""
     size_constraint: str | None = None

@@ -25,7 +25,9 @@ from pymoo.util.ref_dirs import get_reference_directions
 from emomc.candidates.genotype import Genotype, SearchSpace
 from emomc.common.errors import UserError
 from emomc.search.config import EvolutionSettings
+from emomc.search.forecast import Forecast
 from emomc.search.operators import GivenSampling, StepMutation
+from emomc.search.screening import Screening
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -42,6 +44,7 @@ class Evolution:
         losses: int,
         constraints: int,
         start: Callable[[], IntArray] | None = None,
+        forecast: Forecast | None = None,
     ) -> None:
         """Prepare the first generation.
 
@@ -52,6 +55,7 @@ class Evolution:
             constraints: number of constraints, each met at 0 or below.
             start: returns the genes of the first population, shape (``settings.survivors``, 1 + layers); called by the
                 first ``ask``. If None, they are drawn at random.
+            forecast: chooses among many offspring those to evaluate; if None, all that are made are evaluated.
 
         Raises:
             UserError: the algorithm needs a package that is not installed.
@@ -66,13 +70,19 @@ class Evolution:
             self._problem, termination=("n_gen", settings.generations), seed=settings.seed, verbose=False
         )
         self._asked: Population | None = None
+        self._genotypes: list[Genotype] = []
+        """Those of the population that was asked for last."""
+        self._forecast = forecast
+        if forecast is not None:
+            self._algorithm.mating = Screening(self._algorithm.mating, space, forecast)
 
     def ask(self) -> list[Genotype] | None:
         """Return the genotypes of the next generation; None after the last one, or if no new genotype is left."""
         self._asked = self._algorithm.ask() if self._algorithm.has_next() else None
         if self._asked is None:
             return None
-        return [self.space.decode(genes) for genes in self._asked.get("X")]
+        self._genotypes = [self.space.decode(genes) for genes in self._asked.get("X")]
+        return self._genotypes
 
     @property
     def ranks_by_dominance(self) -> bool:
@@ -119,6 +129,10 @@ class Evolution:
         """
         if not (np.isfinite(losses).all() and np.isfinite(violations).all()):
             raise ValueError("expected finite losses and violations, found NaN or infinity")
+        if self._forecast is not None:
+            # Contenders are the same, and have exact losses, whether or not the others have.
+            contenders = self.contenders(losses, violations)
+            self._forecast.learn([self._genotypes[row] for row in contenders], losses[contenders, 0])
         Evaluator().eval(StaticProblem(self._problem, F=losses, G=violations), self._asked)
         self._algorithm.tell(infills=self._asked)
 

@@ -13,9 +13,10 @@ from emomc.candidates.evaluator import CandidateEvaluator
 from emomc.candidates.genotype import Genotype
 from emomc.search.evaluation_pool import EvaluationPool, Job
 from emomc.search.evolution import Evolution
+from emomc.search.forecast import Forecast
 from emomc.search.observer import SearchCallback, notify
 from emomc.search.processes import Processes
-from emomc.search.start_population import IntArray, start_population
+from emomc.search.start_population import start_population
 from emomc.search.state import Candidate, Search
 
 
@@ -51,13 +52,18 @@ class SearchLoop:
         self.log = log
         self.observers = observers
         self.processes = processes
+        # In the paper the first population is random, and all offspring are evaluated.
+        forecast, start = None, None
+        if config.variation == "integer":
+            forecast = Forecast(search, evaluator.images)
+            start = functools.partial(start_population, search, forecast, config.evolution.survivors)
         self.evolution = Evolution(
             search.space,
             config.evolution,
             losses=len(config.objectives),
             constraints=len(search.bounds),
-            # In the paper the first population is random.
-            start=functools.partial(_start, search) if config.variation == "integer" else None,
+            start=start,
+            forecast=forecast,
         )
         # Where survival depends on more than dominance, every candidate is evaluated on all images.
         self.early_rejection = early_rejection and self.evolution.ranks_by_dominance
@@ -189,11 +195,3 @@ class SearchLoop:
             notify(self.observers, "on_candidate_end", self.search, candidate)
 
         return Job(candidate.genotype, previous, required_correct, finish)
-
-
-def _start(search: Search) -> IntArray:
-    """Return the start population of a search."""
-    config = search.config
-    return start_population(
-        search.cost_model, search.space, search.cost_columns, config.evolution.survivors, config.seed
-    )

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from emomc.common.pareto import hypervolume, non_dominated
+from emomc.common.pareto import most_volume
 from emomc.search.state import Candidate, Search
 
 FloatArray = NDArray[np.float64]
@@ -76,29 +76,10 @@ def most_promising(search: Search, promise: Promise, done: Sequence[Candidate], 
     promised = search.normalised_losses(rows)
     promised[:, 0] = 1 - promise.predict(levels, np.array([candidate.accuracy for candidate in rows]))
     front = search.normalised_losses(search.front)
-    chosen: list[int] = []
-    while len(chosen) < count:
-        best = _largest_gain(promised, front, chosen)
-        if best is None:
-            break
-        chosen.append(best)
-        front = np.concatenate([front, promised[[best]]])
-    return [rows[row] for row in chosen]
-
-
-def _largest_gain(promised: FloatArray, front: FloatArray, chosen: Sequence[int]) -> int | None:
-    """Return the row that adds most to the hypervolume; None if none adds anything."""
-    reference = [1.0] * front.shape[1]
-    front = np.minimum(front, 1.0)
-    volume = hypervolume(front, reference)
-    # Only what would be on the front can add to it.
-    on_front = np.flatnonzero(non_dominated(np.concatenate([front, promised]))[len(front) :])
-    gains = {
-        int(row): hypervolume(np.concatenate([front, promised[[row]]]), reference) - volume
-        for row in on_front
-        if row not in chosen
-    }
-    if not gains:
-        return None
-    best = max(gains, key=lambda row: gains[row])
-    return best if gains[best] > 0 else None
+    chosen = []
+    for row in most_volume(promised, count, [1.0] * front.shape[1], known=front):
+        # What the front, or one chosen before, is expected to dominate adds nothing.
+        if not (front <= promised[row]).all(axis=1).any():
+            chosen.append(rows[row])
+            front = np.vstack([front, promised[row]])
+    return chosen

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from pymoo.indicators.hv import HV
 
-from emomc.common.pareto import ParetoFront, hypervolume, knee, non_dominated
+from emomc.common.pareto import ParetoFront, hypervolume, knee, most_volume, non_dominated
 
 SETTINGS = settings(max_examples=60, deadline=None)
 
@@ -134,6 +134,36 @@ class TestHypervolume:
         start = time.perf_counter()
         hypervolume(points, np.ones(columns))
         assert time.perf_counter() - start < 3
+
+
+class TestMostVolume:
+    @SETTINGS
+    @given(matrices(min_rows=1, max_rows=9), st.integers(0, 10), st.integers(0, 3))
+    def test_is_what_trying_all_of_them_each_time_chooses(self, points, count, given):
+        reference = np.full(points.shape[1], 6.0)
+        known, left = points[:given], [*range(len(points) - given)]
+        points, expected, there = points[given:], [], [*points[:given]]
+        while left and len(expected) < count:
+            best = max(left, key=lambda row: hypervolume([*there, points[row]], reference))
+            left.remove(best)
+            expected.append(best)
+            there.append(points[best])
+        assert most_volume(points, count, reference, known=known).tolist() == expected
+
+    def test_by_hand(self):
+        points = [[0.5, 0.5], [0.0, 0.9], [0.9, 0.0], [0.5, 0.5], [0.6, 0.6], [0.4, 0.45]]
+        # 0.33; then 0.045 for one end and 0.04 for the other; then nothing for any of the rest.
+        assert most_volume(points, 5, [1, 1]).tolist() == [5, 2, 1, 0, 3]
+        # 0.01 for either end.
+        assert most_volume(points, 2, [1, 1], known=[[0.1, 0.1]]).tolist() == [1, 2]
+
+    def test_of_no_points_is_none(self):
+        assert most_volume(np.zeros((0, 2)), 3, [1, 1]).tolist() == []
+        assert most_volume([[0, 0]], 0, [1, 1]).tolist() == []
+
+    def test_refuses_what_is_not_finite(self):
+        with pytest.raises(ValueError, match="finite objectives"):
+            most_volume([[math.nan, 0]], 1, [1, 1])
 
 
 class TestKnee:

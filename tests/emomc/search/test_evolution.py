@@ -40,13 +40,14 @@ def survivors(evolution):
     return population.get("X")[order], population.get("F")[order][feasible]
 
 
-def run(seed, *, objectives, bound, lazily, generations=12, slack_seed=0):
+def run(seed, *, objectives, bound, lazily, generations=12, slack_seed=0, forecast=None):
     """Evolve with exact losses, or with lower bounds that are made exact for contenders alone."""
     evolution = Evolution(
         SPACE,
         EvolutionSettings(offspring=8, generations=generations, seed=seed),
         losses=objectives,
         constraints=int(bound is not None),
+        forecast=forecast,
     )
     history, spared = [], 0
     while (genotypes := evolution.ask()) is not None:
@@ -83,6 +84,35 @@ def test_survivors_are_those_of_exact_losses(seed, objectives, bound):
         assert asked == asked_lazily
         for exact, lazily in zip(survived, survived_lazily, strict=True):
             np.testing.assert_array_equal(exact, lazily)
+
+
+class Rememberer:
+    """A forecast that prefers genotypes by what it was told last."""
+
+    def __init__(self):
+        self.told = []
+
+    def learn(self, genotypes, errors):
+        self.told.append((tuple(genotypes), errors.tolist()))
+
+    def most_promising(self, genotypes, count):
+        random = np.random.default_rng([len(self.told), *(int(1e6 * error) for error in self.told[-1][1])])
+        return random.permutation(len(genotypes))[:count].tolist()
+
+
+@pytest.mark.parametrize("bound", [None, 400.0])
+@pytest.mark.parametrize("seed", range(4))
+def test_what_is_learned_is_the_same_with_lower_bounds(seed, bound):
+    told = []
+    for lazily in (False, True):
+        forecast = Rememberer()
+        history, spared = run(seed, objectives=2, bound=bound, lazily=lazily, slack_seed=seed, forecast=forecast)
+        told.append((history[-1][0], forecast.told))
+        assert len(forecast.told) == len(history) == 12
+    assert spared > 0
+    assert told[0] == told[1]
+    # The first population is learned from as far as it meets the constraints.
+    assert bound or len(told[0][1][0][0]) == 16
 
 
 class TestContenders:

@@ -17,6 +17,7 @@ from emomc.library.sources import library_graph
 from emomc.networks.build import build_network
 from emomc.runtime.journal import OwnJournal
 from emomc.search.config import SearchConfig
+from emomc.search.forecast import Forecast
 from emomc.search.loop import SearchLoop
 from emomc.search.run import search_space
 from emomc.search.start_population import start_population
@@ -101,9 +102,12 @@ def survivors(loop):
 class TestEarlyRejection:
     @pytest.mark.parametrize("seed", range(3))
     @pytest.mark.parametrize("constraint", [None, "12%"])
-    def test_changes_neither_the_front_nor_the_survivors(self, make, seed, constraint):
-        quick = make(Grader(seed), seed=seed, size_constraint=constraint)
-        whole = make(Grader(seed), seed=seed, size_constraint=constraint, early_rejection=False)
+    @pytest.mark.parametrize(
+        "settings", [{"variation": "real"}, {"variation": "integer", "max_bits": 8, "number_generations": 9}]
+    )
+    def test_changes_neither_the_front_nor_the_survivors(self, make, seed, constraint, settings):
+        quick = make(Grader(seed), seed=seed, size_constraint=constraint, **settings)
+        whole = make(Grader(seed), seed=seed, size_constraint=constraint, early_rejection=False, **settings)
         assert quick.run()
         assert whole.run()
         assert survivors(quick) == survivors(whole)
@@ -261,13 +265,42 @@ class TestConstraints:
 
 
 @pytest.mark.parametrize("variation", ["integer", "real"])
-def test_the_first_population_follows_the_layers_unless_it_is_to_be_random(make, variation):
+def test_the_first_population_is_promising_unless_it_is_to_be_random(make, variation):
     loop = make(variation=variation, number_generations=1, max_bits=3)
     search = loop.search
-    genes = start_population(search.cost_model, search.space, search.cost_columns, 8, seed=0)
+    genes = start_population(search, Forecast(search, IMAGES), 8)
     assert loop.run()
     found = {candidate.genotype for candidate in search.candidates}
     assert (found == {search.space.decode(row) for row in genes}) == (variation == "integer")
+
+
+class TestScreening:
+    def test_learns_from_the_same_candidates_whoever_was_rejected(self, make, monkeypatch):
+        learned = []
+        learn = Forecast.learn
+        monkeypatch.setattr(
+            Forecast,
+            "learn",
+            lambda forecast, genotypes, errors: (
+                learned.append((tuple(genotypes), errors.tolist())) or learn(forecast, genotypes, errors)
+            ),
+        )
+        settings = {"variation": "integer", "max_bits": 8, "number_generations": 8}
+        quick, whole = (make(early_rejection=early, **settings) for early in (True, False))
+        assert quick.run()
+        half = len(learned)
+        assert whole.run()
+        assert quick.search.rejected > 0
+        assert learned[:half] == learned[half:]
+
+    def test_asks_for_no_candidate_twice(self, make):
+        loop = make(variation="integer", max_bits=8, number_generations=8)
+        assert loop.run()
+        assert loop.search.tally.asked == len(loop.search.candidates) == 9 * 4
+
+    def test_the_papers_settings_have_none(self, make):
+        loop = make(variation="real")
+        assert loop.evolution._forecast is None
 
 
 class TestTest:

@@ -1,25 +1,24 @@
-"""The first population covers the space and gives more bits to sensitive layers."""
+"""The first population is what promises most before anything is evaluated, and the corners of the space."""
 
 from __future__ import annotations
 
-import itertools
-
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from hypothesis.extra.numpy import arrays
 
 from emomc.candidates.compressed_networks import CompressedNetworks
 from emomc.candidates.cost_model import CostModel
-from emomc.candidates.genotype import SearchSpace
+from emomc.candidates.genotype import Genotype
+from emomc.common.pareto import hypervolume
 from emomc.compression.quantizers import Quantizer
 from emomc.hardware.description import load_hardware
 from emomc.library.sources import library_graph
 from emomc.networks.build import build_network
-from emomc.search.start_population import cheapest_allocations, start_population
-
-COLUMNS = ("energy_mj",)
+from emomc.search.config import SearchConfig
+from emomc.search.error_model import rough_error
+from emomc.search.forecast import Forecast
+from emomc.search.run import search_space
+from emomc.search.start_population import start_population
+from emomc.search.state import Search
 
 
 @pytest.fixture(scope="module")
@@ -29,92 +28,81 @@ def cost_model(shared_library):
     return CostModel(networks, load_hardware("emomc_fpga"), dataflow="xy", coding="csr")
 
 
-@pytest.fixture(scope="module")
-def space(shared_library):
-    layers = tuple(layer.name for layer in shared_library.manifest.compressed_layers)
-    return SearchSpace(tuple(sorted(shared_library.percents)), layers)
+@pytest.fixture
+def make(cost_model, shared_library):
+    """Make a search: ``make(**settings)``."""
+
+    def made(**settings):
+        config = SearchConfig(**settings)
+        return Search(shared_library, config, None, search_space(shared_library, config), cost_model)
+
+    return made
 
 
-def noise_of(cost_model, genotype):
-    """Sum over layers of the squared error of the weights, relative to their squares."""
-    networks, total = cost_model.networks, 0.0
-    for name, bits in zip(networks.layers, genotype.bits, strict=True):
-        weights = networks.level(genotype.level).weights[name].double()
-        error = weights - networks.quantized(genotype.level, name, bits).dequantize()
-        total += float((error**2).sum() / (weights**2).sum())
-    return total
+def start(search, size):
+    genes = start_population(search, Forecast(search, 100), size)
+    return genes, [search.space.decode(row) for row in genes]
 
 
-class TestCheapestAllocations:
-    # Whole numbers: ties abound.
-    tables = st.tuples(st.integers(1, 4), st.integers(1, 5)).flatmap(
-        lambda shape: st.tuples(*[arrays(np.int64, shape, elements=st.integers(0, 9))] * 2)
-    )
+def corners(space):
+    return [
+        Genotype(level, (bits,) * len(space.layers))
+        for level in (space.levels[0], space.levels[-1])
+        for bits in (space.min_bits, space.max_bits)
+    ]
 
-    @settings(max_examples=150, deadline=None)
-    @given(tables)
-    def test_nothing_is_less_noisy_and_cheaper(self, tables):
-        noise, cost = (table.astype(float) for table in tables)
-        layers = np.arange(len(noise))
-        every = np.array(list(itertools.product(range(noise.shape[1]), repeat=len(noise))))
-        everything = np.stack([noise[layers, every].sum(axis=1), cost[layers, every].sum(axis=1)], axis=1)
-        found = cheapest_allocations(noise, cost)
-        totals = np.stack([noise[layers, found].sum(axis=1), cost[layers, found].sum(axis=1)], axis=1)
-        for total in totals:
-            better = (everything <= total).all(axis=1) & (everything < total).any(axis=1)
-            assert not better.any()
-        # Both ends are there, in order.
-        assert totals[0].tolist() == min(everything.tolist())
-        assert totals[-1].tolist() == min(everything.tolist(), key=lambda total: total[::-1])
-        assert (np.diff(totals[:, 0]) >= 0).all()
 
-    def test_by_hand(self):
-        # The second layer saves more for as much noise, so it gives up bits first.
-        noise = np.array([[4.0, 1.0, 0.0], [4.0, 1.0, 0.0]])
-        cost = np.array([[1.0, 2.0, 3.0], [10.0, 20.0, 30.0]])
-        assert cheapest_allocations(noise, cost).tolist() == [[2, 2], [2, 1], [2, 0], [1, 0], [0, 0]]
+def expected_volume(search, genotypes):
+    """The hypervolume that genotypes have if their errors are as expected before anything is evaluated."""
+    noise = Forecast(search, 100).noise.of(genotypes)
+    level_errors = np.array([1 - search.library.record(one.level).validation_accuracy for one in genotypes])
+    costs = search.cost_model.costs(genotypes)
+    shares = [costs[name] / search.uncompressed[name] for name in search.cost_columns]
+    losses = np.column_stack([rough_error(level_errors, noise), *shares])
+    return hypervolume(losses, np.ones(losses.shape[1]))
 
 
 class TestStartPopulation:
     @pytest.mark.parametrize("size", [4, 5, 17, 40])
     @pytest.mark.parametrize(("least", "most"), [(2, 12), (3, 9), (6, 6)])
-    def test_lies_in_the_space_and_holds_the_corners(self, cost_model, space, size, least, most):
-        space = SearchSpace(space.levels, space.layers, least, most)
-        genes = start_population(cost_model, space, COLUMNS, size, 0)
-        assert genes.shape == (size, 1 + len(space.layers))
+    def test_lies_in_the_space_and_holds_the_corners(self, make, size, least, most):
+        search = make(min_bits=least, max_bits=most)
+        genes, genotypes = start(search, size)
+        assert genes.shape == (size, 1 + len(search.space.layers))
         assert genes.dtype.kind == "i"
-        assert ((space.lower <= genes) & (genes <= space.upper)).all()
-        corners = {
-            (level, *[bits] * len(space.layers)) for level in (0, len(space.levels) - 1) for bits in (least, most)
-        }
-        assert corners <= set(map(tuple, genes.tolist()))
+        assert ((search.space.lower <= genes) & (genes <= search.space.upper)).all()
+        assert set(corners(search.space)) <= set(genotypes)
 
-    def test_reaches_every_level_and_the_whole_range_of_bits(self, cost_model, space):
-        genes = start_population(cost_model, space, COLUMNS, 40, 0)
-        assert set(genes[:, 0]) == set(range(len(space.levels)))
-        means = genes[:, 1:].mean(axis=1)
-        # Independent layers would average close to 7 bits.
-        assert np.histogram(means, bins=5, range=(2, 12))[0].min() >= 4
+    @pytest.mark.parametrize("size", [12, 40])
+    @pytest.mark.parametrize("costs", [("energy",), ("size",), ("energy", "size")])
+    def test_promises_more_than_as_many_others(self, make, costs, size):
+        search = make(objectives=("accuracy", *costs))
+        space, (_, genotypes) = search.space, start(search, size)
+        assert len(set(genotypes)) == size
+        promised = expected_volume(search, genotypes)
+        for seed in range(5):
+            random = np.random.default_rng(seed)
+            genes = random.integers(space.lower, space.upper, (size, len(space.lower)), endpoint=True)
+            assert promised > expected_volume(search, [space.decode(row) for row in genes])
+            # Bits that are equal in all layers, spread over all levels.
+            levels = random.permutation(np.resize(space.levels, size))
+            bits = random.integers(space.min_bits, space.max_bits, size, endpoint=True)
+            equal = [
+                Genotype(int(level), (int(width),) * len(space.layers))
+                for level, width in zip(levels, bits, strict=True)
+            ]
+            assert promised > expected_volume(search, equal)
 
-    @pytest.mark.parametrize("columns", [COLUMNS, ("size_kib",), ("energy_mj", "size_kib")])
-    def test_is_no_noisier_than_as_many_bits_everywhere_and_mostly_cheaper(self, cost_model, space, columns):
-        layers = len(space.layers)
-        # As many as there are whole numbers of bits, and the corners.
-        genes = start_population(cost_model, space, columns, 4 + 11, 3)[4:]
-        bits = np.random.default_rng(3).permutation(np.linspace(2, 12, 11))
-        cheaper = 0
-        for row, common in zip(genes, bits, strict=True):
-            own, equal = (space.decode(np.array([row[0], *rest])) for rest in (row[1:], [common] * layers))
-            assert noise_of(cost_model, own) <= noise_of(cost_model, equal) * (1 + 1e-6)
-            costs = cost_model.costs([own, equal])
-            shares = [costs[column] / cost_model.uncompressed()[column] for column in columns]
-            saved = -np.diff(np.mean(shares, axis=0))[0]
-            # Between two choices that no price prefers, what as many bits everywhere cost can lie a little lower.
-            assert saved >= -0.02
-            cheaper += saved > 0
-        assert cheaper >= 6
+    def test_meets_the_constraints_but_for_the_corners(self, make):
+        search = make(size_constraint="10%")
+        _, genotypes = start(search, 20)
+        over = [one for one in search.candidates_of(genotypes) if one.violation > 0]
+        assert {one.genotype for one in over} <= set(corners(search.space))
+        assert over
 
-    def test_depends_on_the_seed_alone(self, cost_model, space):
-        first, again, other = (start_population(cost_model, space, COLUMNS, 20, seed) for seed in (1, 1, 2))
-        assert (first == again).all()
-        assert (first != other).any()
+    def test_is_drawn_where_nothing_is_left_that_promises_more(self, make):
+        one, again, other = (start(make(min_bits=4, max_bits=5, seed=seed), 60)[0] for seed in (1, 1, 2))
+        assert (one == again).all()
+        assert (one != other).any()
+        # Where there is enough, nothing is left to chance.
+        assert (start(make(seed=1), 20)[0] == start(make(seed=2), 20)[0]).all()

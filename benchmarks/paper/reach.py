@@ -1,6 +1,6 @@
 """How far fronts reach with one way or another of making the levels: LeNet-5 on MNIST, several seeds.
 
-    python -m benchmarks.quality.reach --data_dir data --seeds 0 1 2
+    python -m benchmarks.paper.reach --data_dir data --seeds 0 1 2
 
 The ways of a seed start from one dense network. A level by sensitivity saves either MACs or weights, so that these ways
 make one library for the searches that trade accuracy for energy and one for those that trade it for size. Each library

@@ -1,0 +1,70 @@
+"""What a search expects of genotypes before it evaluates them, and which of them it expects most of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from emomc.candidates.genotype import Genotype
+from emomc.common.pareto import most_volume, non_dominated
+from emomc.search.error_model import ErrorModel
+from emomc.search.quantization_noise import QuantizationNoise
+from emomc.search.state import Search
+
+FloatArray = NDArray[np.float64]
+
+
+class Forecast:
+    """Knows the costs of every genotype, and learns to predict the error from those that were evaluated."""
+
+    def __init__(self, search: Search, images: int) -> None:
+        """Make a forecast that has learned nothing; ``images`` is the number that errors are measured on."""
+        self.noise = QuantizationNoise(search.cost_model.networks, search.space)
+        self._search = search
+        self._model = ErrorModel(images)
+        self._known: dict[Genotype, float] = {}
+        self._front = np.empty((0, len(search.config.objectives)))
+
+    def learn(self, genotypes: Sequence[Genotype], errors: FloatArray) -> None:
+        """Learn from the errors, (n,), of genotypes that meet the constraints and were evaluated on all images."""
+        if not len(genotypes):
+            return
+        self._known.update(zip(genotypes, errors, strict=True))
+        known = list(self._known)
+        self._model.learn(self._level_errors(known), self.noise.of(known), np.array(list(self._known.values())))
+        losses = np.vstack([self._front, self._losses(genotypes, errors)])
+        self._front = losses[non_dominated(losses)]
+
+    def most_promising(self, genotypes: Sequence[Genotype], count: int) -> list[int]:
+        """Return which genotypes to evaluate, at most ``count``, the most promising first.
+
+        Those that meet the constraints come first, in the order of ``most_volume``; errors are optimistic, so that
+        what is uncertain is tried. The others follow, those that violate the constraints least first.
+        """
+        if not len(genotypes):
+            return []
+        errors = self._model.optimistic(self._level_errors(genotypes), self.noise.of(genotypes))
+        losses, violations = self._losses(genotypes, errors), self._violations(genotypes)
+        feasible, others = np.flatnonzero(violations <= 0), np.flatnonzero(violations > 0)
+        chosen = feasible[most_volume(losses[feasible], count, [1.0] * losses.shape[1], known=self._front)]
+        others = others[np.argsort(violations[others], kind="stable")]
+        return [int(row) for row in np.concatenate([chosen, others])[:count]]
+
+    def _level_errors(self, genotypes: Sequence[Genotype]) -> FloatArray:
+        record = self._search.library.record
+        return np.array([1 - record(genotype.level).validation_accuracy for genotype in genotypes])
+
+    def _losses(self, genotypes: Sequence[Genotype], errors: FloatArray) -> FloatArray:
+        """Return errors and costs relative to uncompressed, (n, objectives)."""
+        search = self._search
+        costs = search.cost_model.costs(genotypes)
+        return np.column_stack([errors, *(costs[name] / search.uncompressed[name] for name in search.cost_columns)])
+
+    def _violations(self, genotypes: Sequence[Genotype]) -> FloatArray:
+        """Return by how much costs exceed the constraints, as a fraction of each bound, summed, (n,)."""
+        costs = self._search.cost_model.costs(genotypes)
+        over = [np.maximum(0.0, costs[name] / bound - 1) for name, bound in self._search.bounds.items()]
+        violations: FloatArray = np.sum([np.zeros(len(genotypes)), *over], axis=0)
+        return violations
