@@ -11,12 +11,13 @@ log beside the library, so that what one arm measured the others need not. Write
 
 from __future__ import annotations
 
+import importlib.metadata
+import importlib.util
 import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
-import optuna
 from lightning_fabric import Fabric
 
 from benchmarks.common.command_line import argument_parser
@@ -54,6 +55,8 @@ class Tpe:
     ranks_by_dominance = False
 
     def __init__(self, space: SearchSpace, seed: int, candidates: int) -> None:
+        import optuna  # here, so that --help works without it
+
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         sampler = optuna.samplers.TPESampler(multivariate=True, seed=seed)
         self._study = optuna.create_study(directions=["minimize", "minimize"], sampler=sampler)
@@ -119,6 +122,8 @@ def main() -> None:
     parser.add_argument("--counts", type=int, nargs="+", default=COUNTS)
     parser.add_argument("--output", type=Path, default=Path("docs/results/search_vs_tpe.md"))
     arguments = parser.parse_args()
+    if importlib.util.find_spec("optuna") is None:
+        parser.error("expected the package optuna (pip install -e '.[optuna]'), found none")
     library = Library.open(arguments.library)
     parts = []
     for trade, (objective, coding) in TRADES.items():
@@ -147,7 +152,7 @@ def _page(library: Library, parts: Sequence[str]) -> str:
     tables = "\n\n".join(parts)
     return f"""# Our search and Optuna's TPE
 
-{made_by()}; {machine()}, Optuna {optuna.__version__}.
+{made_by()}; {machine()}, Optuna {importlib.metadata.version("optuna")}.
 {library.manifest.network} on {library.manifest.data["dataset"]}, levels {levels} %.
 
 Hypervolume of (error, cost / uncompressed) against (1, 1) after so many distinct candidates. TPE is Optuna's

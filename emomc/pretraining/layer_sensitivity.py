@@ -18,6 +18,7 @@ from emomc.library.manifest import DENSE
 from emomc.lightning_modules.pre_pruning import PrePruningClassifier
 from emomc.networks.layers import LayerShape, as_stored, output_first
 from emomc.networks.state import load_unique
+from emomc.runtime.memory import memory_for
 from emomc.runtime.recipe import Recipe
 
 IMAGES = 512
@@ -84,11 +85,12 @@ def measure_layers(
     module = PrePruningClassifier(
         network, manifest.num_classes, recipe, masks, weight_keys=keys, output=manifest.network_output
     ).eval()
-    # As many at a time as were trained with: there is memory for those.
-    batches, labels = images.to(module.device).split(manifest.data["batch_size"]), labels.to(module.device)
+    size = manifest.evaluation_batch_size
+    batches, labels = images.to(module.device).split(size), labels.to(module.device)
 
     def correct(weights: Mapping[str, Tensor]) -> int:
-        return int((module.scores_with(weights, batches).argmax(1) == labels).sum())
+        with memory_for(f"evaluating batches of {size} images", "lower --evaluation_batch_size"):
+            return int((module.scores_with(weights, batches).argmax(1) == labels).sum())
 
     measured = []
     for name, layer in layers.items():
