@@ -85,7 +85,8 @@ def measure_layers(
     module = PrePruningClassifier(
         network, manifest.num_classes, recipe, masks, weight_keys=keys, output=manifest.network_output
     ).eval()
-    size = manifest.evaluation_batch_size
+    # Training had memory for the one, and a search will need memory for the other.
+    size = min(manifest.data["batch_size"], manifest.evaluation_batch_size)
     batches, labels = images.to(module.device).split(size), labels.to(module.device)
 
     def correct(weights: Mapping[str, Tensor]) -> int:
