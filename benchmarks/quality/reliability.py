@@ -82,7 +82,7 @@ def in_fork(main: Callable[[Sequence[str]], int], arguments: Sequence[str]) -> i
         return process
     status = 1
     try:
-        # Here, so that torch makes a new pool of threads before its thread for gradients asks for one: both at once abort.
+        # So that torch makes a new pool of threads before its thread for gradients asks for one: both at once abort.
         torch.set_num_threads(1)
         silence = os.open(os.devnull, os.O_WRONLY)
         os.dup2(silence, 1)
