@@ -29,12 +29,14 @@ def run_with(network: nn.Module, tensors: Mapping[str, Tensor], images: Tensor) 
     # Every place of each tensor, a module that has several names once.
     places: dict[int, list[str]] = {}
     for folder, module in network.named_modules():
-        for name, own in (*module._parameters.items(), *module._buffers.items()):
-            if own is not None:
-                places.setdefault(id(own), []).append(f"{folder}.{name}".removeprefix("."))
+        for name, own in _tensors(module, recurse=False).items():
+            places.setdefault(id(own), []).append(f"{folder}.{name}".removeprefix("."))
     # By all names, also the further ones of a module.
-    own_tensors = dict(
-        (*network.named_parameters(remove_duplicate=False), *network.named_buffers(remove_duplicate=False))
-    )
-    replaced = {place: tensor for name, tensor in tensors.items() for place in places[id(own_tensors[name])]}
+    names = _tensors(network, recurse=True)
+    replaced = {place: tensor for name, tensor in tensors.items() for place in places[id(names[name])]}
     return functional_call(network, replaced, (images,), tie_weights=False)
+
+
+def _tensors(module: nn.Module, *, recurse: bool) -> dict[str, Tensor]:
+    parameters = module.named_parameters(recurse=recurse, remove_duplicate=False)
+    return dict(parameters) | dict(module.named_buffers(recurse=recurse, remove_duplicate=False))
