@@ -70,7 +70,7 @@ SENSITIVITY = "sensitivity"
 if TYPE_CHECKING:
     CriterionName = str
 else:
-    CriterionName = Literal[(*CRITERIA, SENSITIVITY)]
+    CriterionName = Literal[tuple([*CRITERIA, SENSITIVITY])]  # noqa: C409 - Python 3.10 has no star in brackets
 
 PruningCost = Literal["both", "macs", "weights"]
 """What ``sensitivity`` saves: MACs (for energy), weights (for size), or both in equal parts."""
