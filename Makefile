@@ -25,7 +25,7 @@ $(STAMP): setup.cfg pyproject.toml
 install: $(STAMP) ## Make the virtual environment and install EMOMC in it
 
 .PHONY: demo
-demo: $(STAMP) ## Train, prune and search LeNet-5 on small real images, and show the front (1 minute)
+demo: $(STAMP) ## Train, prune and search LeNet-5 on small real images, and show the front (1 to 2 minutes)
 	$(BIN)/emomc-pretrain --config lenet5_digits
 	$(BIN)/emomc-search --config lenet5_digits
 

@@ -73,7 +73,7 @@ class PretrainingConfig:
     criterion: CriterionName = "layerwise"
     """Which weights remain: the same fraction of each layer (layerwise); the largest of all layers by magnitude
     (global), LAMP score (lamp) or energy (macs); or in each layer as many as its measured sensitivity and its cost ask
-    for (sensitivity), which gives the best fronts. docs/results/pre_pruning.md."""
+    for (sensitivity), which reaches farthest: docs/results/reach.md. The others: docs/results/pre_pruning.md."""
     pruning_cost: PruningCost = "both"
     """What the criterion sensitivity saves, and what its levels are percent of: weights (for size), macs (for energy),
     or the mean of both."""
