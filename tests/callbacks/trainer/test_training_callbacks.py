@@ -75,6 +75,11 @@ class TestPruningSchedule:
         with pytest.raises(ValueError, match="percentages that do not rise"):
             PruningSchedule(percents)
 
+    @pytest.mark.parametrize("given", [{}, {"macs": {"fc": 1}}, {"batches": []}])
+    def test_sensitivity_needs_macs_and_images(self, given):
+        with pytest.raises(ValueError, match="expected macs= and batches= for the criterion 'sensitivity'"):
+            PruningSchedule([50], "sensitivity", **given)
+
     def test_other_modules_are_refused(self, tiny_trainer):
         module = Classifier(network(), 3, Recipe(0.01))
         with pytest.raises(TypeError, match="expected a PrePruningClassifier to prune, found Classifier"):

@@ -16,12 +16,14 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from emomc.callbacks.search.front_writer import FrontWriter
 from emomc.callbacks.search.tensorboard_front_logger import TensorBoardFrontLogger
 from emomc.candidates.compressed_networks import CompressedNetworks
-from emomc.candidates.finetuned_weights import FinetunedNetwork, read_finetuned, write_finetuned
+from emomc.candidates.cost_model import uncompressed_genotype
+from emomc.candidates.finetuned_weights import FinetunedNetwork, finetuned_path, read_finetuned, write_finetuned
 from emomc.candidates.genotype import Genotype
 from emomc.cli.export import main as export
 from emomc.common.errors import UserError
 from emomc.compression.quantizers import Quantizer
 from emomc.data.config import DataConfig
+from emomc.data.splits import load_some
 from emomc.library.library import Library
 from emomc.library.sources import build_data, library_graph
 from emomc.search.config import Finetuning, SearchConfig
@@ -33,8 +35,12 @@ LOW = 3
 
 
 @pytest.fixture(scope="module")
-def networks(shared_library, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("tuned")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("tuned")
+
+
+@pytest.fixture(scope="module")
+def networks(shared_library, folder):
     return CompressedNetworks(shared_library, library_graph(shared_library), Quantizer("mse"), finetuned_folder=folder)
 
 
@@ -74,6 +80,26 @@ def test_a_process_alone_waits_for_no_other(networks, data, point, finetuned, mo
         assert torch.equal(again.layers[name].codes, layer.codes)
 
 
+def test_the_dense_network_teaches(networks, data, point, folder):
+    def scores(finetuned):
+        name = f"taught-{share}"
+        path = finetuned_path(folder, name)
+        write_finetuned(path, finetuned)
+        network = networks.load(dataclasses.replace(point, finetuned=name))
+        with torch.no_grad():
+            return network(images).log_softmax(1)
+
+    images, _ = load_some(data, "validation", 200)
+    with torch.no_grad():
+        dense = networks.load(uncompressed_genotype(networks.library))(images).log_softmax(1)
+    distances = []
+    for share in (0.0, 1.0):
+        found = scores(finetune(networks, point, data, Finetuning(3, distillation=share)))
+        distances.append(torch.nn.functional.kl_div(found, dense, log_target=True, reduction="batchmean").item())
+    # Taught by its answers alone, the network comes closer to them.
+    assert distances[1] < distances[0]
+
+
 def test_masks_and_bits_stay(networks, shared_library, finetuned):
     masks = shared_library.load_masks(50, shared_library.load_state(50))
     for name, layer in finetuned.layers.items():
@@ -85,9 +111,9 @@ def test_masks_and_bits_stay(networks, shared_library, finetuned):
     assert any(not torch.equal(finetuned.layers[name].codes, networks.quantized(50, name, LOW).codes) for name in masks)
 
 
-def test_it_fits_the_training_images_better(networks, data, point, finetuned):
+def test_it_fits_the_training_images_better(networks, data, point, finetuned, folder):
     images, labels = data.load_split("train")
-    write_finetuned(networks._finetuned_folder / "one.safetensors", finetuned)
+    write_finetuned(folder / "one.safetensors", finetuned)
 
     def loss(genotype):
         return float(torch.nn.functional.cross_entropy(networks.load(genotype)(images), labels))
