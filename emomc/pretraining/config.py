@@ -56,8 +56,8 @@ class PretrainingConfig:
     pre_prune_step: int = 5
     """Distance between levels, percent of weights."""
     pre_prune_ratio: float | None = None
-    """Weights of a level over those of the level above, 0..1; with it, levels get closer towards the lower bound, and
-    pre_prune_step is not used."""
+    """Weights of a level over those of the level above, 0..1, instead of a step: levels get closer towards the lower
+    bound."""
     pre_prune_epochs: int = 2
     """Epochs of fine-tuning per level."""
     robust: bool = False
@@ -102,6 +102,11 @@ class PretrainingConfig:
         _require(self.pre_prune_step >= 1, "a pre_prune_step of at least 1 percent", self.pre_prune_step)
         ratio = self.pre_prune_ratio
         _require(ratio is None or 0 < ratio < 1, "a pre_prune_ratio above 0 and below 1", ratio)
+        _require(
+            ratio is None or self.pre_prune_step == PretrainingConfig.pre_prune_step,
+            "pre_prune_step or pre_prune_ratio (null: none), not both",
+            f"{self.pre_prune_step} and {ratio}",
+        )
         _require(0 <= self.distillation <= 1, "a distillation of 0..1", self.distillation)
         for name in ("learning_rate", "pre_prune_learning_rate"):
             value = getattr(self, name)

@@ -429,6 +429,7 @@ class TestConfig:
             ({"pre_prune_step": 0}, "pre_prune_step of at least 1 percent, found 0"),
             ({"pre_prune_ratio": 1.0}, "a pre_prune_ratio above 0 and below 1, found 1.0"),
             ({"pre_prune_ratio": math.nan}, "a pre_prune_ratio above 0"),
+            ({"pre_prune_ratio": 0.8, "pre_prune_step": 10}, "pre_prune_step or pre_prune_ratio .*, found 10 and 0.8"),
             ({"distillation": 1.1}, r"a distillation of 0\.\.1, found 1.1"),
             ({"learning_rate": math.nan}, "a learning_rate above 0 and up to 1000, found nan"),
             ({"learning_rate": 0.0}, "a learning_rate above 0"),
