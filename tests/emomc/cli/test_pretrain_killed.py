@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-COMMAND = ["--config", "lenet5_digits", "--pre_train_epochs", "4", "--pre_prune_ratio", "0.5", "--pre_prune_epochs", "3"]
+COMMAND = ["--config", "lenet5_digits", "--pre_train_epochs", "4"]
+COMMAND += ["--pre_prune_ratio", "0.5", "--pre_prune_epochs", "3"]
 KILLS = 5
 
 
