@@ -57,13 +57,20 @@ def run_side_by_side(genotypes, world_size, stop_after=None):
             genotype = next((one for one in genotypes if one not in running and one not in results), None)
             return genotype and Job(genotype, None, 0, lambda result: results.update({genotype: result}))
 
-        def stopped():
-            if rank == 0 and stop_after is not None and len(ran) >= stop_after:
+        write = journal.write
+
+        def tell(entry):
+            write(entry)
+            if stopped():
                 told.set()
-            return rank == 0 and told.is_set()
+
+        journal.write = tell
+
+        def stopped():
+            return rank == 0 and stop_after is not None and len(ran) >= stop_after
 
         def wait():
-            # A job takes no time: the others could do all of them before the first process is asked to stop.
+            # A job takes no time: the others could do all of them before the first process has said that it stops.
             if rank != 0 and stop_after is not None and len(ran) >= stop_after:
                 assert told.wait(10)
 
