@@ -11,7 +11,7 @@ from torch.nn.utils import parametrize
 
 from emomc.compression.quantization import QuantizedTensor, dequantize, round_to_codes
 from emomc.lightning_modules.classifier import Classifier
-from emomc.lightning_modules.distillation import distillation_loss
+from emomc.lightning_modules.distillation import Teacher
 from emomc.networks.answer import select_answer
 from emomc.networks.layers import LayerShape, as_stored, output_first
 from emomc.runtime.recipe import Recipe
@@ -32,8 +32,7 @@ class QuantizedClassifier(Classifier):
         recipe: Recipe,
         weights: Mapping[str, FakeQuantizedWeight],
         *,
-        teacher: nn.Module | None = None,
-        distillation: float = 0.5,
+        teacher: Teacher | None = None,
     ) -> None:
         """Take the network, the quantizers of its weights and the teacher.
 
@@ -43,13 +42,10 @@ class QuantizedClassifier(Classifier):
             num_classes: 2 or more.
             recipe: optimizer, learning rate and schedule.
             weights: layer name -> quantizer of its weight.
-            teacher: in eval mode, on the device of the training; it is neither changed nor saved. None: no teacher.
-            distillation: share of the loss that is the divergence from the teacher's answers, 0..1.
+            teacher: on the device of the training; None: no teacher.
         """
         super().__init__(network, num_classes, recipe)
-        # In a tuple, so that the teacher's weights are not weights of this module.
-        self._teacher = (teacher,)
-        self._distillation = distillation
+        self._teacher = teacher
         self._weights = dict(weights)
         for weight in weights.values():
             folder, _, parameter = weight.layer.weight_key.rpartition(".")
@@ -61,14 +57,11 @@ class QuantizedClassifier(Classifier):
 
     def loss(self, images: Tensor, labels: Tensor) -> Tensor:
         """Return the loss of a batch, of which a share is the divergence from the teacher's answers."""
-        (teacher,) = self._teacher
-        if teacher is None:
+        if self._teacher is None:
             return super().loss(images, labels)
-        with torch.no_grad():
-            answers = select_answer(teacher(self._arranged(images)), self.output)
+        answers = self._teacher.answers(self._arranged(images))
         outputs = self._outputs(images)
-        scores, of_labels = select_answer(outputs, self.output), self._loss_of(outputs, labels)
-        return distillation_loss(scores, answers, of_labels, self._distillation)
+        return self._teacher.loss(select_answer(outputs, self.output), answers, self._loss_of(outputs, labels))
 
     @torch.no_grad()
     def quantized(self) -> dict[str, QuantizedTensor]:

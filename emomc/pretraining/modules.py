@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 from torch import Tensor, nn
 
 from emomc.lightning_modules.classifier import Classifier
+from emomc.lightning_modules.distillation import Teacher
 from emomc.lightning_modules.pre_pruning import PrePruningClassifier
-from emomc.lightning_modules.robust_pre_pruning import RobustPrePruningClassifier, Teaching
+from emomc.lightning_modules.robust_pre_pruning import RobustPrePruningClassifier
 from emomc.networks.layers import LayerShape
 from emomc.networks.state import load_unique
 from emomc.pretraining.config import PretrainingConfig
@@ -42,7 +43,7 @@ def level_module(
     if not config.robust:
         keys = {layer.name: layer.weight_key for layer in layers}
         return PrePruningClassifier(network, num_classes, recipe, masks, weight_keys=keys, output=output)
-    teacher = copy.deepcopy(network)
-    load_unique(teacher, dense)
-    teaching = Teaching(teacher.eval().requires_grad_(False), config.distillation)
-    return RobustPrePruningClassifier(network, num_classes, recipe, masks, layers, teaching, output=output)
+    taught_by = copy.deepcopy(network)
+    load_unique(taught_by, dense)
+    teacher = Teacher(taught_by.eval(), config.distillation, output)
+    return RobustPrePruningClassifier(network, num_classes, recipe, masks, layers, teacher, output=output)

@@ -27,6 +27,7 @@ from emomc.common.files import read_json, write_json
 from emomc.common.schema import checked
 from emomc.common.versions import versions
 from emomc.lightning_modules.candidate import Stopped
+from emomc.lightning_modules.distillation import Teacher
 from emomc.lightning_modules.quantized_classifier import FakeQuantizedWeight, QuantizedClassifier
 from emomc.runtime.recipe import Recipe
 from emomc.runtime.trainers import finetuning_trainer
@@ -190,9 +191,11 @@ def finetune(
         name: FakeQuantizedWeight(networks.shapes[name], mask, start, networks.level(genotype.level).factors.get(name))
         for name, (mask, start) in weights.items()
     }
-    teacher = copy.deepcopy(networks.load(uncompressed_genotype(networks.library))) if settings.distillation else None
-    classes = networks.library.manifest.num_classes
-    module = QuantizedClassifier(network, classes, recipe, fake, teacher=teacher, distillation=settings.distillation)
+    teacher = None
+    if settings.distillation:
+        dense = copy.deepcopy(networks.load(uncompressed_genotype(networks.library)))
+        teacher = Teacher(dense, settings.distillation)
+    module = QuantizedClassifier(network, networks.library.manifest.num_classes, recipe, fake, teacher=teacher)
     device = networks.device
     # The caller may have disabled gradients.
     with torch.inference_mode(False), torch.enable_grad():

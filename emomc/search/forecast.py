@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,7 +34,7 @@ class Forecast:
         self._known.update(zip(genotypes, errors, strict=True))
         known = list(self._known)
         self._model.learn(self._level_errors(known), self.noise.of(known), np.array(list(self._known.values())))
-        losses = np.vstack([self._front, self._losses(genotypes, errors)])
+        losses = np.vstack([self._front, self._losses(errors, self._search.cost_model.costs(genotypes))])
         self._front = losses[non_dominated(losses)]
 
     def most_promising(self, genotypes: Sequence[Genotype], count: int) -> list[int]:
@@ -46,7 +46,8 @@ class Forecast:
         if not len(genotypes):
             return []
         errors = self._model.optimistic(self._level_errors(genotypes), self.noise.of(genotypes))
-        losses, violations = self._losses(genotypes, errors), self._violations(genotypes)
+        costs = self._search.cost_model.costs(genotypes)
+        losses, violations = self._losses(errors, costs), self._search.total_violations(costs)
         feasible, others = np.flatnonzero(violations <= 0), np.flatnonzero(violations > 0)
         chosen = feasible[most_volume(losses[feasible], count, [1.0] * losses.shape[1], known=self._front)]
         others = others[np.argsort(violations[others], kind="stable")]
@@ -56,15 +57,7 @@ class Forecast:
         record = self._search.library.record
         return np.array([1 - record(genotype.level).validation_accuracy for genotype in genotypes])
 
-    def _losses(self, genotypes: Sequence[Genotype], errors: FloatArray) -> FloatArray:
+    def _losses(self, errors: FloatArray, costs: Mapping[str, FloatArray]) -> FloatArray:
         """Return errors and costs relative to uncompressed, (n, objectives)."""
         search = self._search
-        costs = search.cost_model.costs(genotypes)
         return np.column_stack([errors, *(costs[name] / search.uncompressed[name] for name in search.cost_columns)])
-
-    def _violations(self, genotypes: Sequence[Genotype]) -> FloatArray:
-        """Return by how much costs exceed the constraints, as a fraction of each bound, summed, (n,)."""
-        costs = self._search.cost_model.costs(genotypes)
-        over = [np.maximum(0.0, costs[name] / bound - 1) for name, bound in self._search.bounds.items()]
-        violations: FloatArray = np.sum([np.zeros(len(genotypes)), *over], axis=0)
-        return violations

@@ -246,6 +246,16 @@ class Search:
         rows = [[candidate.costs[name] / bound - 1 for name, bound in self.bounds.items()] for candidate in candidates]
         return np.array(rows, dtype=np.float64).reshape(len(candidates), len(self.bounds))
 
+    def total_violations(self, costs: Mapping[str, FloatArray]) -> FloatArray:
+        """Return by how much costs exceed the constraints, as a fraction of each bound, summed, (n,).
+
+        Args:
+            costs: as ``CostModel.costs`` returns them for n genotypes.
+        """
+        over = [np.maximum(0.0, costs[name] / bound - 1) for name, bound in self.bounds.items()]
+        totals: FloatArray = np.sum(over, axis=0) if over else np.zeros(len(next(iter(costs.values()))))
+        return totals
+
     def losses(self, candidates: Sequence[Candidate]) -> FloatArray:
         """Return the values to minimise, shape (n, objectives): the error and the costs that are objectives."""
         rows = [
@@ -263,8 +273,10 @@ class Search:
         new = list(dict.fromkeys(genotype for genotype in genotypes if genotype not in self._by_genotype))
         if new:
             costs = self.cost_model.costs(new)
+            violations = self.total_violations(costs)
             for row, genotype in enumerate(new):
-                self._enter(self._candidate(genotype, {name: float(column[row]) for name, column in costs.items()}))
+                own = {name: float(column[row]) for name, column in costs.items()}
+                self._enter(self._candidate(genotype, own, float(violations[row])))
         return [self._by_genotype[genotype] for genotype in genotypes]
 
     def add_finetuned(self, before: Candidate, genotype: Genotype, evaluation: Evaluation) -> FinetunedPoint:
@@ -275,8 +287,9 @@ class Search:
             genotype: its genotype with the name of its fine-tuned weights.
             evaluation: of the fine-tuned weights on the validation images.
         """
-        costs = {name: float(column[0]) for name, column in self.cost_model.costs([genotype]).items()}
-        after = self._candidate(genotype, costs)
+        costs = self.cost_model.costs([genotype])
+        own = {name: float(column[0]) for name, column in costs.items()}
+        after = self._candidate(genotype, own, float(self.total_violations(costs)[0]))
         after.evaluation = evaluation
         not_cheaper = [after.costs[name] >= before.costs[name] for name in self.cost_columns]
         point = FinetunedPoint(before, after, not (after.accuracy <= before.accuracy and all(not_cheaper)))
@@ -285,9 +298,8 @@ class Search:
             self._enter(after)
         return point
 
-    def _candidate(self, genotype: Genotype, costs: dict[str, float]) -> Candidate:
-        over = [max(0.0, costs[name] / bound - 1) for name, bound in self.bounds.items()]
-        candidate = Candidate(self._next_index, self.generation, genotype, costs, sum(over))
+    def _candidate(self, genotype: Genotype, costs: dict[str, float], violation: float) -> Candidate:
+        candidate = Candidate(self._next_index, self.generation, genotype, costs, violation)
         # Every candidate has its own index, also a fine-tuned one that is not kept.
         self._next_index += 1
         return candidate

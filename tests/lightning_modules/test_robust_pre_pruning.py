@@ -11,8 +11,9 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, TensorDataset
 
 from emomc.compression.fake_quantization import fake_quantize
-from emomc.lightning_modules.distillation import TEMPERATURE
-from emomc.lightning_modules.robust_pre_pruning import RobustPrePruningClassifier, Teaching
+from emomc.lightning_modules import robust_pre_pruning
+from emomc.lightning_modules.distillation import TEMPERATURE, Teacher
+from emomc.lightning_modules.robust_pre_pruning import RobustPrePruningClassifier
 from emomc.networks.graph import trace_network
 from emomc.networks.preparation import make_plain
 from emomc.runtime.recipe import Recipe
@@ -41,11 +42,22 @@ def layers_of(net):
     return [layer for layer in graph.layers if layer.stored]
 
 
-def robust(net, *, distillation=0.5, bits=(2, 8), teacher=None):
+@pytest.fixture
+def drawn_between(monkeypatch):
+    """Draw bits between others than usual."""
+
+    def between(fewest, most):
+        monkeypatch.setattr(robust_pre_pruning, "FEWEST_BITS", fewest)
+        monkeypatch.setattr(robust_pre_pruning, "MOST_BITS", most)
+
+    return between
+
+
+def robust(net, *, distillation=0.5, teacher=None):
     layers = layers_of(net)
     masks = {layer.name: torch.ones_like(net.get_parameter(layer.weight_key)) > 0 for layer in layers}
-    teaching = Teaching((teacher or network(1)).eval(), distillation, bits)
-    return RobustPrePruningClassifier(net, 3, Recipe(0.02), masks, layers, teaching)
+    teacher = Teacher((teacher or network(1)).eval(), distillation)
+    return RobustPrePruningClassifier(net, 3, Recipe(0.02), masks, layers, teacher)
 
 
 def batch(images=32, seed=1):
@@ -54,9 +66,10 @@ def batch(images=32, seed=1):
 
 
 class TestLoss:
-    def test_is_the_mean_of_the_plain_and_the_quantized_run(self):
+    def test_is_the_mean_of_the_plain_and_the_quantized_run(self, drawn_between):
         images, labels = batch()
-        module = robust(network(), bits=(3, 3)).eval()
+        drawn_between(3, 3)
+        module = robust(network()).eval()
         teacher = network(1).eval()
 
         def taught(net):
@@ -72,11 +85,11 @@ class TestLoss:
         expected = 0.5 * (taught(network().eval()) + taught(rounded))
         torch.testing.assert_close(module.loss(images, labels), expected)
 
-    def test_without_distillation_the_teacher_does_not_matter(self):
+    def test_without_distillation_the_teacher_does_not_matter(self, drawn_between):
         images, labels = batch()
+        drawn_between(4, 4)
         losses = [
-            robust(network(), distillation=0.0, bits=(4, 4), teacher=network(seed)).loss(images, labels).item()
-            for seed in (5, 6)
+            robust(network(), distillation=0.0, teacher=network(seed)).loss(images, labels).item() for seed in (5, 6)
         ]
         assert losses[0] == losses[1]
 
@@ -112,13 +125,14 @@ class TestQuantizedRun:
         assert set(module.state_dict()) == {f"network.{key}" for key in before} | {"mask_0", "mask_1"}
 
 
-def test_training_so_keeps_the_accuracy_of_quantized_weights(tiny_trainer):
+def test_training_so_keeps_the_accuracy_of_quantized_weights(tiny_trainer, drawn_between):
+    drawn_between(2, 3)
     generator = torch.Generator().manual_seed(0)
     labels = torch.randint(3, (240,), generator=generator)
     patterns = torch.randn(3, 1, 8, 8, generator=generator)
     images = patterns[labels] + 1.5 * torch.randn(240, 1, 8, 8, generator=generator)
     data = DataLoader(TensorDataset(images, labels), batch_size=24)
-    module = robust(network(), distillation=0.0, bits=(2, 3))
+    module = robust(network(), distillation=0.0)
     tiny_trainer(max_epochs=12).fit(module, data)
     trained = module.network.eval()
     rounded = copy.deepcopy(trained)
