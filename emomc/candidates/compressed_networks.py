@@ -6,6 +6,7 @@ import copy
 import functools
 import math
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -112,7 +113,12 @@ class CompressedNetworks:
         """Return a layer's codes and quantization steps, before any BatchNorm is folded in."""
         if finetuned:
             return self.finetuned(finetuned).layers[layer]
-        return self._quantized.get((percent, layer, bits), lambda: self._quantize(percent, layer, bits))
+        return self._quantized.get((percent, layer, bits), lambda: self._quantize(percent, layer, [bits])[0])
+
+    def quantize_ahead(self, percent: int, layer: str, widths: Sequence[int]) -> None:
+        """Quantize a layer to several numbers of bits at once, which is faster than one after the other."""
+        for bits, quantized in zip(widths, self._quantize(percent, layer, widths), strict=True):
+            self._quantized.get((percent, layer, bits), functools.partial(lambda made: made, quantized))
 
     def folded_scale(self, percent: int, layer: str, bits: int, finetuned: str = "") -> Tensor:
         """Return the scale by which a layer's codes are multiplied when the network runs, float32."""
@@ -221,19 +227,23 @@ class CompressedNetworks:
         return FoldedState(*(_to(part, self.device) for part in (folded.weights, folded.factors, folded.rest)))
 
     @torch.no_grad()
-    def _quantize(self, percent: int, layer: str, bits: int) -> QuantizedTensor:
-        """Return a layer's codes and steps of its own level."""
+    def _quantize(self, percent: int, layer: str, widths: Sequence[int]) -> list[QuantizedTensor]:
+        """Return a layer's codes and steps of its own level, for each number of bits."""
         quantizer, shape, weight = self.quantizer, self.shapes[layer], self.level(percent).weights[layer]
-        nearest = quantize_symmetric(weight, bits, method=quantizer.method, per_channel=quantizer.per_channel)
+        found = {
+            bits: quantize_symmetric(weight, bits, method=quantizer.method, per_channel=quantizer.per_channel)
+            for bits in widths
+        }
+        learned = [bits for bits in widths if bits <= MOST_LEARNED_BITS and quantizer.rounding == "learned"]
         blocks = input_blocks(shape)
-        if quantizer.rounding == "nearest" or bits > MOST_LEARNED_BITS or not blocks:
-            return nearest
-        size = shape.groups * weight[0].numel() // blocks
-        self._measured(percent, layer, "mean_patch", (shape.groups, *weight.shape[1:]))
-        inputs = self._measured(percent, layer, "covariance", (blocks, size, size))
-        corrected = quantizer.bias_correction and layer in self._corrected
-        products = inputs.products(centred=corrected).to(self.device)
-        return learn_rounding(weight, nearest, products, groups=shape.groups)
+        if learned and blocks:
+            size = shape.groups * weight[0].numel() // blocks
+            inputs = self._measured(percent, layer, "covariance", (blocks, size, size))
+            corrected = quantizer.bias_correction and layer in self._corrected
+            products = inputs.products(centred=corrected).to(self.device)
+            starts = [found[bits] for bits in learned]
+            found |= dict(zip(learned, learn_rounding(weight, starts, products, groups=shape.groups), strict=True))
+        return [found[bits] for bits in widths]
 
     @torch.no_grad()
     def _corrected_bias(self, percent: int, layer: str, bits: int) -> Tensor:

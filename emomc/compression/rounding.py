@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -26,9 +27,9 @@ _FARTHEST = 1 << 11
 
 
 def learn_rounding(
-    weight: Tensor, start: QuantizedTensor, products: Tensor, *, groups: int = 1, price: float = PRICE
-) -> QuantizedTensor:
-    """Return codes and steps that change the outputs of a layer less than the nearest codes do.
+    weight: Tensor, starts: Sequence[QuantizedTensor], products: Tensor, *, groups: int = 1, price: float = PRICE
+) -> list[QuantizedTensor]:
+    """Return codes and steps that change a layer's outputs less than the nearest codes do, for each number of bits.
 
     With the weights w of an output channel, its codes q and step s, and H the mean products of its inputs, the mean
     squared change of its outputs is (s q - w) H (s q - w)^T. Codes get the best value given all others, one after the
@@ -37,11 +38,12 @@ def learn_rounding(
     as zeros are neither stored nor multiplied.
 
     Sums are of whole numbers and stay below 2^53, or are made in a fixed order. So the result is the same to the bit on
-    every device and with any number of threads: processes need not share it, and an export makes it again.
+    every device, with any number of threads, and for several numbers of bits at once, which is faster: processes need
+    not share it, and an export makes it again.
 
     Args:
         weight: float, (output channels, inputs per group, *kernel).
-        start: its nearest codes, of up to ``MOST_LEARNED_BITS`` bits.
+        starts: its nearest codes for each number of bits, up to ``MOST_LEARNED_BITS``; all with as many steps.
         products: (blocks, n, n), n at most 256: mean products of the inputs in each block of n. The inputs of a group
             are one or more blocks; inputs of different blocks count as unrelated. Finite.
         groups: of the layer.
@@ -52,17 +54,26 @@ def learn_rounding(
     """
     whole = _whole_numbers(products.double())
     if whole is None:
-        return start
+        return list(starts)
     layer = _Blocks(weight.shape, groups, len(products))
-    weights, codes = layer.split(weight.double()), layer.split(start.codes.double())
-    remaining, top = (weights != 0).double(), 2 ** (start.bits - 1) - 1
-    scale = start.scale.double()
+    weights = layer.split(weight.double())
+    # The columns of all numbers of bits side by side.
+    codes = torch.cat([layer.split(start.codes.double()) for start in starts], 2)
+    remaining = (weights != 0).double().repeat(1, 1, len(starts))
+    tops = [2 ** (start.bits - 1) - 1 for start in starts]
+    top = torch.tensor(tops, dtype=codes.dtype, device=codes.device).repeat_interleave(weights.shape[2])
+    scales = [start.scale.double() for start in starts]
     for left in reversed(range(_ROUNDS)):
-        target = _targets(weights, layer.split(_along_outputs(scale, weight)))
+        target = torch.cat([_targets(weights, layer.split(_along_outputs(scale, weight))) for scale in scales], 2)
         _improve_codes(codes, target, whole, remaining, top, price)
         if left:
-            scale = scale * _better_steps(codes, target, whole, layer, len(scale))
-    return QuantizedTensor(layer.join(codes).to(start.codes.dtype), scale.float(), start.bits)
+            factors = _better_steps(codes, target, whole, layer, [len(scale) for scale in scales])
+            scales = [scale * factor for scale, factor in zip(scales, factors, strict=True)]
+    learned = zip(starts, codes.chunk(len(starts), 2), scales, strict=True)
+    return [
+        QuantizedTensor(layer.join(own).to(start.codes.dtype), scale.float(), start.bits)
+        for start, own, scale in learned
+    ]
 
 
 class _Blocks:
@@ -109,15 +120,17 @@ def _whole_numbers(products: Tensor) -> Tensor | None:
     return whole
 
 
-def _improve_codes(codes: Tensor, target: Tensor, products: Tensor, remaining: Tensor, top: int, price: float) -> None:
+def _improve_codes(
+    codes: Tensor, target: Tensor, products: Tensor, remaining: Tensor, top: Tensor, price: float
+) -> None:
     """Give each code, in place and in the order of the inputs, the best value given all others.
 
     Args:
-        codes: (blocks, n, outputs), whole numbers in -top .. top.
+        codes: (blocks, n, columns), whole numbers in -top .. top; a column is an output with one number of bits.
         target: as ``_targets`` returns them, of the same shape.
         products: (blocks, n, n), whole numbers.
         remaining: as codes; 1 where the code may be nonzero, else 0.
-        top: largest code.
+        top: (columns,), largest code.
         price: see ``PRICE``.
     """
     curvature = products.diagonal(dim1=1, dim2=2)
@@ -140,20 +153,26 @@ def _improve_codes(codes: Tensor, target: Tensor, products: Tensor, remaining: T
         pulls[:, panel.stop :] += products[:, panel.stop :, panel] @ moves
 
 
-def _better_steps(codes: Tensor, target: Tensor, products: Tensor, layer: _Blocks, steps: int) -> Tensor:
-    """Return the factor, (steps,), that gives each step its best value given the codes.
+def _better_steps(
+    codes: Tensor, target: Tensor, products: Tensor, layer: _Blocks, steps: Sequence[int]
+) -> list[Tensor]:
+    """Return the factors, (steps,), that give each step its best value given the codes, for each number of bits.
 
     Args:
         codes: as for ``_improve_codes``, and so ``target`` and ``products``.
         layer: how they are split.
-        steps: the number of output channels, or 1 for all together.
+        steps: for each number of bits the number of output channels, or 1 for all together.
     """
     of_errors, of_codes = products @ (codes * _FRACTION - target), products @ codes
-    excess = _sum(layer.join(of_errors * codes).reshape(steps, -1))
-    total = _sum(layer.join(of_codes * codes).reshape(steps, -1)) * _FRACTION
-    factor = 1 - excess / total
-    # Without a nonzero code any step will do.
-    return torch.where((total > 0) & (factor > 0), factor, torch.ones_like(factor))
+    sums = (each.chunk(len(steps), 2) for each in (of_errors * codes, of_codes * codes))
+    factors = []
+    for errors, squares, count in zip(*sums, steps, strict=True):
+        excess = _sum(layer.join(errors).reshape(count, -1))
+        total = _sum(layer.join(squares).reshape(count, -1)) * _FRACTION
+        factor = 1 - excess / total
+        # Without a nonzero code any step will do.
+        factors.append(torch.where((total > 0) & (factor > 0), factor, torch.ones_like(factor)))
+    return factors
 
 
 def _sum(rows: Tensor) -> Tensor:

@@ -40,6 +40,7 @@ class QuantizationNoise:
         numbers = range(self.space.min_bits, self.space.max_bits + 1)
         noise = np.zeros((len(self.space.layers), len(numbers)))
         for row, layer in enumerate(self.space.layers):
+            self._networks.quantize_ahead(percent, layer, numbers)
             weights = self._networks.level(percent).weights[layer]
             total = float(weights.square().sum())
             for column, bits in enumerate(numbers):
