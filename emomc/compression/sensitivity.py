@@ -7,23 +7,18 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from emomc.compression.allocation import cheapest_allocations
 from emomc.compression.criteria import PruningCost
 from emomc.compression.pruning import LAYER_MINIMUM, Percent, keep_largest, remaining_count
 
-FloatArray = NDArray[np.float64]
 Scores = Callable[[Mapping[str, Tensor]], Tensor]
 
 STEPS = 12
 """Numbers of weights that are tried in each layer, besides all of them."""
 # The change where the scores are not finite, nats.
 _BEYOND = 1e9
-# Numbers of weights between which the allocation chooses, in each layer.
-_CHOICES = 400
 
 
 def weight_prices(sizes: Mapping[str, int], macs: Mapping[str, int], cost: PruningCost) -> dict[str, float]:
@@ -107,29 +102,49 @@ def share_out(
 ) -> dict[str, int]:
     """Return numbers of weights that cost what is allowed, to within a weight in each layer, and change least.
 
+    Weights are taken away where the change per saved cost is the least, until the rest costs what is allowed (Shoham
+    and Gersho, "Efficient Bit Allocation for an Arbitrary Set of Quantizers", IEEE TASSP 36(9), 1988). Between two
+    numbers that were tried, the change is taken to be linear.
+
     Args:
         counts: layer name -> numbers of weights, descending.
         changes: layer name -> change of the answers for each of them, ascending.
         prices: layer name -> cost of one weight, above 0.
         allowed: cost of all layers together; bounded by what the largest and the smallest numbers cost.
     """
-    names = list(counts)
-    most, least = (np.array([counts[name][end] for name in names]) for end in (0, -1))
-    choices = np.rint(np.geomspace(most, least, _CHOICES).T).astype(int)
-    noise = np.array(
-        [np.interp(choices[row], counts[name][::-1], changes[name][::-1]) for row, name in enumerate(names)]
-    )
-    price = np.array([prices[name] for name in names])
-    allocations = cheapest_allocations(noise, choices * price[:, None])
-    # From most weights to fewest: no layer's number rises on the way.
-    steps = np.array([most, *choices[np.arange(len(names)), allocations], least])
-    costs = steps @ price
-    below = int(np.argmax(costs <= max(allowed, costs[-1])))
-    above = max(0, below - 1)
-    # Between two steps, all layers go the same part of the way.
-    part = (allowed - costs[below]) / (costs[above] - costs[below]) if costs[above] > costs[below] else 0.0
-    chosen = np.rint(steps[below] + min(max(part, 0.0), 1.0) * (steps[above] - steps[below])).astype(int)
-    return dict(zip(names, chosen.tolist(), strict=True))
+    chosen = {name: float(values[0]) for name, values in counts.items()}
+    excess = sum(prices[name] * count for name, count in chosen.items()) - allowed
+    losses = [
+        (change / (prices[name] * lost), name, lost)
+        for name in counts
+        for change, lost in _convex_losses(counts[name], changes[name])
+    ]
+    # Within a layer each loss is dearer than the one before it: the order is kept.
+    for _, name, lost in sorted(losses, key=lambda loss: loss[0]):
+        if excess <= 0:
+            break
+        part = min(1.0, excess / (prices[name] * lost))
+        chosen[name] -= part * lost
+        excess -= part * prices[name] * lost
+    return {name: round(count) for name, count in chosen.items()}
+
+
+def _convex_losses(counts: list[int], changes: list[float]) -> list[tuple[float, int]]:
+    """Return (change, lost weights) of each step along the convex hull of change over lost weights.
+
+    Args:
+        counts: numbers of weights, descending.
+        changes: for each of them, ascending.
+    """
+    hull: list[tuple[float, int]] = []
+    for step in range(1, len(counts)):
+        change, lost = changes[step] - changes[step - 1], counts[step - 1] - counts[step]
+        # A step that changes less for each weight than the one before it is one step with that.
+        while hull and change * hull[-1][1] <= hull[-1][0] * lost:
+            before, lost_before = hull.pop()
+            change, lost = change + before, lost + lost_before
+        hull.append((change, lost))
+    return hull
 
 
 def _tried(alive: int, size: int, percent: Percent) -> list[int]:

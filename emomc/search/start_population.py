@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emomc.candidates.genotype import Genotype
-from emomc.compression.allocation import cheapest_allocations
+from emomc.search.bit_allocation import cheapest_allocations
 from emomc.search.forecast import Forecast
 from emomc.search.state import Search
 

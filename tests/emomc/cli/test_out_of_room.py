@@ -16,7 +16,7 @@ from emomc.common.files import folder_lock
 from emomc.library.library import Library
 
 TINY = ("--accelerator", "cpu", "--pre_train_epochs", 1, "--pre_prune_epochs", 1, "--pre_prune_step", 60)
-SEARCH = ("--accelerator", "cpu", "--population_size", 4, "--number_generations", 2, "--name", "s")
+SEARCH = ("--accelerator", "cpu", "--population_size", 4, "--max_bits", 6, "--number_generations", 2, "--name", "s")
 
 
 @contextmanager

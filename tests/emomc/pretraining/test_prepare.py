@@ -34,6 +34,11 @@ def level_files(folder):
     return {path.name: path.read_bytes() for path in sorted((folder / "library").glob("*.safetensors"))}
 
 
+@pytest.fixture(autouse=True)
+def few_images_for_sensitivity(monkeypatch):
+    monkeypatch.setattr("emomc.pretraining.stages.SENSITIVITY_IMAGES", 64)
+
+
 class Stop(pl.Callback):
     """Ends a run as a killed process would, after some epochs of one stage."""
 

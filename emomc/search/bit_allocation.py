@@ -1,4 +1,4 @@
-"""Choosing one option for each layer, such as its bits or its density, by noise and cost."""
+"""Choosing the bits of each layer by noise and cost."""
 
 from __future__ import annotations
 

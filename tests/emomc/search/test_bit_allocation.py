@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from emomc.compression.allocation import cheapest_allocations
+from emomc.search.bit_allocation import cheapest_allocations
 
 
 class TestCheapestAllocations:
