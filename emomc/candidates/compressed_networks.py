@@ -8,6 +8,7 @@ import math
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -117,6 +118,7 @@ class CompressedNetworks:
 
     def quantize_ahead(self, percent: int, layer: str, widths: Sequence[int]) -> None:
         """Quantize a layer to several numbers of bits at once, which is faster than one after the other."""
+        widths = [bits for bits in widths if (percent, layer, bits) not in self._quantized]
         for bits, quantized in zip(widths, self._quantize(percent, layer, widths), strict=True):
             self._quantized.get((percent, layer, bits), functools.partial(lambda made: made, quantized))
 
@@ -237,10 +239,8 @@ class CompressedNetworks:
         learned = [bits for bits in widths if bits <= MOST_LEARNED_BITS and quantizer.rounding == "learned"]
         blocks = input_blocks(shape)
         if learned and blocks:
-            size = shape.groups * weight[0].numel() // blocks
-            inputs = self._measured(percent, layer, "covariance", (blocks, size, size))
             corrected = quantizer.bias_correction and layer in self._corrected
-            products = inputs.products(centred=corrected).to(self.device)
+            products = self._measured(percent, layer, blocks).products(centred=corrected).to(self.device)
             starts = [found[bits] for bits in learned]
             found |= dict(zip(learned, learn_rounding(weight, starts, products, groups=shape.groups), strict=True))
         return [found[bits] for bits in widths]
@@ -250,33 +250,41 @@ class CompressedNetworks:
         """Return the folded bias that gives the layer the mean output of its unquantized weights."""
         folded = self.level(percent)
         weight = folded.weights[layer]
-        shape = (self.shapes[layer].groups, *weight.shape[1:])
-        mean_patch = self._measured(percent, layer, "mean_patch", shape).mean_patch.reshape(shape)
+        groups = self.shapes[layer].groups
+        mean_patch = self._measured(percent, layer).mean_patch.reshape(groups, *weight.shape[1:])
         quantized = self.quantized(percent, layer, bits).dequantize()
         error = mean_output_error(mean_patch, weight, quantized)
         factor = folded.factors.get(layer)
         bias = folded.rest[self._folded.bias_keys[layer]]
         return (bias.double() - (error if factor is None else error * factor.double())).to(bias.dtype)
 
-    def _measured(self, percent: int, layer: str, what: str, shape: tuple[int, ...]) -> LayerInputs:
-        """Return the measured inputs of a layer.
+    def _measured(self, percent: int, layer: str, blocks: int = 0) -> LayerInputs:
+        """Return the measured inputs of a layer, with their covariance in so many blocks if there are any.
 
         Raises:
-            UserError: they lack a statistic of this name, or it is that of a layer of another shape.
+            UserError: a statistic is missing, or is that of a layer of another shape.
         """
         if self.inputs is None:
             raise ValueError("expected inputs= for bias correction or learned rounding, found none")
         inputs = self.inputs.level(percent).get(layer)
-        found = getattr(inputs, what, None)
-        fits_shape = found is not None and found.numel() == math.prod(shape)
-        if inputs is None or found is None or not fits_shape or not bool(found.isfinite().all()):
-            name = {"mean_patch": "mean input", "covariance": "covariance of the inputs"}[what]
-            seen = "none" if found is None else "values that are not finite" if fits_shape else tuple(found.shape)
-            raise UserError(
-                f"expected the {name} of {layer} of shape {shape} in the calibration {self.inputs.folder}, "
-                f"found {seen}: delete it, and search again"
-            )
-        return inputs
+        groups, weight = self.shapes[layer].groups, self.level(percent).weights[layer]
+        wanted = {"mean input": (groups, *weight.shape[1:])}
+        found: dict[str, Tensor | None] = {}
+        if inputs is not None:
+            found = {"mean input": inputs.mean_patch, "covariance of the inputs": inputs.covariance}
+        if blocks:
+            size = groups * weight[0].numel() // blocks
+            wanted["covariance of the inputs"] = (blocks, size, size)
+        for name, shape in wanted.items():
+            values = found.get(name)
+            fits_shape = values is not None and values.numel() == math.prod(shape)
+            if values is None or not fits_shape or not bool(values.isfinite().all()):
+                seen = "none" if values is None else "values that are not finite" if fits_shape else tuple(values.shape)
+                raise UserError(
+                    f"expected the {name} of {layer} of shape {shape} in the calibration {self.inputs.folder}, "
+                    f"found {seen}: delete it, and search again"
+                )
+        return cast(LayerInputs, inputs)
 
 
 def _to(tensors: dict[str, Tensor], device: torch.device) -> dict[str, Tensor]:

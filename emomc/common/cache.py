@@ -38,5 +38,8 @@ class BoundedCache(Generic[Key, Value]):
             self._bytes -= self._size_of(oldest)
         return value
 
+    def __contains__(self, key: Key) -> bool:
+        return key in self._values
+
     def __len__(self) -> int:
         return len(self._values)
