@@ -18,8 +18,15 @@ import torch
 from lightning_fabric import Fabric
 from pytorch_lightning.plugins.environments import LightningEnvironment
 
+from emomc.candidates.compressed_networks import CompressedNetworks
+from emomc.candidates.cost_model import CostModel
+from emomc.candidates.genotype import Genotype
+from emomc.candidates.packing import pack_candidate
 from emomc.data.config import DataConfig
+from emomc.export.loading import load_compressed
+from emomc.hardware.description import load_hardware
 from emomc.library.library import Library
+from emomc.packed_file.writer import write_packed
 from emomc.pretraining.config import PretrainingConfig
 from emomc.pretraining.prepare import prepare_library
 from emomc.runtime.devices import Devices
@@ -170,3 +177,22 @@ def tiny_trainer(tmp_path: Path) -> Callable[..., pl.Trainer]:
         return pl.Trainer(**{**quiet, **more, **options})
 
     return make
+
+
+@pytest.fixture
+def check_export(tmp_path: Path) -> Callable[[CompressedNetworks], None]:
+    """Check that the packed file of a candidate has the bytes that were counted and the scores that were evaluated."""
+
+    def check(networks: CompressedNetworks) -> None:
+        genotype = Genotype(50, (2, 3, 4, 5, 6)[: len(networks.layers)])
+        shape = networks.library.manifest.input_shape
+        images = torch.randn(16, *shape, generator=torch.Generator().manual_seed(0))
+        images = images.contiguous(memory_format=torch.channels_last)
+        path = tmp_path / "small.emomc"
+        written = write_packed(path, pack_candidate(networks, genotype), "best")
+        cost = CostModel(networks, load_hardware("emomc_fpga"), dataflow="xy", coding="best").costs([genotype])
+        assert written == int(cost["size_bytes"][0])
+        loaded = load_compressed(path).to(memory_format=torch.channels_last)
+        assert torch.equal(loaded(images), networks.load(genotype)(images))
+
+    return check

@@ -11,18 +11,13 @@ from pytorch_lightning.plugins.environments import LightningEnvironment
 
 from emomc.candidates.calibration import calibrate, open_calibration
 from emomc.candidates.compressed_networks import CompressedNetworks
-from emomc.candidates.cost_model import CostModel
 from emomc.candidates.genotype import Genotype
-from emomc.candidates.packing import pack_candidate
 from emomc.common.errors import UserError
 from emomc.compression.quantizers import Quantizer
 from emomc.compression.rounding import MOST_LEARNED_BITS
 from emomc.data.config import DataConfig
 from emomc.data.splits import load_some
-from emomc.export.loading import load_compressed
-from emomc.hardware.description import load_hardware
 from emomc.library.sources import build_data, library_graph
-from emomc.packed_file.writer import write_packed
 
 NEAREST = Quantizer("absmax", per_channel=True, bias_correction=True)
 LEARNED = dataclasses.replace(NEAREST, rounding="learned")
@@ -88,17 +83,9 @@ def test_the_scores_change_less(shared_library, inputs):
     assert deviations[1] < 0.7 * deviations[0]
 
 
-def test_what_is_exported_is_what_was_evaluated_and_counted(shared_library, inputs, tmp_path):
+def test_what_is_exported_is_what_was_evaluated_and_counted(shared_library, inputs, check_export):
     networks = networks_of(shared_library, inputs)
-    genotype = Genotype(50, (2, 3, 4, 5, 6)[: len(networks.layers)])
-    images = torch.randn(16, *shared_library.manifest.input_shape, generator=torch.Generator().manual_seed(0))
-    images = images.contiguous(memory_format=torch.channels_last)
-    path = tmp_path / "small.emomc"
-    written = write_packed(path, pack_candidate(networks, genotype), "best")
-    cost = CostModel(networks, load_hardware("emomc_fpga"), dataflow="xy", coding="best").costs([genotype])
-    assert written == int(cost["size_bytes"][0])
-    loaded = load_compressed(path).to(memory_format=torch.channels_last)
-    assert torch.equal(loaded(images), networks.load(genotype)(images))
+    check_export(networks)
 
 
 def test_fine_tuning_starts_from_the_learned_codes(shared_library, inputs):

@@ -19,7 +19,7 @@ from emomc.compression.quantization import quantize_symmetric
 from emomc.compression.quantizers import Quantizer
 from emomc.data.config import DataConfig
 from emomc.data.splits import load_some
-from emomc.export.loading import load_compressed, unpack_network
+from emomc.export.loading import unpack_network
 from emomc.hardware.description import load_hardware
 from emomc.library.library import Library
 from emomc.library.manifest import Manifest
@@ -112,17 +112,9 @@ def test_uncompressed_layers_keep_their_bias(shared_library, inputs):
     assert all(torch.equal(rest[name], tensor) for name, tensor in networks.level(50).rest.items())
 
 
-def test_what_is_exported_is_what_was_evaluated(shared_library, inputs, tmp_path):
+def test_what_is_exported_is_what_was_evaluated(shared_library, inputs, check_export):
     networks = corrected(shared_library, inputs)
-    genotype = Genotype(50, (2, 3, 4, 5, 6)[: len(networks.layers)])
-    images = torch.randn(16, *shared_library.manifest.input_shape, generator=torch.Generator().manual_seed(0))
-    images = images.contiguous(memory_format=torch.channels_last)
-    path = tmp_path / "small.emomc"
-    written = write_packed(path, pack_candidate(networks, genotype), "best")
-    cost = CostModel(networks, load_hardware("emomc_fpga"), dataflow="xy", coding="best").costs([genotype])
-    assert written == int(cost["size_bytes"][0])
-    loaded = load_compressed(path).to(memory_format=torch.channels_last)
-    assert torch.equal(loaded(images), networks.load(genotype)(images))
+    check_export(networks)
 
 
 class NoBias(nn.Module):

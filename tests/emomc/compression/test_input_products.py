@@ -74,19 +74,8 @@ def test_padding_to_the_same_size_and_one_dimension():
     )
 
 
-class Twice(nn.Module):
-    """Calls one layer on maps of two sizes."""
-
-    def __init__(self):
-        super().__init__()
-        self.layer = nn.Conv2d(2, 2, 3, padding=1)
-
-    def forward(self, images):
-        return self.layer(functional.max_pool2d(self.layer(images), 2))
-
-
-def test_a_layer_called_twice_counts_every_position_of_both_calls(monkeypatch):
-    network = Twice()
+def test_a_layer_called_twice_counts_every_position_of_both_calls(monkeypatch, called_twice):
+    network = called_twice
     images = torch.randn(5, 2, 8, 8, generator=torch.Generator().manual_seed(0))
     second = functional.max_pool2d(network.layer(images), 2).detach()
     patches = [functional.unfold(part, 3, padding=1) for part in (images, second)]

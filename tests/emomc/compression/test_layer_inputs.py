@@ -51,19 +51,8 @@ def test_the_mean_patch_is_the_mean_of_all_patches(layer, seed):
     assert (found.low, found.high) == (float(images.min()), float(images.max()))
 
 
-class Twice(nn.Module):
-    """Calls one layer on maps of two sizes."""
-
-    def __init__(self):
-        super().__init__()
-        self.layer = nn.Conv2d(2, 2, 3, padding=1)
-
-    def forward(self, images):
-        return self.layer(functional.max_pool2d(self.layer(images), 2))
-
-
-def test_a_layer_called_twice_weighs_every_output_position_the_same():
-    network = Twice()
+def test_a_layer_called_twice_weighs_every_output_position_the_same(called_twice):
+    network = called_twice
     images = torch.randn(5, 2, 8, 8, generator=torch.Generator().manual_seed(0))
     second = functional.max_pool2d(network.layer(images), 2)
     patches = [functional.unfold(part.double(), 3, padding=1) for part in (images, second)]
