@@ -6,6 +6,7 @@ To add one, write its ``clip`` function and add an entry to ``QUANTIZERS``.
 from __future__ import annotations
 
 import dataclasses
+import sys
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Literal
 
@@ -47,7 +48,6 @@ def least_squared_error(rows: Tensor, bits: int) -> Tensor:
     a threshold needs no pass over the weights.
     """
     import torch  # here, so that the command line can list the methods without it
-    from torch.nn import functional
 
     device = rows.device
     top = 2 ** (bits - 1) - 1
@@ -57,19 +57,44 @@ def least_squared_error(rows: Tensor, bits: int) -> Tensor:
         fractions = torch.arange(_CLIPS, 0, -1, device=device, dtype=torch.float64) / _CLIPS
     else:
         fractions = torch.linspace(1, _FINE_LOWEST, _FINE_CLIPS, device=device, dtype=torch.float64)
-    codes = torch.arange(top + 1, device=device, dtype=torch.float64)
+    # With more codes than weights in a row, a pass over the weights is faster.
+    by_codes = top < magnitudes.shape[1]
     errors = []
     # Some fractions at a time: together they are fast, and take little memory.
-    for some in fractions.split(max(1, _TOGETHER // (len(rows) * len(codes)))):
+    for some in fractions.split(max(1, _TOGETHER // (len(rows) * min(top + 1, magnitudes.shape[1])))):
         step = (magnitudes[:, -1:] * some / top).float().double()
-        values = step.unsqueeze(2) * codes
-        edges = torch.searchsorted(magnitudes, (step.unsqueeze(2) * (codes[1:] - 0.5)).flatten(1))
-        edges = functional.pad(edges.view(len(rows), len(some), top), (1, 0))
-        edges = functional.pad(edges, (0, 1), value=rows.shape[1])
-        totals = sums.gather(1, edges.flatten(1)).view(edges.shape).diff(dim=2)
-        errors.append((values**2 * edges.diff(dim=2) - 2 * values * totals).sum(2))
+        errors.append(_errors_by_codes(magnitudes, sums, step, top) if by_codes else _errors(magnitudes, step, top))
     # Ties: the largest threshold. argmin returns the first minimum.
     return largest_weight(rows, bits) * fractions[torch.cat(errors, 1).argmin(1)].float()
+
+
+def _errors_by_codes(magnitudes: Tensor, sums: Tensor, step: Tensor, top: int) -> Tensor:
+    """Return the squared errors of steps, less the sum of all w^2, (rows, steps).
+
+    Args:
+        magnitudes: (rows, weights), ascending.
+        sums: (rows, 1 + weights), of the first 0, 1, 2, ... magnitudes.
+        step: (rows, steps).
+        top: largest code.
+    """
+    import torch
+    from torch.nn import functional
+
+    codes = torch.arange(top + 1, device=step.device, dtype=step.dtype)
+    values = step.unsqueeze(2) * codes
+    edges = torch.searchsorted(magnitudes, (step.unsqueeze(2) * (codes[1:] - 0.5)).flatten(1))
+    edges = functional.pad(edges.view(*step.shape, top), (1, 0))
+    edges = functional.pad(edges, (0, 1), value=magnitudes.shape[1])
+    totals = sums.gather(1, edges.flatten(1)).view(edges.shape).diff(dim=2)
+    return (values**2 * edges.diff(dim=2) - 2 * values * totals).sum(2)
+
+
+def _errors(magnitudes: Tensor, step: Tensor, top: int) -> Tensor:
+    """Return the squared errors of steps, (rows, steps); arguments as for ``_errors_by_codes``."""
+    # A row of zeros has steps of zero.
+    step = step.clamp_min(sys.float_info.min).unsqueeze(1)
+    scaled = magnitudes.unsqueeze(2) / step
+    return ((scaled.round().clamp(max=top) - scaled) * step).square().sum(1)
 
 
 QUANTIZERS: Mapping[str, QuantizerMethod] = {
