@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from torch import nn
 
 from emomc.candidates.compressed_networks import CompressedNetworks
 from emomc.candidates.genotype import Genotype
@@ -22,7 +23,17 @@ def random_candidates(library: Library, count: int) -> list[Genotype]:
 
 
 @torch.inference_mode()
-def bare_loop(networks: CompressedNetworks, batches: ResidentBatches, genotype: Genotype) -> int:
-    """Return how many images a candidate classifies rightly, found by nothing but its forward passes."""
-    network = networks.load(genotype)
-    return int(sum((network(images).argmax(1) == labels).sum() for images, labels in batches))
+def bare_loop(
+    networks: CompressedNetworks, batches: ResidentBatches, genotype: Genotype, runner: nn.Module | None = None
+) -> int:
+    """Return how many images a candidate classifies rightly, found by nothing but its forward passes.
+
+    Args:
+        networks: of the library.
+        batches: the images.
+        genotype: the candidate.
+        runner: what runs the shared network; None: itself.
+    """
+    networks.load(genotype)
+    run = runner or networks.network
+    return int(sum((run(images).argmax(1) == labels).sum() for images, labels in batches))

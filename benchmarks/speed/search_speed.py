@@ -1,4 +1,4 @@
-"""Measure how long a candidate takes: LeNet-5 on MNIST, 10,000 images, four ways in one run on one machine.
+"""Measure how long a candidate takes: LeNet-5 on MNIST, 10,000 images, several ways in one run on one machine.
 
     emomc-pretrain --config lenet5_mnist --validation_fraction 0.16667 --output runs/lenet5-mnist-10000
     python -m benchmarks.speed.search_speed
@@ -6,8 +6,9 @@
 (a) a plain re-creation of the way of the paper's reference: the checkpoint is read from disk for each candidate, images
     are decoded by a DataLoader with two workers, masks are found by argsort and weights quantized in every forward;
 (b) a bare loop over resident batches, weights copied in place;
-(c) ours: a validation-only Trainer per candidate;
-(d) ours over a whole search, with early rejection.
+(c) the same loop through a compiled graph;
+(d) ours: a validation-only Trainer per candidate, compiled;
+(e) ours over a whole search, with early rejection.
 The images are those the library's networks were validated on. Writes ``docs/results/search_speed.md``.
 """
 
@@ -39,6 +40,7 @@ from emomc.data.resident import ResidentBatches
 from emomc.data.splits import load_split
 from emomc.library.library import Library
 from emomc.library.sources import library_data, library_graph, library_network
+from emomc.runtime.compilation import CompiledNetwork
 from emomc.runtime.notices import quiet_lightning
 from emomc.search.config import SearchConfig
 from emomc.search.options import RunOptions
@@ -49,7 +51,7 @@ def main() -> None:
     parser = argument_parser(__doc__)
     parser.add_argument("--library", type=Path, default=Path("runs/lenet5-mnist-10000/library"))
     parser.add_argument("--data_dir", default="data")
-    parser.add_argument("--candidates", type=int, default=60, help="timed by (b) and (c); a fifth of them by (a)")
+    parser.add_argument("--candidates", type=int, default=60, help="timed by (b), (c) and (d); a fifth of them by (a)")
     parser.add_argument("--generations", type=int, default=120)
     parser.add_argument("--output", type=Path, default=Path("docs/results/search_speed.md"))
     arguments = parser.parse_args()
@@ -57,23 +59,26 @@ def main() -> None:
     images, labels = load_split(library_data(library, data_dir=arguments.data_dir), "validation")
     networks = CompressedNetworks(library, library_graph(library), Quantizer())
     batch_size = library.manifest.evaluation_batch_size
-    evaluator = CandidateEvaluator(networks, images, labels, batch_size=batch_size)
+    compiled = CompiledNetwork(networks.network, batch_size)
+    evaluator = CandidateEvaluator(networks, images, labels, batch_size=batch_size, network=compiled)
     batches = ResidentBatches(images, labels, batch_size)
     candidates = random_candidates(library, arguments.candidates)
     with quiet_lightning(), tempfile.TemporaryDirectory() as folder:
         reference = _ReferenceWay(library, Path(arguments.data_dir), len(labels), Path(folder))
         for genotype in candidates:  # quantized layers are made once, and kept; not a candidate's own cost
             networks.load(genotype)
+        bare_loop(networks, batches, candidates[0], compiled)  # compiles
         ways: dict[str, Callable[[Genotype], int]] = {
             "a": reference.evaluate,
             "b": lambda genotype: bare_loop(networks, batches, genotype),
-            "c": lambda genotype: evaluator.evaluate(genotype).correct,
+            "c": lambda genotype: bare_loop(networks, batches, genotype, compiled),
+            "d": lambda genotype: evaluator.evaluate(genotype).correct,
         }
         times: dict[str, list[float]] = {way: [] for way in ways}
         # Side by side and in random order, so that a machine whose speed drifts weighs on all alike.
         generator = np.random.default_rng(0)
         for number, genotype in enumerate(candidates):
-            for way in generator.permutation(["a", "b", "c"] if number % 5 == 0 else ["b", "c"]):
+            for way in generator.permutation(["a", "b", "c", "d"] if number % 5 == 0 else ["b", "c", "d"]):
                 began = time.perf_counter()
                 ways[way](genotype)
                 times[way].append(time.perf_counter() - began)
@@ -89,28 +94,33 @@ def main() -> None:
     seconds = {
         "a, the reference's way": statistics.median(times["a"]),
         "b, bare loop": statistics.median(times["b"]),
-        "c, Trainer per candidate": statistics.median(times["c"]),
-        "d, whole search with early rejection": whole / search.tally.asked,
+        "c, bare compiled loop": statistics.median(times["c"]),
+        "d, Trainer per candidate": statistics.median(times["d"]),
+        "e, whole search with early rejection": whole / search.tally.asked,
     }
     slowest = seconds["a, the reference's way"]
     rows = [[name, f"{own:.4f}", f"{slowest / own:.1f}"] for name, own in seconds.items()]
-    ratios = statistics.quantiles((c / b for b, c in zip(times["b"], times["c"], strict=True)), n=4)
     stopped = search.rejected / len(search.candidates)
     seen = search.tally.images / (len(search.candidates) * len(labels))
     page = f"""# Speed of a candidate's evaluation
 
 {made_by()}; {machine()}.
 LeNet-5, {len(labels):,} validation images of MNIST, batches of {batch_size}. Medians over {len(candidates)}
-candidates (a: {len(times["a"])}), except for d: seconds of the whole search, start and end included, over the
-candidates it asked for.
+candidates (a: {len(times["a"])}), except for e: seconds of the whole search, start, compilation and end included, over
+the candidates it asked for.
 
 {table(["way", "seconds per candidate", "times faster than a"], rows)}
 
-c over b, candidate by candidate: median {ratios[1]:.3f}, quartiles {ratios[0]:.3f} and {ratios[2]:.3f}.
-The search of d asked for {search.tally.asked:,} candidates in {whole:.0f} s; {len(search.candidates):,} were distinct,
+Candidate by candidate, d over b: {_ratios(times["d"], times["b"])}; d over c: {_ratios(times["d"], times["c"])}.
+The search of e asked for {search.tally.asked:,} candidates in {whole:.0f} s; {len(search.candidates):,} were distinct,
 {100 * stopped:.0f} % of these were stopped early, and {100 * seen:.0f} % of their images were seen.
 """
     publish(page, arguments.output)
+
+
+def _ratios(times: list[float], others: list[float]) -> str:
+    low, middle, high = statistics.quantiles((one / other for one, other in zip(times, others, strict=True)), n=4)
+    return f"median {middle:.3f}, quartiles {low:.3f} and {high:.3f}"
 
 
 class _ReferenceWay:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from emomc.callbacks.trainer.early_rejection import EarlyRejection
 from emomc.candidates.compressed_networks import CompressedNetworks
@@ -33,6 +33,7 @@ class CandidateEvaluator:
         *,
         batch_size: int,
         precision: str = "32-true",
+        network: nn.Module | None = None,
     ) -> None:
         """Move the images to the device of the networks.
 
@@ -42,6 +43,7 @@ class CandidateEvaluator:
             labels: int64, (n,).
             batch_size: images per forward pass; results are bit-identical for one batch size only.
             precision: Lightning's name of the arithmetic, such as ``32-true`` or ``bf16-mixed``.
+            network: what runs the shared network of ``networks``, such as a ``CompiledNetwork``; None: itself.
         """
         self.networks = networks
         self.precision = precision
@@ -49,7 +51,9 @@ class CandidateEvaluator:
         self.images = len(labels)
         device = networks.device
         self._blocks = ResidentBlocks(images.to(device), labels.to(device), batch_size, networks.memory_format)
-        self._module = CandidateClassifier(networks.network, networks.library.manifest.num_classes, batch_size)
+        self._module = CandidateClassifier(
+            network or networks.network, networks.library.manifest.num_classes, batch_size
+        )
         self._rejection = EarlyRejection(self._blocks)
         # One for all candidates: making a Trainer reads the metadata of every package that is installed.
         self._trainer = validation_trainer(device, precision, [self._rejection])

@@ -184,6 +184,7 @@ def _conditions(networks: CompressedNetworks, front: Front, point: Point) -> Eva
         activation_bits=settings.activation_bits,
         input_ranges=point.get("input_ranges"),
         memory_format=networks.memory_format,
+        compiled=front.get("compiled", False),
     )
 
 

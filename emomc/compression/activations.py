@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -23,10 +24,19 @@ def round_activations(values: Tensor, bits: int, low: float, high: float) -> Ten
             are symmetric, -(2^(bits-1) - 1) .. 2^(bits-1) - 1.
         high: largest value in calibration.
     """
+    return _rounded(values, *_grid(bits, low, high))
+
+
+def _grid(bits: int, low: float, high: float) -> tuple[float, float, float]:
+    """Return the smallest and the largest value of a grid, and its step."""
     top = 2**bits - 1 if low >= 0 else 2 ** (bits - 1) - 1
     # If all inputs were zero, any positive step represents them.
     step = max(-low, high) / top or 1.0
-    clipped = values.clamp(0.0 if low >= 0 else -top * step, top * step)
+    return 0.0 if low >= 0 else -top * step, top * step, step
+
+
+def _rounded(values: Tensor, least: float | Tensor, most: float | Tensor, step: float | Tensor) -> Tensor:
+    clipped = values.clamp(least, most)  # type: ignore[arg-type]
     rounded = (clipped / step).round() * step
     return clipped + (rounded - clipped).detach() if torch.is_grad_enabled() else rounded
 
@@ -37,10 +47,11 @@ class ActivationRounding:
     def __init__(self, network: FoldedNetwork, bits: int) -> None:
         """Put a rounding before each layer that has weights; nothing is rounded before ``use``."""
         module = network.module
+        device = next(module.parameters()).device
         self._names: dict[str, str] = {}
         for number, layer in enumerate(network.layers):
             self._names[layer.name] = name = f"rounding_{number}"
-            module.add_module(name, _Rounder(bits))
+            module.add_module(name, _Rounder(bits, device))
             for node in network.calls[layer.name]:
                 with module.graph.inserting_before(node):
                     rounded = module.graph.call_module(name, (node.args[0],))
@@ -58,16 +69,23 @@ class ActivationRounding:
             low, high = (0.0, 0.0) if ranges is None else ranges.get(layer, (1.0, 0.0))
             require(low <= high, f"the smallest and the largest input of {layer} as its range", (low, high))
         for layer, name in self._names.items():
-            self._module.get_submodule(name).range = None if ranges is None else ranges[layer]  # type: ignore[assignment]
+            cast(_Rounder, self._module.get_submodule(name)).use(None if ranges is None else ranges[layer])
 
 
 class _Rounder(nn.Module):
     """Rounds what it is given; a module, so that a copy of the network gets a copy of it."""
 
-    def __init__(self, bits: int) -> None:
+    def __init__(self, bits: int, device: torch.device) -> None:
         super().__init__()
         self.bits = bits
-        self.range: Range | None = None
+        self.active = False
+        # The grid is a tensor, so that a compiled network is the same for every range.
+        self.register_buffer("grid", torch.zeros(3, device=device), persistent=False)
+
+    def use(self, range_: Range | None) -> None:
+        self.active = range_ is not None
+        if range_ is not None:
+            self.grid.copy_(torch.tensor(_grid(self.bits, *range_)))
 
     def forward(self, values: Tensor) -> Tensor:
-        return values if self.range is None else round_activations(values, self.bits, *self.range)
+        return _rounded(values, *self.grid.unbind()) if self.active else values

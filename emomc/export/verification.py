@@ -21,6 +21,7 @@ from emomc.networks.equivalence import TOLERANCE, deviation
 from emomc.networks.folding import FoldedNetwork
 from emomc.packed_file.network import PackedNetwork
 from emomc.packed_file.reader import read_packed
+from emomc.runtime.compilation import CompiledNetwork
 from emomc.runtime.trainers import validation_trainer
 
 
@@ -38,6 +39,8 @@ class EvaluationConditions:
     """Layer name -> smallest and largest input, if inputs are rounded."""
     memory_format: torch.memory_format = torch.channels_last
     """Of the network and its images."""
+    compiled: bool = False
+    """Whether whole batches went through a compiled graph."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -146,7 +149,8 @@ def _count_correct(
     if ranges := conditions.input_ranges:
         ActivationRounding(loaded, conditions.activation_bits).use(ranges)
     network = loaded.module.to(memory_format=conditions.memory_format)
-    module = CandidateClassifier(network, len(packed.description.class_names), conditions.batch_size)
+    runner = CompiledNetwork(network, conditions.batch_size) if conditions.compiled else network
+    module = CandidateClassifier(runner, len(packed.description.class_names), conditions.batch_size)
     blocks = ResidentBlocks(images, labels, conditions.batch_size, conditions.memory_format)
     trainer = validation_trainer(torch.device("cpu"), conditions.precision)
     trainer.validate(module, blocks, verbose=False)

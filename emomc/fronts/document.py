@@ -66,6 +66,7 @@ def front_document(search: Search) -> dict[str, Any]:
         "accounting": config.accounting,
         "calibration": search.inputs.digest if search.inputs else None,
         "graph_sha256": manifest.graph_sha256,
+        "compiled": search.compiled,
         "energy_unit": model.hardware.energy_label,
         "layers": [layer.to_dict() for layer in manifest.layers],
         "baseline": {

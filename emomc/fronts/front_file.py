@@ -96,6 +96,7 @@ class _Front:
     points: list[_Point]
     calibration: str | None = None
     graph_sha256: str | None = None
+    compiled: bool = False
     images_sha256: dict[str, str] | None = None
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import logging
 import warnings
 from collections.abc import Iterator
 
@@ -16,6 +15,7 @@ from torch.export.graph_signature import InputKind
 from emomc.common.errors import UserError, first_line
 from emomc.networks.answer import AnswerOnly
 from emomc.networks.state import first_names
+from emomc.runtime.notices import silent_logging
 
 _PREFIX = "network."
 """What the answer's wrapper puts before every name of the network."""
@@ -87,13 +87,12 @@ def _quiet_eval(network: nn.Module) -> Iterator[None]:
 @contextlib.contextmanager
 def _silent() -> Iterator[None]:
     """Keep the exporter from logging and printing what its error says, and more."""
-    before = logging.root.manager.disable
-    logging.disable(logging.CRITICAL)
-    try:
-        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-            yield
-    finally:
-        logging.disable(before)
+    with (
+        silent_logging(),
+        contextlib.redirect_stdout(io.StringIO()),
+        contextlib.redirect_stderr(io.StringIO()),
+    ):
+        yield
 
 
 def _flatten(program: ExportedProgram, network: nn.Module) -> tuple[fx.GraphModule, frozenset[str]]:

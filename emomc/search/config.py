@@ -16,6 +16,7 @@ _MOST_EPOCHS = 1_000_000
 
 Accounting = Literal["exact", "paper"]
 AlgorithmName = Literal["nsga2", "nsga3", "sms-emoa", "age-moea2"]
+CompileMode = Literal["auto", "always", "never"]
 VariationName = Literal["integer", "real"]
 
 
@@ -98,6 +99,9 @@ class SearchConfig:
     images, and the cost model counts these bits; at 16 nothing is rounded and the hardware's precision is counted."""
     precision: str = "32-true"
     """Arithmetic of the evaluation, as Lightning names it."""
+    compile: CompileMode = "auto"
+    """Run whole batches through a compiled graph, which is faster; a CPU needs a C++ compiler. auto: on a CPU, if the
+    search is long enough. Compiled or not, a score may round differently. docs/determinism.md."""
     seed: int = 0
     """Seed of the evolution, 0 or more."""
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from lightning_fabric import Fabric
 from pytorch_lightning import LightningDataModule
-from torch import Tensor
+from torch import Tensor, nn
 
 from emomc.candidates.calibration import calibrate
 from emomc.candidates.compressed_networks import CompressedNetworks
@@ -40,10 +40,12 @@ from emomc.library.sources import (
 from emomc.lightning_modules.image_data import ImageDataModule
 from emomc.networks.graph import NetworkGraph
 from emomc.networks.preparation import plain_copy
+from emomc.runtime.compilation import CompiledNetwork
 from emomc.runtime.determinism import deterministic_algorithms
 from emomc.runtime.digests import tensor_digest
 from emomc.runtime.interrupts import deferred_interrupt
 from emomc.runtime.notices import quiet_lightning
+from emomc.search.compilation import candidates_network
 from emomc.search.config import SearchConfig
 from emomc.search.finetuning import FrontFinetuning
 from emomc.search.loop import SearchLoop
@@ -113,12 +115,15 @@ def run_search(
         lock = shared_lock(files.run.library_lock, exclusive=False, holder="emomc-pretrain, which replaces the library")
         with lock, _search_folder(search, fabric, overwrite=run.overwrite):
             order = load_image_order(library, graph, images, labels, fabric)
-            evaluator = _evaluator(search, images[order], labels[order])
+            runner = candidates_network(search, images[order], fabric)
+            search.compiled = isinstance(runner, CompiledNetwork)
+            evaluator = _evaluator(search, runner, images[order], labels[order])
             if not is_data_of(library, dataset, digest):
                 search.baseline = evaluator.evaluate(uncompressed_genotype(library))
             conditions = _conditions(evaluator, config, images[order], labels[order])
-            if run.deterministic:
-                conditions["deterministic"] = True
+            # Logs that are older than these do not name them.
+            conditions |= {"deterministic": True} if run.deterministic else {}
+            conditions |= {"compiled": True} if search.compiled else {}
             log = EvaluationLog(
                 files.log,
                 library,
@@ -141,7 +146,7 @@ def run_search(
                 _enter_phase(search, Phase.TESTING, observers)
                 test = load_split(data, "test")
                 search.images_sha256["test"] = tensor_digest(*test)
-                loop.test(_evaluator(search, *test), interrupted)
+                loop.test(_evaluator(search, runner, *test), interrupted)
                 search.interrupted = interrupted()
                 notify(observers, "on_search_end", search)
             fabric.barrier()
@@ -204,10 +209,10 @@ def search_space(library: Library, config: SearchConfig) -> SearchSpace:
     return SearchSpace(tuple(sorted(levels)), layers, config.min_bits, config.max_bits)
 
 
-def _evaluator(search: Search, images: Tensor, labels: Tensor) -> CandidateEvaluator:
+def _evaluator(search: Search, runner: nn.Module, images: Tensor, labels: Tensor) -> CandidateEvaluator:
     batch_size = search.library.manifest.evaluation_batch_size
     networks, precision = search.cost_model.networks, search.config.precision
-    return CandidateEvaluator(networks, images, labels, batch_size=batch_size, precision=precision)
+    return CandidateEvaluator(networks, images, labels, batch_size=batch_size, precision=precision, network=runner)
 
 
 def _conditions(evaluator: CandidateEvaluator, config: SearchConfig, images: Tensor, labels: Tensor) -> dict[str, Any]:

@@ -120,6 +120,8 @@ class Search:
         """Name of the data that accuracies are measured on."""
         self.images_sha256: dict[str, str] = {}
         """Split -> digest of its images and labels, of the splits that were loaded."""
+        self.compiled = False
+        """Whether whole batches go through a compiled graph."""
         self.phase = Phase.SEARCHING
         self.generation = 0
         self.finished = False
