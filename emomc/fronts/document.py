@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -43,6 +44,9 @@ def front_document(search: Search) -> dict[str, Any]:
                 for column, name in enumerate(names)
             }
             point["bytes_by_layer"] = {name: round(float(stored[row, column])) for column, name in enumerate(names)}
+        if (expected := candidate.next_bit_costs) is not None:
+            layers = zip(search.space.layers, expected, strict=True)
+            point["next_bit_cost"] = {name: None if math.isnan(cost) else cost for name, cost in layers}
         if config.quantization.activation_bits is not None and search.inputs:
             seen = search.inputs.level(candidate.genotype.level)
             point["input_ranges"] = {name: list(seen[name].range) for name in names if name in seen}

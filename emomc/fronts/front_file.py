@@ -63,6 +63,7 @@ class _Point(_Costs):
     calibration_sha256: str | None = None
     energy_by_layer: dict[str, dict[str, float]] | None = None
     bytes_by_layer: dict[str, float] | None = None
+    next_bit_cost: dict[str, float | None] | None = None
     input_ranges: dict[str, tuple[float, float]] | None = None
 
 

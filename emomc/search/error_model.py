@@ -71,13 +71,20 @@ class ErrorModel:
             ]
         self._process = max(fitted, key=lambda process: round(process.log_marginal_likelihood_value_, 6))
 
+    def expected(self, level_errors: FloatArray, noise: FloatArray) -> FloatArray:
+        """Return the errors that are expected, (n,), 0..1."""
+        return self._predict(level_errors, noise, deviations=0.0)
+
     def optimistic(self, level_errors: FloatArray, noise: FloatArray) -> FloatArray:
         """Return errors that candidates may well have, (n,); below what is expected where little is known."""
+        return self._predict(level_errors, noise, deviations=-_OPTIMISM)
+
+    def _predict(self, level_errors: FloatArray, noise: FloatArray, *, deviations: float) -> FloatArray:
         factors = self._rough(level_errors, noise)
         if self._process is not None:
             with _one_thread():
                 mean, deviation = self._process.predict(self._inputs(level_errors, noise), return_std=True)
-            factors = factors + mean - _OPTIMISM * deviation
+            factors = factors + mean + deviations * deviation
         return np.clip(np.exp(factors) - self._least, 0.0, 1.0)
 
     def _rough(self, level_errors: FloatArray, noise: FloatArray) -> FloatArray:

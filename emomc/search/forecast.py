@@ -53,6 +53,27 @@ class Forecast:
         others = others[np.argsort(violations[others], kind="stable")]
         return [int(row) for row in np.concatenate([chosen, others])[:count]]
 
+    def cost_of_next_bit(self, genotypes: Sequence[Genotype]) -> FloatArray:
+        """Return by how much the error is expected to rise if one layer alone had one bit less.
+
+        Args:
+            genotypes: n of them.
+
+        Returns:
+            (n, layers), each 0 or more; NaN where the layer has the fewest bits of the search.
+        """
+        layers, fewest = len(self.noise.space.layers), self.noise.space.min_bits
+        rises = np.full((len(genotypes), layers), np.nan)
+        for row, genotype in enumerate(genotypes):
+            lowered = [layer for layer in range(layers) if genotype.bits[layer] > fewest]
+            others = [_with_one_bit_less(genotype, layer) for layer in lowered]
+            errors = self._expected([genotype, *others])
+            rises[row, lowered] = np.maximum(0.0, errors[1:] - errors[0])
+        return rises
+
+    def _expected(self, genotypes: Sequence[Genotype]) -> FloatArray:
+        return self._model.expected(self._level_errors(genotypes), self.noise.of(genotypes))
+
     def _level_errors(self, genotypes: Sequence[Genotype]) -> FloatArray:
         record = self._search.library.record
         return np.array([1 - record(genotype.level).validation_accuracy for genotype in genotypes])
@@ -61,3 +82,9 @@ class Forecast:
         """Return errors and costs relative to uncompressed, (n, objectives)."""
         search = self._search
         return np.column_stack([errors, *(costs[name] / search.uncompressed[name] for name in search.cost_columns)])
+
+
+def _with_one_bit_less(genotype: Genotype, layer: int) -> Genotype:
+    bits = list(genotype.bits)
+    bits[layer] -= 1
+    return Genotype(genotype.level, tuple(bits))

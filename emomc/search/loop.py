@@ -53,17 +53,17 @@ class SearchLoop:
         self.observers = observers
         self.processes = processes
         # In the paper the first population is random, and all offspring are evaluated.
-        forecast, start = None, None
+        self._forecast, start = None, None
         if config.variation == "integer":
-            forecast = Forecast(search, evaluator.images)
-            start = functools.partial(start_population, search, forecast, config.evolution.survivors)
+            self._forecast = Forecast(search, evaluator.images)
+            start = functools.partial(start_population, search, self._forecast, config.evolution.survivors)
         self.evolution = Evolution(
             search.space,
             config.evolution,
             losses=len(config.objectives),
             constraints=len(search.bounds),
             start=start,
-            forecast=forecast,
+            forecast=self._forecast,
         )
         # Where survival depends on more than dominance, every candidate is evaluated on all images.
         self.early_rejection = early_rejection and self.evolution.ranks_by_dominance
@@ -105,6 +105,14 @@ class SearchLoop:
         self.search.baseline_test = results.get(genotypes[0])
         for candidate in front:
             candidate.test = results.get(candidate.genotype)
+
+    def foresee_next_bits(self) -> None:
+        """Store what the search has learned: how much accuracy one bit less would cost each point of the front."""
+        if self._forecast is not None:
+            points = [candidate for candidate in self.search.front if not candidate.genotype.finetuned]
+            costs = self._forecast.cost_of_next_bit([candidate.genotype for candidate in points])
+            for candidate, row in zip(points, costs, strict=True):
+                candidate.next_bit_costs = tuple(row)
 
     def _on_plateau(self) -> bool:
         """Whether the hypervolume has not grown for ``patience`` generations."""

@@ -143,6 +143,7 @@ def run_search(
                     _enter_phase(search, Phase.FINETUNING, observers)
                     tuning = FrontFinetuning(search, evaluator, data, run.finetuning, conditions, processes)
                     search.finished = tuning.run(loop.complete)
+                loop.foresee_next_bits()
                 _enter_phase(search, Phase.TESTING, observers)
                 test = load_split(data, "test")
                 search.images_sha256["test"] = tensor_digest(*test)

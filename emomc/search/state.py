@@ -40,6 +40,9 @@ class Candidate:
     """On the validation images; None if not evaluated, as for candidates that violate a constraint."""
     test: Evaluation | None = None
     """On the test images; None except for the final front."""
+    next_bit_costs: tuple[float, ...] | None = None
+    """How much accuracy each layer's next bit less is expected to cost, 0..1, NaN where there is none; None except for
+    the final front of a search that learns to expect."""
 
     @property
     def measured(self) -> bool:

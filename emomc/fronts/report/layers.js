@@ -20,13 +20,14 @@ function layerView(layers, parts, unit) {
   function drawLayers(point) {
     const energy = point.energy_by_layer || null;
     const bytes = point.bytes_by_layer || null;
+    const nextBit = point.next_bit_cost || null;
     const spent = spentBy(point);
     const all = spent.reduce((sum, value) => sum + value, 0);
     const used = Object.keys(parts).filter((part) => energy && layers.some((name) => energy[name] && energy[name][part] > 0));
     const most = Math.max(...spent, 0);
     const mostBytes = bytes ? Math.max(...layers.map((name) => bytes[name] || 0)) : 0;
     byId("legend").replaceChildren(...used.map((part) => build("span", {}, build("i", { class: part }), parts[part])));
-    byId("layers-sentence").textContent = all > 0 ? sentence(point, energy, spent, all, used) : "";
+    byId("layers-sentence").textContent = [all > 0 ? energySentence(point, energy, spent, all, used) : "", nextBit ? nextBitSentence(nextBit) : ""].join(" ").trim();
     const bar = (figure, share, title) => build("div", { class: "bar-row", title },
       build("span", { class: "figure" }, figure), build("span", { class: "track" }, build("span", { width: `${100 * share}%` })));
     const stack = (values, scale, name) => build("span", { class: "track" }, used.map((part) => build("span", {
@@ -37,23 +38,33 @@ function layerView(layers, parts, unit) {
     const decimals = all > 0 ? Math.min(12, Math.max(0, 3 - Math.floor(Math.log10(all)))) : 0;
     const fixed = (value) => value.toFixed(decimals);
     const head = [["Layer"], ["Bits"], ["Weights remaining"], energy && [`Energy (${unit})`, "number"], energy && ["share", "number"],
-      energy && [""], bytes && ["Bytes"]].filter(Boolean).map(([text, kind]) => build("th", { class: kind }, text));
+      energy && [""], bytes && ["Bytes"], nextBit && ["One bit less", "number"]].filter(Boolean).map(([text, kind]) => build("th", { class: kind }, text));
     const rows = layers.map((name, n) => build("tr", { "data-layer": name },
       build("td", { class: "name", title: name }, name),
       build("td", { class: "bars" }, bar(String(point.bits[name]), Math.min(1, point.bits[name] / 12), `${point.bits[name]} bits`)),
       build("td", { class: "bars" }, bar(percent(point.density[name], 0), point.density[name], percent(point.density[name], 1))),
       energy && [build("td", { class: "number" }, fixed(spent[n])), build("td", { class: "number" }, percent(all > 0 ? spent[n] / all : 0, 0)),
         build("td", { class: "wide" }, stack(energy[name] || {}, most, name))],
-      bytes && build("td", { class: "bars" }, bar(short(bytes[name] || 0), mostBytes > 0 ? (bytes[name] || 0) / mostBytes : 0, `${short(bytes[name] || 0)} bytes`))));
+      bytes && build("td", { class: "bars" }, bar(short(bytes[name] || 0), mostBytes > 0 ? (bytes[name] || 0) / mostBytes : 0, `${short(bytes[name] || 0)} bytes`)),
+      nextBit && build("td", { class: "number", title: isNumber(nextBit[name]) ? "expected change of the validation accuracy, points" : "it has the fewest bits" }, lostPoints(nextBit[name]))));
     const sums = Object.fromEntries(used.map((part) => [part, layers.reduce((sum, name) => sum + ((energy[name] || {})[part] || 0), 0)]));
     const foot = energy ? build("tfoot", {}, build("tr", {}, build("td", {}, "all"), build("td", {}), build("td", {}),
       build("td", { class: "number" }, fixed(all)), build("td", { class: "number" }, "100 %"), build("td", {}, stack(sums, all, "all layers")),
-      bytes && build("td", {}, short(total(bytes))))) : null;
+      bytes && build("td", {}, short(total(bytes))), nextBit && build("td", {}))) : null;
     byId("layers").replaceChildren(build("thead", {}, build("tr", {}, head)), build("tbody", {}, rows));
     if (foot) byId("layers").append(foot);
   }
 
-  function sentence(point, energy, spent, all, used) {
+  const lostPoints = (cost) => (!isNumber(cost) ? "–" : cost < 5e-5 ? "0.00" : `−${(100 * cost).toFixed(2)}`);
+
+  function nextBitSentence(nextBit) {
+    const known = layers.filter((name) => isNumber(nextBit[name]));
+    if (!known.length) return "Every layer has the fewest bits of the search.";
+    const dearest = known.reduce((a, b) => (nextBit[b] > nextBit[a] ? b : a));
+    return `One bit less is expected to cost most in ${dearest}: ${(100 * nextBit[dearest]).toFixed(2)} points of validation accuracy.`;
+  }
+
+  function energySentence(point, energy, spent, all, used) {
     const top = spent.indexOf(Math.max(...spent));
     const values = energy[layers[top]];
     const part = used.reduce((a, b) => ((values[b] || 0) > (values[a] || 0) ? b : a));

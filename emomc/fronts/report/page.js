@@ -7,7 +7,7 @@
   // Turn the lists in layer and part order back into maps from names.
   const named = (names, values) => values && Object.fromEntries(names.map((name, n) => [name, values[n]]));
   for (const point of points) {
-    for (const key of ["bits", "density", "bytes_by_layer"]) point[key] = named(layers, point[key]);
+    for (const key of ["bits", "density", "bytes_by_layer", "next_bit_cost"]) point[key] = named(layers, point[key]);
     const energy = point.energy_by_layer;
     point.energy_by_layer = energy && named(layers, energy.map((values) => named(Object.keys(parts), values)));
   }

@@ -106,6 +106,8 @@ def _compact_point(point: Point, layers: list[str]) -> dict[str, Any]:
         compact[key] = [point[key][layer] for layer in layers]
     if sizes := point.get("bytes_by_layer"):
         compact["bytes_by_layer"] = [sizes.get(layer, 0) for layer in layers]
+    if costs := point.get("next_bit_cost"):
+        compact["next_bit_cost"] = [costs.get(layer) for layer in layers]
     if energy := point.get("energy_by_layer"):
         compact["energy_by_layer"] = [
             [float(f"{energy.get(layer, {}).get(part, 0.0):.4g}") for part in ENERGY_PARTS] for layer in layers

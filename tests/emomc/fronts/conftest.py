@@ -56,6 +56,7 @@ def make_front(points: int = 24, *, seed: int = 0, test: bool = True) -> dict[st
                 "level": level,
                 "bits": bits,
                 "density": dict.fromkeys(_LAYERS, level / 100),
+                "next_bit_cost": {name: None if bits[name] == 2 else 0.1 * 4.0 ** -bits[name] for name in _LAYERS},
                 "validation_accuracy": correct / 360,
                 "validation_correct": correct,
                 "validation_images": 360,

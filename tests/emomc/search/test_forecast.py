@@ -126,3 +126,16 @@ def test_depends_on_what_was_learned_alone(make):
         forecast.learn(known[:20], errors[:20])
         forecast.learn(known[20:], errors[20:])
     assert one.most_promising(new, 20) == other.most_promising(new, 20)
+
+
+def test_the_next_bit_costs_most_where_bits_are_needed_most(make):
+    search, forecast = make()
+    genotypes = some(search, 200)
+    forecast.learn(genotypes, np.array([error_of(genotype) for genotype in genotypes]))
+    asked = [Genotype(50, (4, 4, 4, 4, 4)), Genotype(50, (2, 3, 2, 2, 2))]
+    first, second = forecast.cost_of_next_bit(asked)
+    assert np.argmax(first) == 1
+    # Three bits for four: 0.125 of the images; what was learned from lies far apart.
+    assert 0.06 < first[1] < 0.25
+    assert np.isnan(second).tolist() == [True, False, True, True, True]
+    assert (first >= 0).all()

@@ -152,6 +152,21 @@ def test_the_three_questions_of_a_new_user(front, show):
     assert list(energies)[widths.index(max(widths))] == hungriest
 
 
+def test_which_layer_needs_its_bits_most(front, show):
+    page = show(front)
+    page.locator("#picks button[data-rule=max-accuracy]").click()
+    index = int(text(page, "#selected-title").removeprefix("Point "))
+    costs = next(entry["next_bit_cost"] for entry in front["points"] if entry["index"] == index)
+    known = {name: cost for name, cost in costs.items() if cost is not None}
+    dearest = max(known, key=known.get)
+    said = f"One bit less is expected to cost most in {dearest}: {100 * known[dearest]:.2f} points"
+    assert said in text(page, "#layers-sentence")
+    assert page.locator("#layers th").last.text_content() == "One bit less"
+    cells = dict(zip(costs, page.locator("#layers tbody tr td:last-child").all_text_contents(), strict=True))
+    for name, cost in costs.items():
+        assert cells[name] == ("–" if cost is None else "0.00" if cost < 5e-5 else f"−{100 * cost:.2f}")
+
+
 def test_own_budget(front, show):
     page = show(front)
     energy, size = page.locator("#budget input").all()
@@ -236,7 +251,7 @@ def test_hostile_names_are_shown_and_not_run(front, show):
     front["layers"][1]["name"] = HOSTILE
     front["settings"][HOSTILE] = HOSTILE
     for entry in front["points"]:
-        for key in ("bits", "density", "energy_by_layer", "bytes_by_layer"):
+        for key in ("bits", "density", "energy_by_layer", "bytes_by_layer", "next_bit_cost"):
             entry[key] = {HOSTILE if name == "conv2" else name: value for name, value in entry[key].items()}
     page = show(front)
     point(page, 4).hover()
@@ -256,7 +271,7 @@ def test_other_fronts(front, show, case):
     if case == "bare":
         front["history"] = []
         for entry in front["points"]:
-            del entry["energy_by_layer"], entry["bytes_by_layer"]
+            del entry["energy_by_layer"], entry["bytes_by_layer"], entry["next_bit_cost"]
     if case == "three objectives":
         front["objectives"] = ["accuracy", "energy", "latency"]
         for entry in [front["baseline"], *front["points"]]:

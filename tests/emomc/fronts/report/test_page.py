@@ -61,7 +61,7 @@ def hostile(front):
     for layer in changed["layers"]:
         layer["name"] = names[layer["name"]]
     for point in changed["points"]:
-        for key in ("bits", "density", "energy_by_layer", "bytes_by_layer"):
+        for key in ("bits", "density", "energy_by_layer", "bytes_by_layer", "next_bit_cost"):
             point[key] = {names[name]: value for name, value in point[key].items()}
     return changed
 
@@ -85,7 +85,7 @@ def test_is_small_even_for_large_fronts(front):
     points = []
     for index in range(60):
         point = dict(front["points"][index % 24], index=index)
-        for key in ("bits", "density", "energy_by_layer", "bytes_by_layer"):
+        for key in ("bits", "density", "energy_by_layer", "bytes_by_layer", "next_bit_cost"):
             point[key] = {layer["name"]: point[key]["conv1"] for layer in layers}
         points.append(point)
     front["points"] = points
