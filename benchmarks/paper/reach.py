@@ -5,10 +5,11 @@
 
 Networks, images and dense training are those of the small budget of the paper's experiments. The ways of a seed start
 from one dense network. A level by sensitivity saves either MACs or weights, so that these ways make one library for the
-searches that trade accuracy for energy and one for those that trade it for size. Each library is searched by the bytes
+searches that trade accuracy for energy and one for those that trade it for size. Fine-tuned: the same library and
+search, and then some epochs for the points that promise most. Each library is searched by the bytes
 and counts of the exported file (exact) and by the paper's formulas. Times less are of the cheapest point whose
 validation accuracy is at most 0.3 or 1 point below the dense network's; the test accuracy of that point stands beside.
-What is there already is not made again.
+A second table has the most accurate files of a few percent of the bytes. What is there already is not made again.
 """
 
 from __future__ import annotations
@@ -34,10 +35,13 @@ from emomc.library.sources import library_data
 from emomc.pretraining.prepare import prepare_library
 from emomc.runtime.devices import Devices
 from emomc.runtime.notices import quiet_lightning
-from emomc.search.config import SearchConfig
+from emomc.search.config import Finetuning, SearchConfig
 
 LOSSES = (0.3, 1.0)
 """Percentage points below the dense network."""
+
+SHARES = (9.0, 7.0, 6.0, 4.7)
+"""Percent of the bytes of the uncompressed network."""
 
 NO_LEVELS: Mapping[str, Any] = {"pre_prune_upper_bound": 100, "pre_prune_lower_bound": 100}
 
@@ -57,12 +61,16 @@ WAYS: dict[str, dict[str, Mapping[str, Any]]] = {
         "layerwise, 80 to 20 %": {"pre_prune_epochs": 2},
         "layerwise, 80 to 2 %": {"pre_prune_lower_bound": 2, "pre_prune_step": 6},
         "sensitivity": LENET5,
+        "sensitivity, fine-tuned": {**LENET5, "finetune_budget": 24},
         "sensitivity, robust": {**LENET5, "robust": True},
     },
     "vgg16_cifar10": CIFAR10,
     "mobilenet_cifar10": CIFAR10,
 }
-"""Experiment -> name of a way -> its settings in place of those of the paper's experiment."""
+"""Experiment -> name of a way -> its settings in place of those of the paper's experiment.
+
+``finetune_budget`` is a setting of the search: epochs for points, one epoch each, after the search.
+"""
 
 TITLES = {
     "lenet5_mnist": "LeNet-5 on MNIST",
@@ -144,12 +152,14 @@ def _searches(arguments: argparse.Namespace) -> Iterator[Reach]:
         for way in arguments.ways:
             for case in map(CASES.__getitem__, arguments.cases):
                 settings = {**WAYS[arguments.experiment][way], "weights": weights}
-                name = way.replace("%", "").replace(",", "").split()
+                budget = settings.pop("finetune_budget", None)
+                finetuning = None if budget is None else Finetuning(1, budget=budget)
+                name = way.removesuffix(", fine-tuned").replace("%", "").replace(",", "").split()
                 if settings.get("criterion") == "sensitivity":
                     settings["pruning_cost"] = case.pruning_cost
                     name.append(case.pruning_cost)
                 library = _library(arguments, seed, "-".join([*name, str(seed)]), settings)
-                yield Reach(way, case, _search(arguments, library, case, seed))
+                yield Reach(way, case, _search(arguments, library, case, seed, finetuning))
 
 
 def _budget(arguments: argparse.Namespace) -> Budget:
@@ -165,7 +175,9 @@ def _library(arguments: argparse.Namespace, seed: int, name: str, settings: Mapp
     return prepare_library(config, data, arguments.runs / arguments.experiment / name, devices=devices)
 
 
-def _search(arguments: argparse.Namespace, library: Library, case: Case, seed: int) -> Outcome:
+def _search(
+    arguments: argparse.Namespace, library: Library, case: Case, seed: int, finetuning: Finetuning | None
+) -> Outcome:
     trade = case.trade
     variant = {"dataflow": trade.variant} if trade.cost == "energy" else {"coding": trade.variant}
     values = {"objectives": ("accuracy", trade.cost), "accounting": case.accounting, **variant}
@@ -174,9 +186,10 @@ def _search(arguments: argparse.Namespace, library: Library, case: Case, seed: i
     front, work = recorded_search(
         library,
         config,
-        f"{trade.cost}-{trade.variant}-{case.accounting}",
+        f"{trade.cost}-{trade.variant}-{case.accounting}" + ("-finetuned" if finetuning else ""),
         data=library_data(library, data_dir=arguments.data_dir),
         accelerator=arguments.accelerator,
+        finetuning=finetuning,
     )
     seconds = stage_one_seconds(library.path.parent)
     return Outcome("emomc", seed, trade, front, work, library.manifest.levels, seconds)
@@ -219,9 +232,10 @@ def _page(arguments: argparse.Namespace, reaches: list[Reach]) -> str:
         f"{100 * values['validation_accuracy']:.2f} and {100 * values['test_accuracy']:.2f} % (seed {seed})"
         for seed, values in dense.items()
     )
+    dense_epochs = arm_stage_one(arguments.experiment, _budget(arguments), "emomc", 0)[0].pre_train_epochs
     share = _budget(arguments).images_per_epoch
     part = f"; each epoch sees {100 * share:.0f} % of the training images" if share < 1 else ""
-    head = ["trade", "way", "seed", "epochs of the library's levels", *(f"within {loss:g} points" for loss in LOSSES)]
+    head = ["trade", "way", "seed", "epochs of all levels", *(f"within {loss:g} points" for loss in LOSSES)]
     head += ["hypervolume, validation", "test"]
     rows = []
     for case in map(CASES.__getitem__, arguments.cases):
@@ -229,7 +243,8 @@ def _page(arguments: argparse.Namespace, reaches: list[Reach]) -> str:
             own = [reach for reach in reaches if (reach.way, reach.case) == (way, case)]
             for reach in own:
                 outcome = reach.outcome
-                rows.append([case.label, way, str(outcome.seed), str(outcome.fine_tuning_epochs), *_cells(reach)])
+                epochs = f"{outcome.fine_tuning_epochs}{_plus(WAYS[arguments.experiment][way])}"
+                rows.append([case.label, way, str(outcome.seed), epochs, *_cells(reach)])
             if len(own) > 1:
                 rows.append([case.label, way, "mean", "", *_means(own)])
     return f"""# How far fronts reach
@@ -237,12 +252,41 @@ def _page(arguments: argparse.Namespace, reaches: list[Reach]) -> str:
 {made_by()}; {machine(arguments.accelerator)}.
 
 {TITLES[arguments.experiment]}, {baseline["validation_images"]} validation images; the dense network was trained for
-{reaches[0].outcome.dense_epochs} epochs: {accuracies}, validation and test{part}. Each search asks for
+{dense_epochs} epochs: {accuracies}, validation and test{part}. Each search asks for
 {reaches[0].outcome.work["asked"]} candidates. Times less energy or bytes than the uncompressed network (32 bits, all
 weights), of the cheapest point within so many points of the dense network's validation accuracy; in brackets its test
 accuracy, percent (`-`: no point is that close). Hypervolume of (error, cost / uncompressed) against (1, 1).
 
 {table(head, rows)}
+{_small_files(reaches)}"""
+
+
+def _plus(way: Mapping[str, Any]) -> str:
+    return f" + {way['finetune_budget']}" if "finetune_budget" in way else ""
+
+
+def _small_files(reaches: list[Reach]) -> str:
+    """Return a table of the most accurate files within ``SHARES``, chosen by validation; nothing without such files."""
+    exact = [reach for reach in reaches if reach.case.trade == Trade("size", "best")]
+    if not exact:
+        return ""
+    rows = []
+    for reach in exact:
+        cells = []
+        for share in SHARES:
+            outcome = reach.outcome
+            bound = share / 100 * outcome.uncompressed_cost
+            within = [point for point in outcome.front["points"] if point["size_kib"] <= bound]
+            best = max(within, key=lambda point: point["validation_accuracy"], default=None)
+            accuracies = [] if best is None else [best[f"{images}_accuracy"] for images in ("validation", "test")]
+            cells.append(" ".join(f"{100 * accuracy:.2f}" for accuracy in accuracies) or "-")
+        rows.append([reach.way, str(reach.outcome.seed), *cells])
+    kib = exact[0].outcome.uncompressed_cost
+    return f"""
+Validation and test accuracy, percent, of the most accurate file of at most so many percent of the {kib:.1f} KiB of the
+uncompressed network, chosen by validation:
+
+{table(["way", "seed", *(f"{share:g} %" for share in SHARES)], rows)}
 """
 
 

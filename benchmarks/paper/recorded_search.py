@@ -19,7 +19,7 @@ from emomc.common.files import read_json, sha256_of_file, write_json
 from emomc.fronts.front_file import read_front
 from emomc.library.library import Library
 from emomc.library.manifest import MANIFEST
-from emomc.search.config import SearchConfig
+from emomc.search.config import Finetuning, SearchConfig
 from emomc.search.observer import SearchCallback
 from emomc.search.options import RunOptions
 from emomc.search.run import run_search
@@ -51,6 +51,7 @@ def recorded_search(
     accelerator: str,
     early_rejection: bool = True,
     max_minutes: float | None = None,
+    finetuning: Finetuning | None = None,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Run a search, or take the one that was finished with these settings on this library.
 
@@ -62,6 +63,7 @@ def recorded_search(
         accelerator: in Lightning's terms.
         early_rejection: see ``RunOptions``.
         max_minutes: the search stops after this time; None: no limit.
+        finetuning: of points, after the search; a search of the same name without it counts as another one.
 
     Returns:
         The content of front.json, and the search's work: ``asked``, ``measured`` and ``distinct`` candidates,
@@ -75,7 +77,8 @@ def recorded_search(
     digest = sha256_of_file(library.path / MANIFEST)
     if (folder / WORK).exists() and (folder / "front.json").exists():
         front, work = read_front(folder), read_json(folder / WORK, "the work of a search")
-        if front["finished"] and front["settings"] == _plain(config) and work["library_sha256"] == digest:
+        same = front["settings"] == _plain(config) and front["finetuning"] == _plain_or_none(finetuning)
+        if front["finished"] and same and work["library_sha256"] == digest:
             return front, work
     recorder = _WorkRecorder(digest, accelerator)
     search = run_search(
@@ -88,6 +91,7 @@ def recorded_search(
             fabric=Fabric(accelerator=accelerator, devices=1),
             early_rejection=early_rejection,
             max_minutes=max_minutes,
+            finetuning=finetuning,
         ),
     )
     if search.interrupted:
@@ -95,6 +99,10 @@ def recorded_search(
     if not search.finished:
         raise TimeIsUp(f"{name} is not finished")
     return read_front(folder), read_json(folder / WORK, "the work of a search")
+
+
+def _plain_or_none(finetuning: Finetuning | None) -> dict[str, Any] | None:
+    return None if finetuning is None else dataclasses.asdict(finetuning)
 
 
 def _plain(config: SearchConfig) -> dict[str, Any]:

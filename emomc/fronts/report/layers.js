@@ -38,7 +38,7 @@ function layerView(layers, parts, unit) {
     const decimals = all > 0 ? Math.min(12, Math.max(0, 3 - Math.floor(Math.log10(all)))) : 0;
     const fixed = (value) => value.toFixed(decimals);
     const head = [["Layer"], ["Bits"], ["Weights remaining"], energy && [`Energy (${unit})`, "number"], energy && ["share", "number"],
-      energy && [""], bytes && ["Bytes"], nextBit && ["One bit less", "number"]].filter(Boolean).map(([text, kind]) => build("th", { class: kind }, text));
+      energy && [""], bytes && ["Bytes"], nextBit && ["One bit less (points)", "number"]].filter(Boolean).map(([text, kind]) => build("th", { class: kind }, text));
     const rows = layers.map((name, n) => build("tr", { "data-layer": name },
       build("td", { class: "name", title: name }, name),
       build("td", { class: "bars" }, bar(String(point.bits[name]), Math.min(1, point.bits[name] / 12), `${point.bits[name]} bits`)),

@@ -161,7 +161,7 @@ def test_which_layer_needs_its_bits_most(front, show):
     dearest = max(known, key=known.get)
     said = f"One bit less is expected to cost most in {dearest}: {100 * known[dearest]:.2f} points"
     assert said in text(page, "#layers-sentence")
-    assert page.locator("#layers th").last.text_content() == "One bit less"
+    assert page.locator("#layers th").last.text_content() == "One bit less (points)"
     cells = dict(zip(costs, page.locator("#layers tbody tr td:last-child").all_text_contents(), strict=True))
     for name, cost in costs.items():
         assert cells[name] == ("–" if cost is None else "0.00" if cost < 5e-5 else f"−{100 * cost:.2f}")
