@@ -102,6 +102,14 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def few_images_for_the_sensitivity_of_layers() -> Iterator[None]:
+    """Every library comes with a page of its layers' sensitivity, which would take longer than its training."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("emomc.pretraining.layer_sensitivity.IMAGES", 32)
+        yield
+
+
 @pytest.fixture(scope="session")
 def prepare() -> Callable[..., Library]:
     """Make a tiny library on digits: ``prepare(folder, callbacks=..., overwrite=..., module=..., **settings)``."""

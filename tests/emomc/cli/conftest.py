@@ -28,12 +28,6 @@ class Ran(NamedTuple):
     err: str
 
 
-@pytest.fixture(autouse=True)
-def few_images_for_the_sensitivity_of_layers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Save time where the page of the layers' sensitivity is not what is tested."""
-    monkeypatch.setattr("emomc.pretraining.layer_sensitivity.IMAGES", 32)
-
-
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Ran]:
     """Run ``emomc-NAME`` in an empty folder: ``run("search", "--library", path)``."""

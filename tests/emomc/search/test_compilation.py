@@ -20,7 +20,13 @@ from emomc.search.config import SearchConfig
 from emomc.search.options import RunOptions
 from emomc.search.run import run_search
 
-CONFIG = SearchConfig(population_size=4, number_generations=2)
+CONFIG = SearchConfig(
+    population_size=4,
+    number_generations=2,
+    quantizer="absmax",
+    rounding="nearest",
+    bias_correction=False,
+)
 
 pytestmark = pytest.mark.skipif(not (shutil.which("g++") or shutil.which("clang++")), reason="no C++ compiler is found")
 
