@@ -16,7 +16,7 @@ from emomc.data.config import DataConfig
 from emomc.data.datasets import load_dataset
 from emomc.data.image_dataset import ImageDataset, stratified_split
 from emomc.data.images import ArrayImages, FileImages, Images
-from emomc.data.splits import DataFacts, KnownSplits, Split
+from emomc.data.splits import DataFacts, KnownSplits, Split, no_images
 
 RESIDENT_LIMIT_BYTES = 4 * 2**30
 """With ``cache="auto"``, image files that take more than this when decoded are streamed."""
@@ -45,7 +45,7 @@ class ImageDataModule(LightningDataModule, KnownSplits):
         self.config = config
         self._download = download
         self._dataset: ImageDataset | None = None
-        self._indices: dict[Split, Tensor] = {}
+        self._parts: dict[Split, tuple[Images, Tensor]] = {}
         self._splits: dict[Split, Images] = {}
         self._constants: dict[torch.device, tuple[Tensor, Tensor]] = {}
 
@@ -57,15 +57,12 @@ class ImageDataModule(LightningDataModule, KnownSplits):
         """Load the images, or find their files, at the first call."""
         if self._dataset is None:
             dataset = load_dataset(self.config, download=self._download)
-            fraction = self.config.validation_fraction or dataset.validation_fraction
-            kept, held_out = stratified_split(dataset.train.labels, fraction, self.config.seed)
-            test = torch.arange(len(dataset.test))
-            self._indices = {"train": kept, "validation": held_out, "test": test}
+            self._parts = _parts(dataset, self.config)
             self._dataset = dataset
 
     @property
     def dataset(self) -> ImageDataset:
-        """The training images, including the validation images, and the test images."""
+        """The images, and facts about them."""
         self.setup()
         assert self._dataset is not None  # set by setup
         return self._dataset
@@ -105,9 +102,10 @@ class ImageDataModule(LightningDataModule, KnownSplits):
         """Whether all decoded images are held in memory; otherwise they are streamed."""
         if self.config.cache != "auto":
             return self.config.cache == "always"
-        parts = (self.dataset.train, self.dataset.test)
-        decoded_bytes = sum(len(part) * math.prod(part.image_shape) for part in parts)
-        return isinstance(parts[0], ArrayImages) or decoded_bytes <= RESIDENT_LIMIT_BYTES
+        self.setup()
+        images = sum(len(indices) for _, indices in self._parts.values())
+        decoded_bytes = images * math.prod(self.input_shape)
+        return isinstance(self.dataset.train, ArrayImages) or decoded_bytes <= RESIDENT_LIMIT_BYTES
 
     def train_dataloader(self) -> Loader:
         """Return batches of this device's share of the training images, in a new order each epoch."""
@@ -143,6 +141,11 @@ class ImageDataModule(LightningDataModule, KnownSplits):
         factor, offset = self._constants[images.device]
         return images * factor - offset
 
+    def has_split(self, split: Split) -> bool:
+        """Return whether there are images of a split."""
+        self.setup()
+        return split in self._parts
+
     def load_resident(self, *splits: Split) -> None:
         """Decode the images of splits that are kept in memory, so that one that cannot be decoded is found early.
 
@@ -150,7 +153,7 @@ class ImageDataModule(LightningDataModule, KnownSplits):
             UserError: an image cannot be decoded; it is named.
         """
         if self.is_resident:
-            for split in splits:
+            for split in filter(self.has_split, splits):
                 self._images(split)
 
     def load_split(self, split: Split) -> tuple[Tensor, Tensor]:
@@ -165,19 +168,27 @@ class ImageDataModule(LightningDataModule, KnownSplits):
 
     def load_some(self, split: Split, count: int) -> tuple[Tensor, Tensor]:
         """Return at most ``count`` images of a split, spread evenly over it; otherwise as ``load_split``."""
-        source = self.dataset.test if split == "test" else self.dataset.train
-        indices = self._indices[split]
-        chosen = torch.linspace(0, len(indices) - 1, min(count, len(indices))).long()
-        raw, labels = source.subset(indices[chosen])[torch.arange(len(chosen))]
+        source, indices = self._part(split)
+        raw, labels = source[indices[torch.linspace(0, len(indices) - 1, min(count, len(indices))).long()]]
         return self.normalise(raw), labels
+
+    def _part(self, split: Split) -> tuple[Images, Tensor]:
+        """Return images, not decoded, and the indices of those of a split.
+
+        Raises:
+            UserError: there are none.
+        """
+        if not self.has_split(split):
+            raise no_images(split)
+        return self._parts[split]
 
     def _images(self, split: Split) -> Images:
         """Return a split's images, decoded at the first call if kept in memory: a search decodes no training images."""
         if split not in self._splits:
-            source = self.dataset.test if split == "test" else self.dataset.train
+            source, indices = self._part(split)
             # A validating Trainer calls this in inference mode, but the images kept here are also used for training.
             with torch.inference_mode(False):
-                part = source.subset(self._indices[split])
+                part = source.subset(indices)
                 self._splits[split] = part.decoded() if self.is_resident and isinstance(part, FileImages) else part
         return self._splits[split]
 
@@ -205,6 +216,24 @@ class ImageDataModule(LightningDataModule, KnownSplits):
             # It seeds the workers. Without it the loader would draw from torch's generator, which augmentation uses.
             generator=torch.Generator().manual_seed(seed),
         )
+
+
+def _parts(dataset: ImageDataset, config: DataConfig) -> dict[Split, tuple[Images, Tensor]]:
+    """Return split -> images, and the indices of those of the split; some training images may be held out."""
+    if dataset.validation is None:
+        fraction = config.validation_fraction or dataset.validation_fraction
+        kept, held_out = stratified_split(dataset.train.labels, fraction, config.seed)
+        parts: dict[Split, tuple[Images, Tensor]] = {
+            "train": (dataset.train, kept),
+            "validation": (dataset.train, held_out),
+        }
+    else:
+        parts = {"train": _whole(dataset.train), "validation": _whole(dataset.validation)}
+    return parts if dataset.test is None else {**parts, "test": _whole(dataset.test)}
+
+
+def _whole(images: Images) -> tuple[Images, Tensor]:
+    return images, torch.arange(len(images))
 
 
 def _moved(images: Images, device: torch.device) -> Images:

@@ -47,6 +47,7 @@ from emomc.common.run_folder import LOG_FILE, RunFolder
 from emomc.compression.quantization import quantize_symmetric
 from emomc.data.config import DataConfig
 from emomc.data.images import FileImages, read_header
+from emomc.data.preprocessing import Preprocessing
 from emomc.export.loading import load_compressed
 from emomc.fronts.front_file import read_front
 from emomc.fronts.pick_rules import parse_pick
@@ -203,7 +204,7 @@ def make_readers(folder: Path) -> list[Reader]:
 def _image_reader(path: Path) -> Callable[[], object]:
     def read() -> None:
         shape = read_header(path)
-        FileImages([path], torch.zeros(1, dtype=torch.int64), shape)[torch.tensor([0])]
+        FileImages([path], torch.zeros(1, dtype=torch.int64), shape, Preprocessing())[torch.tensor([0])]
 
     return read
 

@@ -9,6 +9,9 @@ from typing import Any, Literal
 from emomc.common.errors import UserError, is_whole
 from emomc.common.schema import checked
 
+Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos", "box", "hamming"]
+_INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos", "box", "hamming")
+
 
 @dataclasses.dataclass(frozen=True)
 class DataConfig:
@@ -19,7 +22,7 @@ class DataConfig:
     """
 
     dataset: str = "digits"
-    """``digits``, ``mnist``, ``cifar10``, ``imagefolder:DIR`` (DIR/train/CLASS/*, DIR/test/CLASS/*), or a
+    """``digits``, ``mnist``, ``cifar10``, ``imagefolder:DIR`` (DIR/train/CLASS/..., and val and test), or a
     LightningDataModule as ``path/to/file.py:Class`` or ``package.module:Class``."""
     data_dir: str = "data"
     """Folder of mnist and cifar10; they are downloaded into it if they are not there."""
@@ -28,9 +31,24 @@ class DataConfig:
     validation_fraction: float | None = None
     """Share of the training images of every class, above 0 and below 1, held out for validation; none: 0.2 for digits,
     0.1 for every other dataset."""
-    image_size: int | None = None
-    """Height and width in pixels that images are resized to; none: 32 for digits, 32 by padding for mnist, else as
-    they are."""
+    image_size: int | str | None = None
+    """Pixels that images are resized to, such as 32 or, height first, 48x64; none: 32 for digits, 32 by padding for
+    mnist, else as they are."""
+    resize: int | None = None
+    """Pixels of the shorter side that the images of a folder are resized to, in proportion."""
+    crop: int | str | None = None
+    """Pixels of the middle that is cut out of the images of a folder, such as 224 or 192x256, after ``resize``."""
+    interpolation: Interpolation | None = None
+    """How the images of a folder are resized; none: bilinear, or as the preset says."""
+    channels: Literal[1, 3] | None = None
+    """1: grey images; 3: images in colour; none: colour if any image is."""
+    mean: tuple[float, ...] | None = None
+    """For each channel, subtracted from pixels in 0..1; none: statistics of the dataset, or of ImageNet for folders."""
+    std: tuple[float, ...] | None = None
+    """For each channel, what is left is divided by; none: as for ``mean``."""
+    preset: str | None = None
+    """Preprocessing that trained weights expect: ``imagenet``, ``cifar10``, ``mnist``, ``timm:NAME`` or
+    ``torchvision:WEIGHTS``. The settings above take its place where they are given."""
     augment: bool = True
     """Shift training images at random by up to an eighth of their width (grey images a sixteenth), and mirror colour
     images at random."""
@@ -61,16 +79,37 @@ class DataConfig:
             _check(plain, f"a text without NUL as {key}", repr(text))
         for key, (least, most) in _RANGES.items():
             value = getattr(self, key)
-            if value is not None or key != "image_size":
+            if value is not None or key != "resize":
                 _check(is_whole(value, least) and value <= most, f"a whole number of {least} to {most} as {key}", value)
+        for key in ("image_size", "crop"):
+            value = getattr(self, key)
+            expected = f"pixels of 1 to {_LARGEST_SIDE}, such as 224 or 192x256, as {key}"
+            _check(value is None or _is_size(value), expected, repr(value))
+        both = self.image_size is not None and (self.resize is not None or self.crop is not None)
+        _check(not both, "either image_size or resize and crop", "both")
+        _check(self.channels in (None, 1, 3), "1 or 3 as channels", self.channels)
+        _check(
+            self.interpolation in (None, *_INTERPOLATIONS),
+            f"one of {', '.join(_INTERPOLATIONS)} as interpolation",
+            self.interpolation,
+        )
+        for key, least in (("mean", float("-inf")), ("std", 0.0)):
+            for value in getattr(self, key) or ():
+                _check(
+                    least < value < float("inf"), f"finite numbers{' above 0' if key == 'std' else ''} as {key}", value
+                )
+        lengths = [None if values is None else len(values) for values in (self.mean, self.std)]
+        _check((self.mean is None) == (self.std is None), "both mean and std, or none of them", "one")
+        _check(lengths[0] == lengths[1], "as many numbers of mean as of std", f"{lengths[0]} and {lengths[1]}")
         fraction = self.validation_fraction
         _check(fraction is None or 0 < fraction < 1, "a validation_fraction above 0 and below 1", fraction)
         _check(self.cache in ("auto", "always", "never"), "cache to be auto, always or never", self.cache)
 
 
+_LARGEST_SIDE = 1 << 14
 _RANGES = {
     "batch_size": (1, 1 << 20),
-    "image_size": (1, 1 << 14),
+    "resize": (1, 1 << 14),
     "num_workers": (0, 1 << 10),
     "seed": (0, (1 << 63) - 1),
 }
@@ -79,3 +118,9 @@ _RANGES = {
 def _check(holds: bool, expected: str, found: object) -> None:
     if not holds:
         raise UserError(f"expected {expected}, found {found}")
+
+
+def _is_size(value: object) -> bool:
+    sides = str(value).split("x") if isinstance(value, str) or is_whole(value) else []
+    whole = all(side.isascii() and side.isdecimal() and len(side) <= 5 for side in sides)
+    return len(sides) in (1, 2) and whole and all(1 <= int(side) <= _LARGEST_SIDE for side in sides)

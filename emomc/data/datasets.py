@@ -6,6 +6,7 @@ To add one, write its loader and add an entry to ``DATASETS``.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import fcntl
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -15,9 +16,10 @@ import torch
 
 from emomc.common.errors import UserError, first_line
 from emomc.data.config import DataConfig
-from emomc.data.image_dataset import IMAGENET_MEAN, IMAGENET_STD, ImageDataset, stratified_split
+from emomc.data.image_dataset import ImageDataset, stratified_split
 from emomc.data.image_folder import FOLDER_PREFIX, load_image_folder
-from emomc.data.images import ArrayImages, fit_to
+from emomc.data.images import ArrayImages, fit_to, in_channels
+from emomc.data.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing, parse_size, preprocessing_of
 from emomc.runtime.memory import memory_for
 
 
@@ -31,20 +33,52 @@ def load_dataset(config: DataConfig, *, download: bool = True) -> ImageDataset:
     Raises:
         UserError: there is no such dataset, it cannot be downloaded, or a folder does not have the expected images.
     """
+    preprocessing = preprocessing_of(config)
     with memory_for(f"the images of {config.dataset}", "lower --image_size"):
-        return _load(config, download=download)
+        found = _load(config, preprocessing, download=download)
+    if found.validation is not None and config.validation_fraction is not None:
+        raise UserError(
+            f"expected no validation_fraction for {config.dataset}, which has validation images, "
+            f"found {config.validation_fraction}"
+        )
+    if preprocessing.mean is None or preprocessing.std is None:
+        return found
+    channels = found.train.image_shape[0]
+    if len(preprocessing.mean) != channels:
+        raise UserError(f"expected a mean of {channels} numbers, one a channel, found {len(preprocessing.mean)}")
+    return dataclasses.replace(found, mean=preprocessing.mean, std=preprocessing.std)
 
 
-def _load(config: DataConfig, *, download: bool) -> ImageDataset:
+def _load(config: DataConfig, preprocessing: Preprocessing, *, download: bool) -> ImageDataset:
     if config.dataset.startswith(FOLDER_PREFIX):
-        folder = Path(config.dataset.removeprefix(FOLDER_PREFIX))
-        return load_image_folder(folder, config.image_size, skip_unreadable=config.skip_unreadable)
+        folder = Path(config.dataset.removeprefix(FOLDER_PREFIX)).expanduser()
+        return load_image_folder(folder, preprocessing, skip_unreadable=config.skip_unreadable)
     if config.dataset not in DATASETS:
         raise UserError(
             f"expected a dataset among {', '.join(DATASETS)}, imagefolder:DIR, path/to/file.py:Class or "
             f"package.module:Class, found {config.dataset!r}"
         )
-    return DATASETS[config.dataset](config, download)
+    if preprocessing.resize is not None or preprocessing.crop is not None:
+        raise UserError(
+            f"expected resize and crop for images of a folder alone, found them for {config.dataset}: "
+            f"set --image_size, or write its images to a folder"
+        )
+    found = DATASETS[config.dataset](config, download)
+    return found if preprocessing.channels is None else _in_channels(found, preprocessing.channels)
+
+
+def _in_channels(dataset: ImageDataset, channels: int) -> ImageDataset:
+    """Return a dataset in memory with grey images or images in colour; its statistics stay those of what it was."""
+    train, test = (
+        ArrayImages(in_channels(part.images, channels), part.labels)
+        for part in (dataset.train, dataset.test)
+        if isinstance(part, ArrayImages)
+    )
+    mean, std = (
+        values if len(values) == channels else values * 3 if channels == 3 else (sum(values) / len(values),)
+        for values in (dataset.mean, dataset.std)
+    )
+    return dataclasses.replace(dataset, train=train, test=test, mean=mean, std=std)
 
 
 def _digits(config: DataConfig, download: bool) -> ImageDataset:
@@ -56,7 +90,7 @@ def _digits(config: DataConfig, download: bool) -> ImageDataset:
 
     pixels, targets = load_digits(return_X_y=True)
     grey = torch.from_numpy(pixels).reshape(-1, 1, 8, 8) * (255 / 16)
-    images = fit_to(grey.round().to(torch.uint8), config.image_size or 32, pad=False)
+    images = fit_to(grey.round().to(torch.uint8), parse_size(config.image_size) or (32, 32), pad=False)
     labels = torch.from_numpy(targets).long()
     # The test images are the same for every seed; the seed only splits training and validation images.
     train, test = stratified_split(labels, 0.2, seed=0)
@@ -75,11 +109,11 @@ def _mnist(config: DataConfig, download: bool) -> ImageDataset:
     """60,000 + 10,000 images of 28x28 pixels, padded with 2 black pixels on each side as for LeNet-5's authors."""
     from torchvision.datasets import MNIST
 
-    size = config.image_size or 32
+    size = parse_size(config.image_size) or (32, 32)
     parts = []
     for train in (True, False):
         raw = _fetched(MNIST, config, train, "mnist", download)
-        parts.append(ArrayImages(fit_to(raw.data.unsqueeze(1), size, pad=size == 32), raw.targets.long()))
+        parts.append(ArrayImages(fit_to(raw.data.unsqueeze(1), size, pad=size == (32, 32)), raw.targets.long()))
     # Statistics of the padded training images.
     return ImageDataset(parts[0], parts[1], tuple("0123456789"), mean=(0.1000,), std=(0.2752,))
 
@@ -92,13 +126,14 @@ def _cifar10(config: DataConfig, download: bool) -> ImageDataset:
     for train in (True, False):
         raw = _fetched(CIFAR10, config, train, "cifar10", download)
         images = torch.from_numpy(raw.data).permute(0, 3, 1, 2).contiguous()
-        parts.append(ArrayImages(fit_to(images, config.image_size or 32, pad=False), torch.tensor(raw.targets)))
+        size = parse_size(config.image_size) or (32, 32)
+        parts.append(ArrayImages(fit_to(images, size, pad=False), torch.tensor(raw.targets)))
     return ImageDataset(parts[0], parts[1], tuple(raw.classes), IMAGENET_MEAN, IMAGENET_STD)
 
 
 def _fetched(dataset: Callable[..., Any], config: DataConfig, train: bool, name: str, download: bool) -> Any:
     """Return a dataset of torchvision; download it, in one process at a time, only if it is missing."""
-    folder = Path(config.data_dir)
+    folder = Path(config.data_dir).expanduser()
     with contextlib.suppress(RuntimeError):  # what torchvision raises when files are missing or damaged
         return dataset(folder, train=train)
     if not download:

@@ -11,16 +11,14 @@ from torch import Tensor
 from emomc.common.errors import UserError
 from emomc.data.images import Images
 
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""Of RGB pixels in 0..1; the reference normalises CIFAR-10 with these, and torchvision's weights expect them."""
-
 
 @dataclasses.dataclass(frozen=True)
 class ImageDataset:
-    """Training and test images, and facts about them."""
+    """Images to train, validate and test with, and facts about them."""
 
     train: Images
-    test: Images
+    test: Images | None
+    """None: there are none."""
     class_names: tuple[str, ...]
     mean: tuple[float, ...]
     """Per channel, of pixels in 0..1."""
@@ -28,6 +26,8 @@ class ImageDataset:
     """Per channel, of pixels in 0..1."""
     validation_fraction: float = 0.1
     """Share of the training images to hold out if the user gives none."""
+    validation: Images | None = None
+    """None: they are held out of the training images."""
 
     @property
     def is_colour(self) -> bool:

@@ -19,9 +19,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from emomc.common.errors import UserError, first_line
-
-MOST_PIXELS = 89_478_485
-"""Pixels of an image, at most: 256 MiB as RGB. Pillow warns of larger ones."""
+from emomc.data.preprocessing import MOST_PIXELS, SIXTEEN_BIT_MODES, Preprocessing, Size, pixels_of, upright_size
 
 MOST_BYTES = 16 << 30
 """Memory of images that are resized at once, at most."""
@@ -32,10 +30,21 @@ _PART, _FAST_SECONDS = 256, 5e-4
 _T = TypeVar("_T")
 _S = TypeVar("_S")
 
-GREY_MODES = frozenset({"1", "L", "LA"})
-"""Pillow's modes of grey images with at most 8 bits a pixel."""
+GREY_MODES = frozenset({"1", "L", "LA"}) | SIXTEEN_BIT_MODES
+"""Pillow's modes of grey images with at most 16 bits a pixel."""
 COLOUR_MODES = frozenset({"RGB", "RGBA", "P", "PA", "CMYK", "YCbCr", "HSV", "LAB", "RGBX", "RGBa"})
 """Pillow's modes that become RGB; transparency is dropped."""
+
+
+def _formats() -> tuple[str, ...]:
+    """Return the formats that Pillow decodes itself, without another program."""
+    Image.init()
+    return tuple(sorted({*Image.OPEN} - {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"}))
+
+
+FORMATS = _formats()
+SUFFIXES = frozenset(suffix for suffix, name in Image.registered_extensions().items() if name in FORMATS)
+"""Of files in these formats, in lower case."""
 
 
 class Images(Protocol):
@@ -92,16 +101,22 @@ class FileImages:
     Args:
         paths: one file an image.
         labels: int64, shape (n,).
-        image_shape: (channels, height, width) to convert every image to.
+        image_shape: (channels, height, width) of every image after preprocessing.
+        preprocessing: how an image gets this shape.
     """
 
     def __init__(
-        self, paths: Sequence[Path] | NDArray[np.str_], labels: Tensor, image_shape: tuple[int, int, int]
+        self,
+        paths: Sequence[Path] | NDArray[np.str_],
+        labels: Tensor,
+        image_shape: tuple[int, int, int],
+        preprocessing: Preprocessing,
     ) -> None:
         # One array, not many objects, so that worker processes share its memory.
         self._paths = np.array([os.fspath(path) for path in paths])
         self.labels = labels
         self.image_shape = image_shape
+        self.preprocessing = preprocessing
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -112,7 +127,7 @@ class FileImages:
 
     def subset(self, indices: Tensor) -> FileImages:
         """Return some of the images, in the order of ``indices``."""
-        return FileImages(self._paths[indices.numpy()], self.labels[indices], self.image_shape)
+        return FileImages(self._paths[indices.numpy()], self.labels[indices], self.image_shape, self.preprocessing)
 
     def decoded(self) -> ArrayImages:
         """Decode every image, on all cores."""
@@ -125,26 +140,28 @@ class FileImages:
         return ArrayImages(images, self.labels)
 
     def _decode(self, index: int) -> Tensor:
-        channels, height, width = self.image_shape
+        channels, *size = self.image_shape
         path = Path(str(self._paths[index]))
         with _opened(path) as image:
-            pixels = image.convert("L" if channels == 1 else "RGB")
-        if pixels.size != (width, height):
-            pixels = pixels.resize((width, height), Image.Resampling.BILINEAR)
+            pixels = self.preprocessing.apply(pixels_of(image, channels))
+            if [pixels.height, pixels.width] != size:
+                raise ValueError(f"it has become {pixels.height}x{pixels.width} pixels since it was found")
         array = torch.from_numpy(np.array(pixels))
         return array.unsqueeze(0) if channels == 1 else array.permute(2, 0, 1)
 
 
 def read_header(path: Path) -> tuple[int, int, int]:
-    """Return (channels: 1 or 3, height, width) of an image file without decoding its pixels.
+    """Return (channels: 1 or 3, height, width) of an image file, as a viewer shows it, without decoding its pixels.
 
     Raises:
-        UserError: the file is not an image, or has more than 8 bits per channel.
+        UserError: the file is not an image, or has pixels of another kind than 8 bits a channel or 16 bits of grey.
     """
     with _opened(path) as image:
-        mode, (width, height) = image.mode, image.size
+        mode, (height, width) = image.mode, upright_size(image)
     if mode not in GREY_MODES | COLOUR_MODES:
-        raise UserError(f"expected an image of 8 bits a channel in {path}, found one of Pillow's mode {mode}")
+        raise UserError(
+            f"expected an image of 8 bits a channel, or grey of 16, in {path}, found one of Pillow's mode {mode}"
+        )
     return (1 if mode in GREY_MODES else 3), height, width
 
 
@@ -170,7 +187,7 @@ def _opened(path: Path) -> Iterator[Image.Image]:
     if not path.is_file():
         raise UserError(f"expected an image in {path}, found no regular file")
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=FORMATS) as image:
             if math.prod(image.size) > MOST_PIXELS:
                 raise ValueError(f"it has {math.prod(image.size)} pixels, over {MOST_PIXELS}")
             yield image
@@ -201,8 +218,8 @@ def in_threads(function: Callable[[_T], _S], items: Sequence[_T]) -> list[_S]:
         return results + [result for of_part in of_parts for result in of_part]
 
 
-def fit_to(images: Tensor, size: int, *, pad: bool) -> Tensor:
-    """Pad or resize images to size x size pixels.
+def fit_to(images: Tensor, size: Size, *, pad: bool) -> Tensor:
+    """Pad or resize images.
 
     Args:
         images: uint8, shape (n, channels, height, width), square.
@@ -212,15 +229,25 @@ def fit_to(images: Tensor, size: int, *, pad: bool) -> Tensor:
     Raises:
         UserError: they would take more than ``MOST_BYTES``.
     """
-    missing = size - images.shape[-1]
-    if missing == 0:
+    missing = min(size) - images.shape[-1]
+    if size == tuple(images.shape[2:]):
         return images
-    if math.prod(images.shape[:2]) * size**2 > MOST_BYTES:
+    if math.prod(images.shape[:2]) * math.prod(size) > MOST_BYTES:
         raise UserError(
             f"expected images that take at most {MOST_BYTES >> 30} GiB of memory together, found {len(images)} of "
-            f"{size}x{size} pixels: lower --image_size"
+            f"{size[0]}x{size[1]} pixels: lower --image_size"
         )
     if pad and missing > 0:
         before, after = missing // 2, missing - missing // 2
         return functional.pad(images, (before, after, before, after))
-    return functional.interpolate(images, size=(size, size), mode="bilinear", antialias=missing < 0)
+    return functional.interpolate(images, size=size, mode="bilinear", antialias=missing < 0)
+
+
+def in_channels(images: Tensor, channels: int) -> Tensor:
+    """Return uint8 images, shape (n, c, height, width), in 1 or 3 channels, weighted as Pillow does (ITU-R 601-2)."""
+    if images.shape[1] == channels:
+        return images
+    if channels == 3:
+        return images.expand(-1, 3, -1, -1).contiguous()
+    red, green, blue = images.to(torch.int32).unbind(1)
+    return ((19595 * red + 38470 * green + 7471 * blue + (1 << 15)) >> 16).to(torch.uint8).unsqueeze(1)

@@ -41,6 +41,10 @@ class KnownSplits(abc.ABC):
         """Facts of the data that networks and exports need."""
 
     @abc.abstractmethod
+    def has_split(self, split: Split) -> bool:
+        """Return whether there are images of a split."""
+
+    @abc.abstractmethod
     def load_split(self, split: Split) -> tuple[Tensor, Tensor]:
         """Return all images of a split, normalised, float32, shape (n, c, h, w), and their int64 labels."""
 
@@ -63,7 +67,7 @@ def describe_data(data_module: LightningDataModule) -> DataFacts:
     num_classes = _num_classes(data_module)
     images, _ = next(iter(_batches(data_module, "validation")), (None, None))
     if images is None:
-        raise _no_images("validation")
+        raise no_images("validation")
     names = getattr(data_module, "class_names", None) or tuple(str(label) for label in range(num_classes))
     if len(names) != num_classes:
         raise UserError(f"expected {num_classes} class_names, found {len(names)}")
@@ -76,6 +80,13 @@ def describe_data(data_module: LightningDataModule) -> DataFacts:
         mean=None if mean is None else tuple(float(value) for value in mean),
         std=None if std is None else tuple(float(value) for value in std),
     )
+
+
+def has_test_images(data_module: LightningDataModule) -> bool:
+    """Return whether a data module gives test images; a user's does if it has a ``test_dataloader``."""
+    if isinstance(data_module, KnownSplits):
+        return data_module.has_split("test")
+    return type(data_module).test_dataloader is not LightningDataModule.test_dataloader
 
 
 def load_split(data_module: LightningDataModule, split: Split) -> tuple[Tensor, Tensor]:
@@ -100,7 +111,7 @@ def load_split(data_module: LightningDataModule, split: Split) -> tuple[Tensor, 
     else:
         batches = list(_batches(data_module, split))
         if not sum(len(labels) for _, labels in batches):
-            raise _no_images(split)
+            raise no_images(split)
         shapes = {tuple(images.shape[1:]) for images, _ in batches}
         if len(shapes) > 1:
             raise UserError(f"expected {split} images of one shape, found {', '.join(map(str, sorted(shapes)))}")
@@ -138,7 +149,7 @@ def load_some(data_module: LightningDataModule, split: Split, count: int) -> tup
                 if sum(len(labels) for _, labels in parts) >= count:
                     break
         if not parts:
-            raise _no_images(split)
+            raise no_images(split)
         images = torch.cat([images.float() for images, _ in parts])[:count]
         labels = torch.cat([labels.long() for _, labels in parts])[:count]
     _check_split(images, labels, _num_classes(data_module), split)
@@ -159,7 +170,7 @@ def check_labels(labels: Tensor, num_classes: int, split: Split) -> None:
 
 def _check_split(images: Tensor, labels: Tensor, num_classes: int, split: Split) -> None:
     if not len(labels):
-        raise _no_images(split)
+        raise no_images(split)
     check_labels(labels, num_classes, split)
     finite = torch.isfinite(images).flatten(1).all(1)
     if not bool(finite.all()):
@@ -222,5 +233,6 @@ def _form(batch: Any) -> str:
     return f"a {type(batch).__name__}"
 
 
-def _no_images(split: Split) -> UserError:
+def no_images(split: Split) -> UserError:
+    """Return the error for a split without images."""
     return UserError(f"expected at least one {split} image, found none")

@@ -19,6 +19,7 @@ from emomc.common.errors import UserError, UserNote, shown
 from emomc.common.user_code import call_with, load_object, names_user_code, source_sha256
 from emomc.data.config import DataConfig
 from emomc.data.image_folder import FOLDER_PREFIX
+from emomc.data.preprocessing import preprocessing_of
 from emomc.data.splits import Split
 from emomc.library.library import Library
 from emomc.library.manifest import Manifest
@@ -174,9 +175,11 @@ def library_data(library: Library, dataset: str | None = None, data_dir: str | N
             f"expected the data {config.dataset} with the source that made {library.path}, "
             f"found {dataset} with another source"
         )
-    sides, size = library.manifest.input_shape[1:], config.image_size
-    if size is not None and sides != (size, size) and not names_users_data(dataset or config.dataset):
-        raise UserError(f"expected image_size {size} to be that of the library's images, found {sides}")
+    if not names_users_data(dataset or config.dataset):
+        preprocessing, sides = preprocessing_of(config), library.manifest.input_shape[1:]
+        size = preprocessing.crop or preprocessing.size
+        if size is not None and size != sides:
+            raise UserError(f"expected a size of {size} to be that of the library's images, found {sides}")
     found = dataclasses.replace(
         config,
         dataset=dataset or config.dataset,

@@ -131,7 +131,7 @@ def open_library(run: RunFolder, manifest: Manifest) -> Library:
         found, asked = getattr(library.manifest, field.name), getattr(manifest, field.name)
         if field.name == "data":
             # A library made before a setting existed has the default.
-            found, asked = ({**dataclasses.asdict(DataConfig()), **part} for part in (found, asked))
+            found, asked = (dataclasses.asdict(DataConfig.from_dict(part)) for part in (found, asked))
             found, asked = ({key: part[key] for key in part if key not in _DATA_ACCESS} for part in (found, asked))
         if field.name == "settings":
             found = {key: value for key, value in found.items() if key != "evaluation_batch_size"}

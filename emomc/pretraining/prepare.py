@@ -15,10 +15,11 @@ from lightning_fabric import Fabric
 from torch import nn
 from torch.utils.tensorboard.writer import SummaryWriter
 
+from emomc.common.errors import UserNote
 from emomc.common.files import folder_lock, remove_leftovers, shared_lock, write_text
 from emomc.common.run_folder import RunFolder
 from emomc.data.config import DataConfig
-from emomc.data.splits import DataFacts, describe_data, load_split
+from emomc.data.splits import DataFacts, Split, describe_data, has_test_images, load_split
 from emomc.library.figure import library_figure
 from emomc.library.library import Library
 from emomc.library.manifest import MANIFEST, Manifest
@@ -103,7 +104,10 @@ def prepare_library(
     training, format_note = _with_memory_format(training, network, facts)
     if overwrite or not _has_levels(run):
         try_out(network, graph, data_module, training)
-        digests = {split: tensor_digest(*load_split(data_module, split)) for split in ("validation", "test")}
+        splits: tuple[Split, ...] = ("validation", "test") if has_test_images(data_module) else ("validation",)
+        digests = {split: tensor_digest(*load_split(data_module, split)) for split in splits}
+        if "test" not in digests:
+            warnings.warn("there are no test images: searches will have validation accuracies alone", UserNote, 2)
         manifest = dataclasses.replace(manifest, images_sha256=digests)
     with (
         quiet_lightning(),

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from emomc.common.errors import UserError, first_line
 from emomc.compression.criteria import CRITERIA
 from emomc.compression.pruning import prune_by_magnitude
-from emomc.data.splits import DataFacts, Split, load_some
+from emomc.data.splits import DataFacts, Split, has_test_images, load_some
 from emomc.library.level_file import pack_level, unpack_level
 from emomc.lightning_modules.classifier import Classifier
 from emomc.lightning_modules.image_data import ImageDataModule
@@ -25,8 +25,6 @@ from emomc.pretraining.config import PretrainingConfig
 from emomc.pretraining.modules import dense_module, level_module
 from emomc.runtime.optimizers import make_optimizer
 
-# A search of the library will need test images.
-_SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 _IMAGES = 64
 _BATCH = 8
 
@@ -41,7 +39,9 @@ def try_out(network: nn.Module, graph: NetworkGraph, data: pl.LightningDataModul
     """
     if isinstance(data, ImageDataModule):
         data.load_resident("train", "validation", "test")
-    for split in _SPLITS:
+    # A search of the library will measure on the test images, if there are any.
+    splits: tuple[Split, ...] = ("train", "validation", *(("test",) if has_test_images(data) else ()))
+    for split in splits:
         images, labels = load_some(data, split, _IMAGES)
         with _unseeded():
             _try_running(copy.deepcopy(network).eval(), images[:1], split, config.network_output)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,12 +22,12 @@ from emomc.candidates.evaluation_log import EvaluationLog
 from emomc.candidates.evaluator import CandidateEvaluator
 from emomc.candidates.genotype import SearchSpace
 from emomc.candidates.image_order import load_image_order
-from emomc.common.errors import UserError
+from emomc.common.errors import UserError, UserNote
 from emomc.common.files import folder_lock, read_json, remove_leftovers, shared_lock, write_json
 from emomc.common.run_folder import RunFolder, SearchFolder
 from emomc.common.schema import checked
 from emomc.common.versions import versions
-from emomc.data.splits import Split, load_some, load_split
+from emomc.data.splits import Split, has_test_images, load_some, load_split
 from emomc.hardware.description import load_hardware
 from emomc.library.library import Library
 from emomc.library.sources import (
@@ -144,10 +145,11 @@ def run_search(
                     tuning = FrontFinetuning(search, evaluator, data, run.finetuning, conditions, processes)
                     search.finished = tuning.run(loop.complete)
                 loop.foresee_next_bits()
-                _enter_phase(search, Phase.TESTING, observers)
-                test = load_split(data, "test")
-                search.images_sha256["test"] = tensor_digest(*test)
-                loop.test(_evaluator(search, runner, *test), interrupted)
+                if has_test_images(data):
+                    _enter_phase(search, Phase.TESTING, observers)
+                    test = load_split(data, "test")
+                    search.images_sha256["test"] = tensor_digest(*test)
+                    loop.test(_evaluator(search, runner, *test), interrupted)
                 search.interrupted = interrupted()
                 notify(observers, "on_search_end", search)
             fabric.barrier()
@@ -185,7 +187,13 @@ def _check_splits(library: Library, data: LightningDataModule, run: RunOptions) 
     """
     if isinstance(data, ImageDataModule):
         data.load_resident("validation", "test")
-    splits: tuple[Split, ...] = ("validation", "test", *(("train",) if run.finetuning else ()))
+    splits: list[Split] = ["validation"]
+    if run.finetuning:
+        splits.append("train")
+    if has_test_images(data):
+        splits.append("test")
+    else:
+        warnings.warn("there are no test images: the front has validation accuracies alone", UserNote, stacklevel=2)
     for split in splits:
         check_images(library, data, *load_some(data, split, 1), split)
 

@@ -1,0 +1,147 @@
+"""Folders of images as people have them: names of parts, depth, kinds of files, and what is left out is said."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from emomc.common.errors import UserError, UserNote
+from emomc.data.config import DataConfig
+from emomc.data.datasets import load_dataset
+from emomc.data.splits import has_test_images
+from emomc.lightning_modules.image_data import ImageDataModule
+
+
+def save(path: Path, mode: str = "RGB", size: tuple[int, int] = (6, 5), **options) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    array = np.random.default_rng(len(str(path))).integers(0, 256, (*size, 3), dtype=np.uint8)
+    Image.fromarray(array).convert(mode).save(path, **options)
+
+
+def make(folder: Path, *parts: str, count: int = 4) -> Path:
+    for part in parts:
+        for name in ("cat", "dog"):
+            for number in range(count):
+                save(folder / part / name / f"{number}.png")
+    return folder
+
+
+def load(folder: Path, **options):
+    return load_dataset(DataConfig(dataset=f"imagefolder:{folder}", **options))
+
+
+class TestParts:
+    @pytest.mark.parametrize("name", ["val", "valid", "validation"])
+    def test_validation_images_have_one_of_three_names(self, tmp_path, name):
+        found = load(make(tmp_path, "train", name, "test"))
+        assert [len(part) for part in (found.train, found.validation, found.test)] == [8, 8, 8]
+
+    def test_they_are_what_a_module_validates_on(self, tmp_path):
+        make(tmp_path, "train", "val", "test")
+        module = ImageDataModule(DataConfig(dataset=f"imagefolder:{tmp_path}"))
+        images, labels = module.load_split("validation")
+        with Image.open(tmp_path / "val" / "dog" / "3.png") as image:
+            pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)
+        assert torch.equal(images[-1], module.normalise(pixels))
+        assert len(module.load_split("train")[1]) == 8
+        assert labels.tolist() == [0] * 4 + [1] * 4
+
+    def test_without_them_some_training_images_are_held_out(self, tmp_path):
+        module = ImageDataModule(
+            DataConfig(dataset=f"imagefolder:{make(tmp_path, 'train', 'test')}", validation_fraction=0.25)
+        )
+        assert [len(module.load_split(split)[1]) for split in ("train", "validation", "test")] == [6, 2, 8]
+
+    def test_a_fraction_beside_them_is_refused(self, tmp_path):
+        with pytest.raises(UserError, match=r"expected no validation_fraction for .*, found 0.2"):
+            load(make(tmp_path, "train", "val"), validation_fraction=0.2)
+
+    def test_two_of_them_are_refused(self, tmp_path):
+        with pytest.raises(UserError, match=r"expected one folder of validation images in .*, found val and valid"):
+            load(make(tmp_path, "train", "valid", "val"))
+
+    @pytest.mark.parametrize("parts", [("train",), ("train", "val")])
+    def test_without_test_images_there_are_none(self, tmp_path, parts):
+        module = ImageDataModule(DataConfig(dataset=f"imagefolder:{make(tmp_path, *parts)}"))
+        assert not has_test_images(module)
+        assert len(module.load_split("validation")[1]) > 0
+        with pytest.raises(UserError, match="expected at least one test image, found none"):
+            module.load_split("test")
+
+    def test_a_home_is_found(self, tmp_path, monkeypatch):
+        make(tmp_path / "pets", "train", "test")
+        monkeypatch.setenv("HOME", str(tmp_path))
+        assert len(load(Path("~/pets")).train) == 8
+
+
+class TestFiles:
+    def test_lie_at_any_depth(self, tmp_path):
+        make(tmp_path, "train", "test")
+        save(tmp_path / "train" / "cat" / "2024" / "may" / "deep.png")
+        found = load(tmp_path)
+        assert found.train.labels.tolist() == [0] * 5 + [1] * 4
+
+    def test_of_a_linked_folder_count_once_and_a_ring_ends(self, tmp_path):
+        make(tmp_path, "train", "test")
+        (tmp_path / "more").mkdir()
+        save(tmp_path / "more" / "one.png")
+        for name in ("a", "b"):
+            (tmp_path / "train" / "cat" / name).symlink_to(tmp_path / "more")
+        (tmp_path / "more" / "ring").symlink_to(tmp_path / "train" / "cat")
+        with pytest.warns(UserNote, match="more"):
+            assert len(load(tmp_path).train) == 9
+
+    @pytest.mark.parametrize("suffix", ["jfif", "JPG", "jpe", "webp", "tga", "jp2", "dib", "gif", "tiff", "ppm"])
+    def test_have_any_suffix_that_is_decoded(self, tmp_path, suffix):
+        make(tmp_path, "train", "test")
+        path = tmp_path / "train" / "cat" / f"one.{suffix}"
+        save(path, **({"format": "JPEG"} if suffix == "jfif" else {}))
+        found = load(tmp_path)
+        assert len(found.train) == 9
+        assert found.train[torch.arange(9)][0].shape == (9, 3, 6, 5)
+
+    def test_may_have_names_in_any_script(self, tmp_path):
+        for part in ("train", "test"):
+            for label in ("кошка", "犬"):
+                save(tmp_path / part / label / "ünïcode – 写真.png")
+        assert load(tmp_path).class_names == ("кошка", "犬")
+
+    def test_that_would_run_another_program_are_not_opened(self, tmp_path):
+        make(tmp_path, "train", "test")
+        (tmp_path / "train" / "cat" / "0.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 5 6\n%%EOF\n")
+        with pytest.raises(UserError, match=r"cat/0.png, found a file that cannot be decoded"):
+            load(tmp_path)
+
+
+class TestLeftOut:
+    def notes(self, folder):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            load(folder)
+        return [str(note.message) for note in caught if note.category is UserNote]
+
+    def test_nothing_is_said_of_nothing(self, tmp_path):
+        make(tmp_path, "train", "test")
+        (tmp_path / "train" / "cat" / ".DS_Store").touch()
+        (tmp_path / "train" / "Thumbs.db").touch()
+        assert not self.notes(tmp_path)
+
+    def test_files_are_counted_by_kind(self, tmp_path):
+        make(tmp_path, "train", "test")
+        for name in ("a.txt", "b.TXT", "c.json", "README"):
+            (tmp_path / "train" / "dog" / name).touch()
+        (tmp_path / "test" / "labels.csv").touch()
+        assert self.notes(tmp_path) == [
+            f"left out files of {tmp_path} that are no images: 2 .txt, 1 .json, 1 without a suffix",
+            f"left out files of {tmp_path} that lie in no class: 1 .csv",
+        ]
+
+    def test_folders_are_named(self, tmp_path):
+        make(tmp_path, "train", "test", "dev")
+        (said,) = self.notes(tmp_path)
+        assert said.endswith("that are none of train, val, valid, validation and test: dev")
