@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import sys
 import warnings
@@ -15,7 +16,7 @@ from typing import Any, TypeVar
 import yaml
 from jsonargparse import ActionConfigFile, ArgumentParser, Namespace, set_parsing_settings
 
-from emomc.common.errors import ProcessLost, UserError, UserNote
+from emomc.common.errors import ProcessLost, UserError, UserFact, UserNote
 from emomc.common.schema import checked
 from emomc.common.yaml_files import parse_yaml, read_yaml
 
@@ -41,6 +42,29 @@ def make_parser(command: str, description: str) -> ArgumentParser:
         help="YAML file of settings, or name of a shipped configuration; flags override it.",
     )
     return parser
+
+
+def with_lists(argv: Sequence[str], *options: str) -> list[str]:
+    """Write the values of options that take a list as the parser wants them.
+
+    Args:
+        argv: words of a command line, such as ``--mean 0.5 0.4 0.3``.
+        options: names of such options, without dashes.
+
+    Returns:
+        The words, such as ``--mean [0.5,0.4,0.3]``.
+    """
+    words = list(argv)
+    for option in options:
+        if f"--{option}" in words:
+            first = words.index(f"--{option}") + 1
+            values = list(itertools.takewhile(_is_value, words[first:]))
+            words[first : first + len(values)] = [f"[{','.join(values)}]"] if values else []
+    return words
+
+
+def _is_value(word: str) -> bool:
+    return not word.startswith(("-", "[")) or (word[1:2].isdigit() and word.startswith("-"))
 
 
 def run_command(
@@ -83,11 +107,14 @@ def run_command(
 
 
 def _warn_in_one_line(command: str, otherwise: Callable[..., None]) -> Callable[..., None]:
-    """Return a replacement for ``warnings.showwarning`` that prints a ``UserNote`` in one line."""
+    """Return a replacement for ``warnings.showwarning`` that prints a ``UserNote`` or ``UserFact`` in one line."""
 
     def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
         if issubclass(category, UserNote):
-            if _is_first_process():
+            fact = issubclass(category, UserFact)
+            if _is_first_process() and fact:
+                print(_one_line(str(message)))
+            elif _is_first_process():
                 print(f"{command}: warning: {_one_line(str(message))}", file=sys.stderr)
         else:
             otherwise(message, category, *place, **more)

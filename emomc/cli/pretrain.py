@@ -10,7 +10,7 @@ from typing import Any
 from jsonargparse import ArgumentParser, Namespace
 
 from emomc.cli import scripts
-from emomc.cli.command import make_parser, run_command, settings_of
+from emomc.cli.command import make_parser, run_command, settings_of, with_lists
 from emomc.cli.interrupted_start import raise_at_interrupt
 from emomc.common.errors import UserError
 from emomc.data.config import DataConfig
@@ -20,7 +20,8 @@ from emomc.runtime.devices import Devices
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status."""
-    return run_command(build_parser(), "pretrain", argv, _run)
+    words = with_lists(sys.argv[1:] if argv is None else argv, "mean", "std")
+    return run_command(build_parser(), "pretrain", words, _run)
 
 
 def build_parser() -> ArgumentParser:

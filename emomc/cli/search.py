@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from itertools import takewhile
 
 from jsonargparse import ArgumentParser, Namespace
 
 from emomc.candidates.objectives import COSTS
 from emomc.cli import scripts
-from emomc.cli.command import make_parser, run_command, settings_of
+from emomc.cli.command import make_parser, run_command, settings_of, with_lists
 from emomc.cli.interrupted_start import raise_at_interrupt
 from emomc.cli.user_code_options import add_user_code_options, check_user_code_options
 from emomc.common.errors import UserError
@@ -22,18 +21,8 @@ from emomc.search.options import RunOptions
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status."""
-    return run_command(build_parser(), "search", _listed_objectives(sys.argv[1:] if argv is None else argv), _run)
-
-
-def _listed_objectives(argv: Sequence[str]) -> list[str]:
-    """Replace ``--objectives accuracy energy`` by ``--objectives [accuracy,energy]``."""
-    arguments = list(argv)
-    if "--objectives" not in arguments:
-        return arguments
-    first = arguments.index("--objectives") + 1
-    words = list(takewhile(lambda word: not word.startswith(("-", "[")), arguments[first:]))
-    listed = [f"[{','.join(words)}]"] if words else []
-    return [*arguments[:first], *listed, *arguments[first + len(words) :]]
+    words = with_lists(sys.argv[1:] if argv is None else argv, "objectives")
+    return run_command(build_parser(), "search", words, _run)
 
 
 def build_parser() -> ArgumentParser:

@@ -23,6 +23,10 @@ class UserNote(UserWarning):
     """A warning to show to the user: one line, which the command line prints."""
 
 
+class UserFact(UserNote):
+    """Something to tell the user that is nothing to worry about: one line, which the command line prints as it is."""
+
+
 def require(holds: bool, expected: str, found: object) -> None:
     """Raise a UserError that says what was expected and what was found, unless the condition holds."""
     if not holds:

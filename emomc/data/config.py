@@ -45,7 +45,7 @@ class DataConfig:
     mean: tuple[float, ...] | None = None
     """For each channel, subtracted from pixels in 0..1; none: statistics of the dataset, or of ImageNet for folders."""
     std: tuple[float, ...] | None = None
-    """For each channel, what is left is divided by; none: as for ``mean``."""
+    """For each channel, what pixels in 0..1, without the mean, are divided by; none: as for ``mean``."""
     preset: str | None = None
     """Preprocessing that trained weights expect: ``imagenet``, ``cifar10``, ``mnist``, ``timm:NAME`` or
     ``torchvision:WEIGHTS``. The settings above take its place where they are given."""

@@ -16,6 +16,7 @@ from emomc.common.versions import versions
 from emomc.compression.widths import UNCOMPRESSED_BITS
 from emomc.fronts.front_file import FRONT_FORMAT_VERSION
 from emomc.hardware.energy import ENERGY_PARTS
+from emomc.library.manifest import Manifest
 from emomc.search.state import Candidate, Search
 
 WHOLE_COSTS = ("size_bytes",)
@@ -63,6 +64,7 @@ def front_document(search: Search) -> dict[str, Any]:
         "network": manifest.network,
         "dataset": search.dataset,
         "images_sha256": dict(search.images_sha256),
+        "preprocessing": _preprocessing(manifest),
         "hardware": model.hardware.name,
         "hardware_description": model.hardware.to_dict()["hardware"],
         "dataflow": config.dataflow,
@@ -91,6 +93,13 @@ def front_document(search: Search) -> dict[str, Any]:
         "versions": versions(),
         "finished": search.finished,
     }
+
+
+def _preprocessing(manifest: Manifest) -> dict[str, Any]:
+    """Return what was done to the images, as far as it is known: a user's data module may do anything."""
+    given = ("preset", "image_size", "resize", "crop", "interpolation")
+    known = {"input_shape": manifest.input_shape, "mean": manifest.mean, "std": manifest.std}
+    return {name: _plain(value) for name, value in known.items()} | {name: manifest.data.get(name) for name in given}
 
 
 def _point(search: Search, candidate: Candidate) -> dict[str, Any]:

@@ -99,6 +99,7 @@ class _Front:
     graph_sha256: str | None = None
     compiled: bool = False
     images_sha256: dict[str, str] | None = None
+    preprocessing: dict[str, Any] | None = None
 
 
 def read_front(path: Path) -> dict[str, Any]:

@@ -15,14 +15,14 @@ from lightning_fabric import Fabric
 from torch import nn
 from torch.utils.tensorboard.writer import SummaryWriter
 
-from emomc.common.errors import UserNote
+from emomc.common.errors import UserFact, UserNote
 from emomc.common.files import folder_lock, remove_leftovers, shared_lock, write_text
 from emomc.common.run_folder import RunFolder
 from emomc.data.config import DataConfig
 from emomc.data.splits import DataFacts, Split, describe_data, has_test_images, load_split
 from emomc.library.figure import library_figure
 from emomc.library.library import Library
-from emomc.library.manifest import MANIFEST, Manifest
+from emomc.library.manifest import DENSE, MANIFEST, Manifest
 from emomc.library.sources import build_data
 from emomc.lightning_modules.image_data import ImageDataModule
 from emomc.networks.build import build_network
@@ -30,6 +30,7 @@ from emomc.networks.graph import NetworkWarning, trace_network
 from emomc.networks.preparation import initialise, make_plain
 from emomc.networks.weights import load_weights
 from emomc.pretraining.config import PretrainingConfig
+from emomc.pretraining.given_weights import doubt_of_given_weights, given_weights_line
 from emomc.pretraining.layer_sensitivity import measure_layers
 from emomc.pretraining.library_settings import manifest_of, open_library, open_or_create
 from emomc.pretraining.sensitivity_page import sensitivity_page, sensitivity_table
@@ -120,6 +121,12 @@ def prepare_library(
         stages = StageTraining(training, data_module, network, library, run, devices, callbacks)
         with deterministic_algorithms(devices.deterministic):
             stages.make_dense()
+            if config.weights is not None and not unfit and fabric.is_global_zero:
+                accuracy = library.record(DENSE).validation_accuracy
+                warnings.warn(given_weights_line(accuracy, data_config, facts), UserFact, stacklevel=2)
+                doubt = doubt_of_given_weights(network, accuracy, data_module, facts, config.network_output)
+                if doubt is not None:
+                    warnings.warn(doubt, UserNote, stacklevel=2)
             for percent in config.levels:
                 stages.make_level(percent)
         if fabric.is_global_zero:

@@ -56,7 +56,7 @@ def test_a_folder_with_no_classes(capsys, tmp_path):
 def test_images_of_unequal_size(capsys, tmp_path, folder):
     save(folder / "train" / "a" / "2.png", 20, 32)
     line = refusal(capsys, tmp_path, "--dataset", f"imagefolder:{folder}")
-    assert re.search(r"expected images of one size in .*, or image_size .*32x32 and 20x32 .*train/a/2.png", line)
+    assert re.search(r"expected images of one size in .*, or --image_size .*32x32 and 20x32 .*train/a/2.png", line)
 
 
 def test_classes_missing_in_test(capsys, tmp_path, folder):
