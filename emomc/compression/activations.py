@@ -75,6 +75,8 @@ class ActivationRounding:
 class _Rounder(nn.Module):
     """Rounds what it is given; a module, so that a copy of the network gets a copy of it."""
 
+    grid: Tensor
+
     def __init__(self, bits: int, device: torch.device) -> None:
         super().__init__()
         self.bits = bits

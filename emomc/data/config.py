@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -81,29 +82,29 @@ class DataConfig:
             value = getattr(self, key)
             if value is not None or key != "resize":
                 _check(is_whole(value, least) and value <= most, f"a whole number of {least} to {most} as {key}", value)
-        for key in ("image_size", "crop"):
-            value = getattr(self, key)
-            expected = f"pixels of 1 to {_LARGEST_SIDE}, such as 224 or 192x256, as {key}"
-            _check(value is None or _is_size(value), expected, repr(value))
-        both = self.image_size is not None and (self.resize is not None or self.crop is not None)
-        _check(not both, "either image_size or resize and crop", "both")
-        _check(self.channels in (None, 1, 3), "1 or 3 as channels", self.channels)
-        _check(
-            self.interpolation in (None, *_INTERPOLATIONS),
-            f"one of {', '.join(_INTERPOLATIONS)} as interpolation",
-            self.interpolation,
-        )
-        for key, least in (("mean", float("-inf")), ("std", 0.0)):
-            for value in getattr(self, key) or ():
-                _check(
-                    least < value < float("inf"), f"finite numbers{' above 0' if key == 'std' else ''} as {key}", value
-                )
-        lengths = [None if values is None else len(values) for values in (self.mean, self.std)]
-        _check((self.mean is None) == (self.std is None), "both mean and std, or none of them", "one")
-        _check(lengths[0] == lengths[1], "as many numbers of mean as of std", f"{lengths[0]} and {lengths[1]}")
+        self._check_preprocessing()
         fraction = self.validation_fraction
         _check(fraction is None or 0 < fraction < 1, "a validation_fraction above 0 and below 1", fraction)
         _check(self.cache in ("auto", "always", "never"), "cache to be auto, always or never", self.cache)
+
+    def _check_preprocessing(self) -> None:
+        for key in ("image_size", "crop"):
+            size = getattr(self, key)
+            expected = f"pixels of 1 to {_LARGEST_SIDE}, such as 224 or 192x256, as {key}"
+            _check(size is None or _is_size(size), expected, repr(size))
+        both = self.image_size is not None and (self.resize is not None or self.crop is not None)
+        _check(not both, "either image_size or resize and crop", "both")
+        _check(self.channels in (None, 1, 3), "1 or 3 as channels", self.channels)
+        known = ", ".join(_INTERPOLATIONS)
+        chosen = self.interpolation
+        _check(chosen in (None, *_INTERPOLATIONS), f"one of {known} as interpolation", chosen)
+        _check((self.mean is None) == (self.std is None), "both mean and std, or none of them", "one")
+        mean, std = self.mean or (), self.std or ()
+        _check(len(mean) == len(std), "as many numbers of mean as of std", f"{len(mean)} and {len(std)}")
+        for number in mean:
+            _check(math.isfinite(number), "finite numbers as mean", number)
+        for number in std:
+            _check(0 < number < math.inf, "finite numbers above 0 as std", number)
 
 
 _LARGEST_SIDE = 1 << 14

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from PIL import Image
@@ -151,10 +151,13 @@ def _of_timm(name: str) -> Preprocessing:
     if found is None:
         raise UserError(f"expected a preset timm:NAME of a model of timm, found {name}")
     channels, height, width = found.input_size
-    if found.crop_mode != "center" or height != width:
-        raise UserError(f"expected a preset whose crop is a square in the middle, found timm:{name}: set --resize")
+    if found.crop_mode != "center" or height != width or found.interpolation not in _RESAMPLING:
+        raise UserError(
+            f"expected a preset whose crop is a square in the middle, found timm:{name}: set --resize and --crop"
+        )
     resize = math.floor(height / found.crop_pct)
-    return Preprocessing(channels, None, resize, (height, width), found.interpolation, found.mean, found.std)
+    interpolation = cast(Interpolation, found.interpolation)
+    return Preprocessing(channels, None, resize, (height, width), interpolation, found.mean, found.std)
 
 
 def _of_torchvision(name: str) -> Preprocessing:
@@ -170,7 +173,8 @@ def _of_torchvision(name: str) -> Preprocessing:
             f"expected a preset torchvision:WEIGHTS of a classifier, such as torchvision:ResNet18_Weights.DEFAULT, "
             f"found {name}: {first_line(error)}"
         ) from error
-    return Preprocessing(3, None, resize, (crop, crop), found.interpolation.value, mean, std)
+    interpolation = cast(Interpolation, found.interpolation.value)
+    return Preprocessing(3, None, resize, (crop, crop), interpolation, mean, std)
 
 
 _FROM_PACKAGES: Mapping[str, Callable[[str], Preprocessing]] = {"timm": _of_timm, "torchvision": _of_torchvision}

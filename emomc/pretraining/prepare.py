@@ -106,7 +106,7 @@ def prepare_library(
     if overwrite or not _has_levels(run):
         try_out(network, graph, data_module, training)
         splits: tuple[Split, ...] = ("validation", "test") if has_test_images(data_module) else ("validation",)
-        digests = {split: tensor_digest(*load_split(data_module, split)) for split in splits}
+        digests: dict[str, str] = {split: tensor_digest(*load_split(data_module, split)) for split in splits}
         if "test" not in digests:
             warnings.warn("there are no test images: searches will have validation accuracies alone", UserNote, 2)
         manifest = dataclasses.replace(manifest, images_sha256=digests)
