@@ -42,26 +42,23 @@ def load_image_folder(folder: Path, preprocessing: Preprocessing, *, skip_unread
     """
     parts = _parts(folder)
     class_names = _classes(parts["train"])
+    files: dict[str, list[list[Path]]] = {name: [] for name in parts}
+    others: list[Path] = []
     for name, part in parts.items():
-        _check_classes(folder, class_names, name, part)
-    found = {name: [sorted(_below(part / label)) for label in class_names] for name, part in parts.items()}
-    files = {
-        name: [_images(of_class, parts[name] / label) for of_class, label in zip(of_part, class_names, strict=True)]
-        for name, of_part in found.items()
-    }
-    _note_left_out(folder, parts, [path for of_part in found.values() for of_class in of_part for path in of_class])
-    if skip_unreadable:
-        files = {name: [_readable(of_class) for of_class in found] for name, found in files.items()}
-    paths = {name: [path for of_class in found for path in of_class] for name, found in files.items()}
-    shape = _common_shape(folder, [path for found in paths.values() for path in found], preprocessing)
-    images = {
+        _check_classes(folder, class_names, part)
+        for label in class_names:
+            images, left = _sorted_out(part / label)
+            files[name].append(_readable(images) if skip_unreadable else images)
+            others += left
+    _note_left_out(folder, parts, others)
+    paths = {name: [path for of_class in of_part for path in of_class] for name, of_part in files.items()}
+    shape = _common_shape(folder, [path for of_part in paths.values() for path in of_part], preprocessing)
+    found = {
         name: FileImages(paths[name], _labels([len(of_class) for of_class in files[name]]), shape, preprocessing)
         for name in parts
     }
     mean, std = ((0.449,), (0.226,)) if shape[0] == 1 else (IMAGENET_MEAN, IMAGENET_STD)
-    return ImageDataset(
-        images["train"], images.get("test"), class_names, mean, std, validation=images.get("validation")
-    )
+    return ImageDataset(found["train"], found.get("test"), class_names, mean, std, validation=found.get("validation"))
 
 
 def _labels(counts: Sequence[int]) -> torch.Tensor:
@@ -92,7 +89,7 @@ def _classes(folder: Path) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _check_classes(folder: Path, class_names: Sequence[str], name: str, part: Path) -> None:
+def _check_classes(folder: Path, class_names: Sequence[str], part: Path) -> None:
     found = _classes(part)
     for missing, where in (({*class_names} - {*found}, part.name), ({*found} - {*class_names}, "train")):
         if missing:
@@ -102,12 +99,14 @@ def _check_classes(folder: Path, class_names: Sequence[str], name: str, part: Pa
             )
 
 
-def _images(paths: Sequence[Path], folder: Path) -> list[Path]:
-    """Return the image files among those of a class."""
-    images = [path for path in paths if path.suffix.lower() in SUFFIXES]
+def _sorted_out(folder: Path) -> tuple[list[Path], list[Path]]:
+    """Return the image files of a class, sorted, and its other files."""
+    images, others = [], []
+    for path in _below(folder):
+        (images if path.suffix.lower() in SUFFIXES else others).append(path)
     if not images:
         raise UserError(f"expected images in {folder}, found none")
-    return images
+    return sorted(images), others
 
 
 def _below(folder: Path) -> Iterator[Path]:
@@ -123,9 +122,14 @@ def _below(folder: Path) -> Iterator[Path]:
         yield from (Path(parent, name) for name in names if _is_seen(name))
 
 
-def _note_left_out(folder: Path, parts: Mapping[str, Path], of_classes: Iterable[Path]) -> None:
-    """Say which files are no images, which lie outside the folder of a class, and which folders are not used."""
-    others = [path for path in of_classes if path.suffix.lower() not in SUFFIXES]
+def _note_left_out(folder: Path, parts: Mapping[str, Path], others: Sequence[Path]) -> None:
+    """Say which files are no images, which lie outside the folder of a class, and which folders are not used.
+
+    Args:
+        folder: of all parts.
+        parts: part -> its folder.
+        others: files in the folders of classes that are no images.
+    """
     if others:
         _note(f"left out files of {folder} that are no images: {_kinds(others)}")
     outside = [path for part in parts.values() for path in part.iterdir() if not path.is_dir() and _is_seen(path.name)]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
@@ -78,7 +80,7 @@ def doubt_of_given_weights(
     images, labels = load_some(data, "validation", _IMAGES)
     mean, std = (_per_channel(values) for values in (facts.mean, facts.std))
     pixels = images * std + mean
-    network = network.eval()
+    network = copy.deepcopy(network).eval()
     device = next(network.parameters()).device
     found = []
     for name, (other_mean, other_std) in _others(facts).items():

@@ -9,6 +9,7 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from emomc.candidates.cost_model import uncompressed_genotype
+from emomc.candidates.genotype import Genotype
 from emomc.common.errors import UserError, UserNote, first_line
 from emomc.networks.equivalence import TOLERANCE, deviation
 from emomc.runtime.compilation import CompiledNetwork
@@ -67,19 +68,26 @@ def _is_wanted(search: Search, images: int, device: torch.device) -> bool:
 def _problem(search: Search, compiled: CompiledNetwork, images: Tensor) -> str:
     """Compile a network, and compare its scores with those that it gives otherwise; return what is wrong, or nothing.
 
-    Runs one batch of the dense network under the arithmetic of the search.
+    Runs one batch of the dense network under the arithmetic of the search, and one with narrow activations if the
+    search has them: that is another graph.
     """
-    networks = search.cost_model.networks
-    networks.load(uncompressed_genotype(search.library))
+    networks, config = search.cost_model.networks, search.config
     batch = images[: compiled.batch_size].to(networks.device).contiguous(memory_format=networks.memory_format)
-    trainer = validation_trainer(networks.device, search.config.precision)
-    with silent_logging(), trainer.precision_plugin.val_step_context():
-        expected = compiled.network(batch)
-        try:
-            found = compiled(batch)
-        # Whatever a compiler raises: the search can do without.
-        except Exception as error:
-            return f"torch could not compile it ({first_line(error)})"
-    difference = deviation(found.float(), expected.float())
-    allowed = TOLERANCE if "32" in search.config.precision else _NARROW_TOLERANCE
-    return "" if difference <= allowed else f"compiled, it gives other scores, by {difference:.1e} of the largest"
+    trainer = validation_trainer(networks.device, config.precision)
+    allowed = TOLERANCE if "32" in config.precision else _NARROW_TOLERANCE
+    genotypes = [uncompressed_genotype(search.library)]
+    if config.quantization.activation_bits is not None:
+        genotypes.append(Genotype(search.space.levels[-1], (config.max_bits,) * len(networks.layers)))
+    for genotype in genotypes:
+        networks.load(genotype)
+        with silent_logging(), trainer.precision_plugin.val_step_context():
+            expected = compiled.network(batch)
+            try:
+                found = compiled(batch)
+            # Whatever a compiler raises: the search can do without.
+            except Exception as error:
+                return f"torch could not compile it ({first_line(error)})"
+        difference = deviation(found.float(), expected.float())
+        if difference > allowed:
+            return f"compiled, it gives other scores, by {difference:.1e} of the largest"
+    return ""

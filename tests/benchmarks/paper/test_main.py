@@ -60,6 +60,7 @@ def test_no_part_is_begun_when_the_time_is_up(
     assert not (tmp_path / "page.md").exists()
 
 
+@pytest.mark.slow
 def test_a_small_run_writes_its_page_and_finds_its_searches_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

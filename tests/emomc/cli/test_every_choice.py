@@ -46,7 +46,15 @@ def search_in(library: Library, *arguments: str) -> dict[str, Any]:
     return read_front(library.path.parent / "search" / name)
 
 
-@pytest.mark.parametrize(("network", "layers"), [("lenet5", 5), ("mobilenet", 28), ("vgg16", 14), ("resnet18", 21)])
+@pytest.mark.parametrize(
+    ("network", "layers"),
+    [
+        ("lenet5", 5),
+        ("mobilenet", 28),
+        pytest.param("vgg16", 14, marks=pytest.mark.slow),
+        pytest.param("resnet18", 21, marks=pytest.mark.slow),
+    ],
+)
 def test_every_network_through_both_commands(tmp_path, folder, network, layers):
     narrow = [] if network == "lenet5" else ["--network_args", '{"width": 0.05}']
     library = make_library(tmp_path, "--network", network, "--dataset", f"imagefolder:{folder}", *narrow)
@@ -84,6 +92,7 @@ def test_a_search_in_every_coding_as_the_paper_counts(lenet, coding):
     assert front["points"]
 
 
+@pytest.mark.slow
 def test_a_network_of_torchvision_through_both_commands(tmp_path, folder):
     network = ["--network", "torchvision.models:squeezenet1_1"]
     library = make_library(tmp_path, *network, "--dataset", f"imagefolder:{folder}")

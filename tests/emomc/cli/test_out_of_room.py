@@ -147,7 +147,9 @@ def test_pretrain_out_of_memory(run, tmp_path, where):
         assert run(*arguments, "--batch_size", 50).status == 0
 
 
-@pytest.mark.parametrize("where", ERRORS)
+@pytest.mark.parametrize(
+    "where", [where if where == "CPU" else pytest.param(where, marks=pytest.mark.slow) for where in ERRORS]
+)
 def test_search_out_of_memory(run, library, where):
     own = ("--learning_rate", 0.005, "--pre_train_epochs", 2, "--pre_prune_epochs", 1, "--pre_prune_step", 30)
     smaller = ("--output", library.path.parent, *own, "--batch_size", 64, "--evaluation_batch_size", 32)

@@ -80,10 +80,19 @@ class Data(LightningDataModule):
 """
 
 
-def test_data_without_test_images_make_no_library(refused, tmp_path):
-    (tmp_path / "data.py").write_text(DATA)
-    words = "test batches of Data, found an error: .*test_dataloader"
+def test_data_whose_test_images_cannot_be_loaded_make_no_library(refused, tmp_path):
+    broken = "\n    def test_dataloader(self):\n        raise OSError('no disk')\n"
+    (tmp_path / "data.py").write_text(DATA + broken)
+    words = "test batches of Data, found an error: no disk"
     refused("pretrain", "--dataset", f"{tmp_path}/data.py:Data", "--accelerator", "cpu", words=words)
+
+
+def test_data_without_test_images_make_one(run, tmp_path):
+    (tmp_path / "data.py").write_text(DATA)
+    levels = ("--pre_train_epochs", 1, "--pre_prune_upper_bound", 100, "--pre_prune_lower_bound", 100)
+    ran = run("pretrain", "--dataset", f"{tmp_path}/data.py:Data", "--accelerator", "cpu", *levels)
+    assert ran.status == 0, ran
+    assert "there are no test images" in ran.err
 
 
 @pytest.fixture
@@ -120,7 +129,7 @@ def test_images_of_another_size(refused, library, no_work):
     values = json.loads(manifest.read_text())
     values["data"]["image_size"] = 16
     manifest.write_text(json.dumps(values))
-    words = r"image_size 16 to be that of the library's images, found \(32, 32\)"
+    words = r"a size of \(16, 16\) to be that of the library's images, found \(32, 32\)"
     refused("search", "--library", library.path, *TINY, words=words)
 
 

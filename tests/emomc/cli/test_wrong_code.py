@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from collections.abc import Callable
@@ -142,9 +143,8 @@ def truncate(path: Path) -> None:
 
 
 FOLDERS: dict[str, tuple[Callable[[Path], object], str]] = {
-    "nothing": (lambda folder: shutil.rmtree(folder), "no folder"),
-    "a file": (lambda folder: (shutil.rmtree(folder), folder.write_text("")), "no folder"),
-    "no test images": (lambda folder: shutil.rmtree(folder / "test"), "test, found no folder"),
+    "nothing": (lambda folder: shutil.rmtree(folder), "images/train, found none"),
+    "a file": (lambda folder: (shutil.rmtree(folder), folder.write_text("")), "images/train, found none"),
     "one class": (lambda folder: [shutil.rmtree(folder / part / "b") for part in ("train", "test")], "only a"),
     "a class without images": (
         lambda folder: [path.unlink() for path in (folder / "train" / "a").iterdir()],
@@ -166,7 +166,10 @@ FOLDERS: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda folder: truncate(folder / "train" / "b" / "0.png"),
         r"image in .*train/b/0\.png, .*cannot be decoded",
     ),
-    "a folder as an image": (lambda folder: (folder / "train" / "a" / "x.png").mkdir(), r"x\.png"),
+    "a pipe as an image": (
+        lambda folder: os.mkfifo(folder / "train" / "a" / "x.png"),
+        r"x\.png, found no regular file",
+    ),
 }
 
 

@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
 
-from emomc.common.errors import UserError, UserNote
+from emomc.common.errors import UserError, UserFact, UserNote
 from emomc.common.files import shared_lock
 from emomc.common.pareto import non_dominated
 from emomc.common.run_folder import RunFolder
@@ -331,7 +331,8 @@ class TestStart:
         file = tmp_path / "own.safetensors"
         save_file({key: value.contiguous() for key, value in shared_library.load_state(DENSE).items()}, file)
         counter = Counter()
-        library = prepare(tmp_path / "run", callbacks=counter, weights=str(file), pre_prune_lower_bound=80)
+        with pytest.warns(UserFact, match="The given weights have"):
+            library = prepare(tmp_path / "run", callbacks=counter, weights=str(file), pre_prune_lower_bound=80)
         assert [stage for stage, _ in counter.epochs] == ["level 080"]
         assert library.record(DENSE).epochs == 0
         assert library.dense_accuracy == shared_library.dense_accuracy
@@ -340,7 +341,8 @@ class TestStart:
         # The same weights in another file are accepted; other weights are not.
         moved = tmp_path / "moved.safetensors"
         shutil.move(file, moved)
-        prepare(tmp_path / "run", weights=str(moved), pre_prune_lower_bound=80)
+        with pytest.warns(UserFact):
+            prepare(tmp_path / "run", weights=str(moved), pre_prune_lower_bound=80)
         save_file({key: value + 1 for key, value in dense.items()}, moved)
         with pytest.raises(UserError, match="made with weights = "):
             prepare(tmp_path / "run", weights=str(moved), pre_prune_lower_bound=80)

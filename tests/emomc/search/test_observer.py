@@ -93,6 +93,7 @@ run_search(sys.argv[1], config, [RichFrontTable(Console(force_terminal=True))], 
 """
 
 
+@pytest.mark.slow
 def test_a_polite_kill_gives_the_cursor_back(library):
     process = subprocess.Popen([sys.executable, "-c", CODE, library.path], stdout=subprocess.PIPE, text=True)
     log = library.path.parent / "search" / "default" / "evaluations.jsonl"
