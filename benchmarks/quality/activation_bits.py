@@ -85,7 +85,7 @@ def _rows(search: Path, data_dir: str) -> Iterator[_Row]:
             for index, genotype in genotypes.items():
                 found[index][split].append(100 * evaluator.evaluate(genotype).accuracy)
     for index in genotypes:
-        yield _Row(f"{library.manifest.network}, {search.name}", str(picks[index].pick), index, found[index])
+        yield _Row(f"{run.path.name}, {search.name}", str(picks[index].pick), index, found[index])
 
 
 def _genotype(library: Library, point: Any) -> Genotype:
