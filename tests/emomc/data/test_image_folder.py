@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import warnings
 from pathlib import Path
 
@@ -33,6 +34,101 @@ def make(folder: Path, *parts: str, count: int = 4) -> Path:
 
 def load(folder: Path, **options):
     return load_dataset(DataConfig(dataset=f"imagefolder:{folder}", **options))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return make(make(tmp_path, "train"), "test", count=2)
+
+
+def test_a_folder_of_images(folder):
+    (folder / "train" / "cat" / "Thumbs.db").write_bytes(b"no image")
+    (folder / "train" / ".hidden").mkdir()
+    images = load(folder)
+    assert images.class_names == ("cat", "dog")
+    assert images.train.image_shape == (3, 6, 5)
+    assert images.train.labels.tolist() == [0, 0, 0, 0, 1, 1, 1, 1]
+    pixels, labels = images.test[torch.tensor([1, 2])]
+    with Image.open(folder / "test" / "cat" / "1.png") as image:
+        assert np.array_equal(pixels[0].permute(1, 2, 0).numpy(), np.array(image))
+    assert labels.tolist() == [0, 1]
+
+
+def test_grey_images_have_one_channel_and_one_colour_image_makes_all_colour(tmp_path: Path):
+    for part in ("train", "test"):
+        for name in "ab":
+            for number in range(2):
+                save(tmp_path / part / name / f"{number}.png", mode="L")
+    assert load(tmp_path).train.image_shape == (1, 6, 5)
+    save(tmp_path / "test" / "b" / "1.png", mode="RGB")
+    assert load(tmp_path).train.image_shape == (3, 6, 5)
+
+
+def test_unequal_sizes_need_the_resize_option(folder):
+    save(folder / "test" / "dog" / "1.png", size=(7, 8))
+    with pytest.raises(UserError, match=r"one size in .*, or --image_size .*6x5 and 7x8 .*test/dog/1.png"):
+        load(folder)
+    images = load(folder, image_size=9)
+    pixels, _ = images.test[torch.arange(4)]
+    assert pixels.shape == (4, 3, 9, 9)
+
+
+def test_decoding_all_equals_decoding_each(folder):
+    files = load(folder, image_size=4).train
+    everything = torch.arange(len(files))
+    assert torch.equal(files.decoded()[everything][0], files[everything][0])
+
+
+def empty(folder: Path, where: str) -> None:
+    for path in sorted((folder / where).rglob("*"), reverse=True):
+        path.rmdir() if path.is_dir() else path.unlink()
+
+
+def test_a_folder_that_does_not_exist():
+    with pytest.raises(UserError, match="one folder for each class at nowhere/train, found none"):
+        load(Path("nowhere"))
+
+
+@pytest.mark.parametrize(
+    ("emptied", "message"),
+    [
+        ("train", "each of at least 2 classes in .*train, found no classes"),
+        ("test", "each of at least 2 classes in .*test, found no classes"),
+        ("train/cat", "expected images in .*train/cat, found none"),
+    ],
+)
+def test_a_folder_without_classes_or_images(folder, emptied, message):
+    empty(folder, emptied)
+    with pytest.raises(UserError, match=message):
+        load(folder)
+
+
+def test_one_class_is_none_to_tell_apart(folder):
+    for part in ("train", "test"):
+        empty(folder, f"{part}/dog")
+        (folder / part / "dog").rmdir()
+    with pytest.raises(UserError, match=r"at least 2 classes in .*train, found only cat"):
+        load(folder)
+
+
+@pytest.mark.parametrize("part", ["train", "test"])
+def test_a_class_that_is_only_on_one_side(folder, part):
+    save(folder / part / "bird" / "0.png")
+    other = "test" if part == "train" else "train"
+    with pytest.raises(UserError, match=f"found none of bird in {other}"):
+        load(folder)
+
+
+def test_a_file_that_is_no_image_is_named(folder):
+    (folder / "train" / "cat" / "0.png").write_bytes(gzip.compress(b"no image"))
+    with pytest.raises(UserError, match=r"expected an image in .*train/cat/0.png, found a file that cannot be decoded"):
+        load(folder)
+
+
+def test_images_of_numbers_without_a_scale_are_refused(folder):
+    Image.fromarray(np.full((6, 5), 0.5, dtype=np.float32)).save(folder / "train" / "cat" / "0.tif")
+    with pytest.raises(UserError, match=r"8 bits a channel, or grey of 16, in .*0.tif, found one of Pillow's mode F"):
+        load(folder)
 
 
 class TestParts:
