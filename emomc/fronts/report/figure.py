@@ -21,7 +21,7 @@ def front_figure(front: Front, *, cost: str | None = None) -> Figure:
     """Plot accuracy with 95 % confidence intervals against a cost; mark the uncompressed network and the knee.
 
     Networks more than 5 percentage points below the uncompressed accuracy are left out, with a note, if at least half
-    of the front is within 5 points and its worst network is more than 40 points below.
+    of the front is within 5 points and its worst network is more than 20 points below.
 
     Save it with ``figure.savefig("front.png", dpi=200)``; no display is needed.
 
@@ -94,12 +94,12 @@ def _in_range(front: Front) -> tuple[list[int], int]:
     """Return the positions of the points to show, and the number of hidden points.
 
     Very inaccurate networks would compress the useful range of the axis. Only points within 5 percentage points of the
-    uncompressed accuracy are shown if they are at least half of the front and the worst point is more than 40 below.
+    uncompressed accuracy are shown if they are at least half of the front and the worst point is more than 20 below.
     """
     base = front["baseline"]["validation_accuracy"]
     lost = [100 * (base - point["validation_accuracy"]) for point in front["points"]]
     near = [position for position, points in enumerate(lost) if points <= 5]
-    if max(lost) > 40 and 2 * len(near) >= len(lost):
+    if max(lost) > 20 and 2 * len(near) >= len(lost):
         return near, len(lost) - len(near)
     return list(range(len(lost))), 0
 

@@ -54,8 +54,10 @@ def test_intervals_are_those_of_wilson(front):
 
 
 def test_a_tail_that_nobody_ships_is_named_and_left_out(front):
-    assert front_figure(front).axes[0].get_ylim()[0] < 100 * front["points"][-1]["validation_accuracy"]
-    front["points"][-1]["validation_accuracy"] = 0.1
+    for point in front["points"]:
+        point["validation_accuracy"] = max(point["validation_accuracy"], 0.85)
+    assert front_figure(front).axes[0].get_ylim()[0] < 85
+    front["points"][-1]["validation_accuracy"] = 0.7
     axes = front_figure(front).axes[0]
     floor = 100 * front["baseline"]["validation_accuracy"] - 5
     hidden = [point for point in front["points"] if 100 * point["validation_accuracy"] < floor]
