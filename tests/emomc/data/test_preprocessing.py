@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import timm
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -59,7 +60,6 @@ class TestWhatWeightsExpect:
         assert preset == PRESETS["imagenet"] == preprocessing_of(DataConfig(preset="imagenet"))
 
     def test_of_timm_is_what_timm_states(self):
-        timm = pytest.importorskip("timm")
         found = preprocessing_of(DataConfig(preset="timm:resnet18.a1_in1k"))
         stated = timm.get_pretrained_cfg("resnet18.a1_in1k")
         assert (found.mean, found.std, found.interpolation) == (stated.mean, stated.std, stated.interpolation)
