@@ -101,7 +101,8 @@ def _check_classes(folder: Path, class_names: Sequence[str], part: Path) -> None
 
 def _sorted_out(folder: Path) -> tuple[list[Path], list[Path]]:
     """Return the image files of a class, sorted, and its other files."""
-    images, others = [], []
+    images: list[Path] = []
+    others: list[Path] = []
     for path in _below(folder):
         (images if path.suffix.lower() in SUFFIXES else others).append(path)
     if not images:
