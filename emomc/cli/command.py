@@ -64,7 +64,9 @@ def with_lists(argv: Sequence[str], *options: str) -> list[str]:
 
 
 def _is_value(word: str) -> bool:
-    return not word.startswith(("-", "[")) or (word[1:2].isdigit() and word.startswith("-"))
+    """Whether a word is a value of a list, such as -0.5, and neither an option nor a list."""
+    is_option = word.startswith("-") and not word[1:2].isdigit()
+    return not is_option and not word.startswith("[")
 
 
 def run_command(

@@ -24,19 +24,20 @@ def round_activations(values: Tensor, bits: int, low: float, high: float) -> Ten
             are symmetric, -(2^(bits-1) - 1) .. 2^(bits-1) - 1.
         high: largest value in calibration.
     """
-    return _rounded(values, *_grid(bits, low, high))
+    return _rounded(values, _grid(bits, low, high).to(values.device))
 
 
-def _grid(bits: int, low: float, high: float) -> tuple[float, float, float]:
-    """Return the smallest and the largest value of a grid, and its step."""
+def _grid(bits: int, low: float, high: float) -> Tensor:
+    """Return the smallest and the largest value of a grid, and its step, float32."""
     top = 2**bits - 1 if low >= 0 else 2 ** (bits - 1) - 1
     # If all inputs were zero, any positive step represents them.
     step = max(-low, high) / top or 1.0
-    return 0.0 if low >= 0 else -top * step, top * step, step
+    return torch.tensor([0.0 if low >= 0 else -top * step, top * step, step])
 
 
-def _rounded(values: Tensor, least: float | Tensor, most: float | Tensor, step: float | Tensor) -> Tensor:
-    clipped = values.clamp(least, most)  # type: ignore[arg-type]
+def _rounded(values: Tensor, grid: Tensor) -> Tensor:
+    least, most, step = grid.unbind()
+    clipped = values.clamp(least, most)
     rounded = (clipped / step).round() * step
     return clipped + (rounded - clipped).detach() if torch.is_grad_enabled() else rounded
 
@@ -87,7 +88,7 @@ class _Rounder(nn.Module):
     def use(self, range_: Range | None) -> None:
         self.active = range_ is not None
         if range_ is not None:
-            self.grid.copy_(torch.tensor(_grid(self.bits, *range_)))
+            self.grid.copy_(_grid(self.bits, *range_))
 
     def forward(self, values: Tensor) -> Tensor:
-        return _rounded(values, *self.grid.unbind()) if self.active else values
+        return _rounded(values, self.grid) if self.active else values

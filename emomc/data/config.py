@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from emomc.common.errors import UserError, is_whole
 from emomc.common.schema import checked
 
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos", "box", "hamming"]
-_INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos", "box", "hamming")
+PREPROCESSING = ("image_size", "resize", "crop", "interpolation", "channels", "mean", "std", "preset")
+"""Settings that say how pixels become what a network takes; none of them is set unless it is given."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,9 +96,8 @@ class DataConfig:
         both = self.image_size is not None and (self.resize is not None or self.crop is not None)
         _check(not both, "either image_size or resize and crop", "both")
         _check(self.channels in (None, 1, 3), "1 or 3 as channels", self.channels)
-        known = ", ".join(_INTERPOLATIONS)
-        chosen = self.interpolation
-        _check(chosen in (None, *_INTERPOLATIONS), f"one of {known} as interpolation", chosen)
+        known, chosen = get_args(Interpolation), self.interpolation
+        _check(chosen in (None, *known), f"one of {', '.join(known)} as interpolation", chosen)
         _check((self.mean is None) == (self.std is None), "both mean and std, or none of them", "one")
         mean, std = self.mean or (), self.std or ()
         _check(len(mean) == len(std), "as many numbers of mean as of std", f"{len(mean)} and {len(std)}")
@@ -110,7 +110,7 @@ class DataConfig:
 _LARGEST_SIDE = 1 << 14
 _RANGES = {
     "batch_size": (1, 1 << 20),
-    "resize": (1, 1 << 14),
+    "resize": (1, _LARGEST_SIDE),
     "num_workers": (0, 1 << 10),
     "seed": (0, (1 << 63) - 1),
 }

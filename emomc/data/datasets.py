@@ -58,10 +58,10 @@ def _load(config: DataConfig, preprocessing: Preprocessing, *, download: bool) -
             f"expected a dataset among {', '.join(DATASETS)}, imagefolder:DIR, path/to/file.py:Class or "
             f"package.module:Class, found {config.dataset!r}"
         )
-    if preprocessing.resize is not None or preprocessing.crop is not None:
+    if preprocessing.resize or preprocessing.crop or config.interpolation or preprocessing.interpolation != "bilinear":
         raise UserError(
-            f"expected resize and crop for images of a folder alone, found them for {config.dataset}: "
-            f"set --image_size, or write its images to a folder"
+            f"expected resize, crop and interpolation for images of a folder alone, found them for {config.dataset}: "
+            f"set --image_size, --mean and --std, or write its images to a folder"
         )
     found = DATASETS[config.dataset](config, download)
     return found if preprocessing.channels is None else _in_channels(found, preprocessing.channels)

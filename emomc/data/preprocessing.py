@@ -221,6 +221,6 @@ def pixels_of(image: Image.Image, channels: int) -> Image.Image:
     turn = _TURNS.get(orientation(image))
     if image.mode in SIXTEEN_BIT_MODES:
         # 0..65535 becomes 0..255.
-        image = Image.fromarray(((np.asarray(image).astype(np.uint32) + 128) // 257).astype(np.uint8), "L")
+        image = Image.fromarray(((np.asarray(image).astype(np.uint32) + 128) // 257).astype(np.uint8))
     shown = image.convert("L" if channels == 1 else "RGB")
     return shown if turn is None else shown.transpose(turn)

@@ -17,7 +17,7 @@ from torch.nn.parameter import is_lazy
 
 from emomc.common.errors import UserError, UserNote, shown
 from emomc.common.user_code import call_with, load_object, names_user_code, source_sha256
-from emomc.data.config import DataConfig
+from emomc.data.config import PREPROCESSING, DataConfig
 from emomc.data.image_folder import FOLDER_PREFIX
 from emomc.data.preprocessing import preprocessing_of
 from emomc.data.splits import Split
@@ -257,7 +257,7 @@ def build_data(config: DataConfig, *, download: bool = True) -> LightningDataMod
     """Make the data module that ``config.dataset`` names; nothing is read or downloaded yet.
 
     A user's class gets those fields of ``config`` (``data_dir``, ``batch_size``, ``num_workers``, ``seed``, ...) that
-    its constructor names.
+    its constructor names; it must name what is set of ``PREPROCESSING``.
 
     Args:
         config: which data, and how they are loaded.
@@ -272,7 +272,13 @@ def build_data(config: DataConfig, *, download: bool = True) -> LightningDataMod
     thing = load_object(spec, "a LightningDataModule")
     if not callable(thing) or (isinstance(thing, type) and not issubclass(thing, LightningDataModule)):
         raise UserError(f"expected {spec} to be a LightningDataModule, found {getattr(thing, '__name__', thing)!r}")
-    data = call_with(thing, {}, dataclasses.asdict(config), f"the data module {spec}")
+    settings = dataclasses.asdict(config)
+    # What the user sets and the class does not take is an error, not a setting without effect.
+    given = {name: settings[name] for name in PREPROCESSING if settings[name] is not None}
+    # Lightning's own constructor takes anything, and does nothing with it.
+    if given and getattr(thing, "__init__", None) is LightningDataModule.__init__:
+        raise UserError(f"expected {spec} to have a constructor that takes {', '.join(given)}, found none")
+    data = call_with(thing, given, settings, f"the data module {spec}")
     if not isinstance(data, LightningDataModule):
         raise UserError(f"expected {spec} to make a LightningDataModule, found {type(data).__name__}")
     return data

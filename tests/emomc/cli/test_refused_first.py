@@ -87,6 +87,21 @@ def test_data_whose_test_images_cannot_be_loaded_make_no_library(refused, tmp_pa
     refused("pretrain", "--dataset", f"{tmp_path}/data.py:Data", "--accelerator", "cpu", words=words)
 
 
+@pytest.mark.parametrize(
+    ("constructor", "words"),
+    [
+        ("", "data.py:Data to have a constructor that takes preset, found none"),
+        (
+            "\n    def __init__(self):\n        super().__init__()\n",
+            "make the data module .* with preset=.*, found: .*preset",
+        ),
+    ],
+)
+def test_a_setting_that_the_users_data_do_not_take(refused, tmp_path, constructor, words):
+    (tmp_path / "data.py").write_text(DATA + constructor)
+    refused("pretrain", "--dataset", f"{tmp_path}/data.py:Data", "--preset", "mnist", words=words)
+
+
 def test_data_without_test_images_make_one(run, tmp_path):
     (tmp_path / "data.py").write_text(DATA)
     levels = ("--pre_train_epochs", 1, "--pre_prune_upper_bound", 100, "--pre_prune_lower_bound", 100)

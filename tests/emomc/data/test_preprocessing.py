@@ -93,9 +93,12 @@ class TestWhatWeightsExpect:
         images, _ = found.train[torch.arange(3)]
         assert torch.equal(images[:, 0], images[:, 2])
 
-    def test_but_not_their_crop(self):
-        with pytest.raises(UserError, match="expected resize and crop for images of a folder alone"):
-            load_dataset(DataConfig(preset="imagenet"))
+    @pytest.mark.parametrize(
+        "setting", [{"preset": "imagenet"}, {"crop": 20}, {"resize": 40}, {"interpolation": "bicubic"}]
+    )
+    def test_but_not_how_a_folder_is_resized(self, setting):
+        with pytest.raises(UserError, match="expected resize, crop and interpolation for images of a folder alone"):
+            load_dataset(DataConfig(**setting))
 
     def test_a_mean_of_another_number_of_channels_is_refused(self, folder):
         with pytest.raises(UserError, match="expected a mean of 3 numbers, one a channel, found 1"):
