@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torchmetrics.classification import MulticlassAccuracy
 
 from emomc.common.errors import UserError
+from emomc.data.pairs import pair_of
 from emomc.data.splits import check_batch, check_labels
 from emomc.networks.answer import auxiliary_answers, select_answer
 from emomc.runtime.optimizers import make_optimizer, make_schedule
@@ -82,7 +83,7 @@ class Classifier(pl.LightningModule):
         Raises:
             UserError: a label is outside 0..num_classes-1.
         """
-        labels = batch[1] if isinstance(batch, (tuple, list)) and len(batch) == 2 else None
+        _, labels = pair_of(batch) or (None, None)
         if not isinstance(labels, Tensor) or labels.device.type != "cpu":
             return batch
         if len(labels) and not labels.is_floating_point():

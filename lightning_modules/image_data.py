@@ -1,21 +1,24 @@
-"""The data module of the built-in datasets and of folders of images."""
+"""The data module of the built-in datasets, of folders of images and of users' datasets."""
 
 from __future__ import annotations
 
+import functools
 import math
-from typing import Any
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, cast
 
 import torch
 from pytorch_lightning import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from emomc.data.augmentation import shift_and_mirror
+from emomc.data.augmentation import augmented
 from emomc.data.batches import EpochBatches, ResidentLoader
-from emomc.data.config import DataConfig
+from emomc.data.config import Augmentation, DataConfig
 from emomc.data.datasets import load_dataset
 from emomc.data.image_dataset import ImageDataset, stratified_split
-from emomc.data.images import ArrayImages, FileImages, Images
+from emomc.data.images import ArrayImages, Images
 from emomc.data.splits import DataFacts, KnownSplits, Split, no_images
 
 RESIDENT_LIMIT_BYTES = 4 * 2**30
@@ -27,7 +30,7 @@ Loader = ResidentLoader | DataLoader[tuple[Tensor, Tensor]]
 
 
 class ImageDataModule(LightningDataModule, KnownSplits):
-    """Loads uint8 batches and normalises them, and augments training images, on the device.
+    """Loads batches, and normalises and augments images of pixels on the device.
 
     With several devices, each trains on its share of the images but validates and tests on all of them, so that every
     device knows the exact accuracy.
@@ -35,15 +38,28 @@ class ImageDataModule(LightningDataModule, KnownSplits):
     Args:
         config: what to load and how.
         download: fetch a dataset that is missing into ``config.data_dir``.
+        root: folder that relative paths of the settings start from.
+        samples: what a user's function returned; see ``load_samples``.
+        class_names: all classes of a network, in the order of its outputs; None: see ``load_dataset``.
 
     Raises:
         UserError: at the first use of the images: see ``load_dataset``.
     """
 
-    def __init__(self, config: DataConfig, *, download: bool = True) -> None:
+    def __init__(
+        self,
+        config: DataConfig,
+        *,
+        download: bool = True,
+        root: Path = Path(),
+        samples: Any = None,
+        class_names: Sequence[str] | None = None,
+    ) -> None:
         super().__init__()
         self.config = config
-        self._download = download
+        self._load = functools.partial(
+            load_dataset, config, download=download, root=root, samples=samples, class_names=class_names
+        )
         self._dataset: ImageDataset | None = None
         self._parts: dict[Split, tuple[Images, Tensor]] = {}
         self._splits: dict[Split, Images] = {}
@@ -56,7 +72,7 @@ class ImageDataModule(LightningDataModule, KnownSplits):
     def setup(self, stage: str | None = None) -> None:
         """Load the images, or find their files, at the first call."""
         if self._dataset is None:
-            dataset = load_dataset(self.config, download=self._download)
+            dataset = self._load()
             self._parts = _parts(dataset, self.config)
             self._dataset = dataset
 
@@ -88,24 +104,33 @@ class ImageDataModule(LightningDataModule, KnownSplits):
         return self.dataset.class_names
 
     @property
-    def mean(self) -> tuple[float, ...]:
-        """Mean per channel, of pixels in 0..1, used to normalise images."""
+    def mean(self) -> tuple[float, ...] | None:
+        """Mean per channel, of pixels in 0..1, used to normalise images; None: they are floats, used as they are."""
         return self.dataset.mean
 
     @property
-    def std(self) -> tuple[float, ...]:
-        """Standard deviation per channel, of pixels in 0..1, used to normalise images."""
+    def std(self) -> tuple[float, ...] | None:
+        """Standard deviation per channel, of pixels in 0..1, used to normalise images; None: as for ``mean``."""
         return self.dataset.std
 
-    @property
-    def is_resident(self) -> bool:
-        """Whether all decoded images are held in memory; otherwise they are streamed."""
+    def is_resident(self, split: Split) -> bool:
+        """Return whether all decoded images of a split are held in memory; otherwise they are streamed."""
         if self.config.cache != "auto":
             return self.config.cache == "always"
         self.setup()
+        if isinstance(self.dataset.train, ArrayImages):
+            return True
+        if self._is_ready and split == "train":
+            # A user's transform may draw random numbers for each epoch.
+            return False
         images = sum(len(indices) for _, indices in self._parts.values())
-        decoded_bytes = images * math.prod(self.input_shape)
-        return isinstance(self.dataset.train, ArrayImages) or decoded_bytes <= RESIDENT_LIMIT_BYTES
+        decoded_bytes = images * math.prod(self.input_shape) * (4 if self._is_ready else 1)
+        return decoded_bytes <= RESIDENT_LIMIT_BYTES
+
+    @property
+    def _is_ready(self) -> bool:
+        """Whether the images are floats, which a network takes as they are."""
+        return self.mean is None
 
     def train_dataloader(self) -> Loader:
         """Return batches of this device's share of the training images, in a new order each epoch."""
@@ -121,10 +146,13 @@ class ImageDataModule(LightningDataModule, KnownSplits):
         return self._loader("test", self._device, shuffle=False)
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
-        """Normalise a batch on its device; augment it first in training."""
+        """Normalise a batch of pixels on its device; augment it first in training."""
         images, labels = batch
-        if self.config.augment and self.trainer is not None and self.trainer.training:
-            images = shift_and_mirror(images, self.shift_pixels, mirror=self.dataset.is_colour)
+        if self._is_ready:
+            return images, labels
+        if self.trainer is not None and self.trainer.training:
+            kind = cast(Augmentation, self.config.augment)  # the settings have made a name of true and false
+            images = augmented(images, kind, self.shift_pixels, mirror=self.dataset.is_colour)
         return self.normalise(images), labels
 
     @property
@@ -133,7 +161,9 @@ class ImageDataModule(LightningDataModule, KnownSplits):
         return self.input_shape[2] // (8 if self.dataset.is_colour else 16)
 
     def normalise(self, images: Tensor) -> Tensor:
-        """Return float32 (x / 255 - mean) / std of uint8 images of shape (n, c, h, w)."""
+        """Return float32 (x / 255 - mean) / std of uint8 images of shape (n, c, h, w); floats as they are."""
+        if self.mean is None or self.std is None:
+            return images
         # One multiplication and one subtraction per pixel. To copy the constants for each batch would wait for the GPU.
         if images.device not in self._constants:
             std, mean = (torch.tensor(values).view(-1, 1, 1) for values in (self.std, self.mean))
@@ -152,8 +182,8 @@ class ImageDataModule(LightningDataModule, KnownSplits):
         Raises:
             UserError: an image cannot be decoded; it is named.
         """
-        if self.is_resident:
-            for split in filter(self.has_split, splits):
+        for split in filter(self.has_split, splits):
+            if self.is_resident(split):
                 self._images(split)
 
     def load_split(self, split: Split) -> tuple[Tensor, Tensor]:
@@ -169,7 +199,10 @@ class ImageDataModule(LightningDataModule, KnownSplits):
     def load_some(self, split: Split, count: int) -> tuple[Tensor, Tensor]:
         """Return at most ``count`` images of a split, spread evenly over it; otherwise as ``load_split``."""
         source, indices = self._part(split)
-        raw, labels = source[indices[torch.linspace(0, len(indices) - 1, min(count, len(indices))).long()]]
+        with torch.random.fork_rng(devices=[]):
+            # A user's transform may draw random numbers.
+            torch.manual_seed(0)
+            raw, labels = source[indices[torch.linspace(0, len(indices) - 1, min(count, len(indices))).long()]]
         return self.normalise(raw), labels
 
     def _part(self, split: Split) -> tuple[Images, Tensor]:
@@ -189,7 +222,7 @@ class ImageDataModule(LightningDataModule, KnownSplits):
             # A validating Trainer calls this in inference mode, but the images kept here are also used for training.
             with torch.inference_mode(False):
                 part = source.subset(indices)
-                self._splits[split] = part.decoded() if self.is_resident and isinstance(part, FileImages) else part
+                self._splits[split] = part.decoded() if self.is_resident(split) else part
         return self._splits[split]
 
     @property
@@ -203,7 +236,7 @@ class ImageDataModule(LightningDataModule, KnownSplits):
         images = self._images(split)
         size, seed = self.config.batch_size, self.config.seed
         batches = EpochBatches(len(images), size, shuffle=shuffle, seed=seed, rank=rank, world_size=world_size)
-        if self.is_resident:
+        if self.is_resident(split):
             return ResidentLoader(_moved(images, device), batches)
         workers = self.config.num_workers
         return DataLoader(

@@ -8,8 +8,9 @@ from emomc.candidates.evaluator import CandidateEvaluator
 from emomc.candidates.genotype import Genotype
 from emomc.compression.quantizers import Quantizer
 from emomc.data.splits import load_split
+from emomc.library.data_sources import library_data
 from emomc.library.library import Library
-from emomc.library.sources import library_data, library_graph
+from emomc.library.network_sources import library_graph
 
 
 def level_accuracies(library: Library, data_dir: str) -> dict[int, float]:

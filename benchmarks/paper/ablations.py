@@ -25,9 +25,9 @@ from benchmarks.common.tables import csv_text, table
 from benchmarks.paper.outcomes import Outcome, Trade
 from benchmarks.paper.recorded_search import recorded_search, stage_one_seconds
 from emomc.common.files import write_text
+from emomc.library.data_sources import library_data
 from emomc.library.library import Library
 from emomc.library.manifest import DENSE
-from emomc.library.sources import library_data
 from emomc.pretraining.prepare import prepare_library
 from emomc.runtime.devices import Devices
 from emomc.runtime.notices import quiet_lightning

@@ -26,8 +26,9 @@ from emomc.common.run_folder import RunFolder
 from emomc.data.splits import load_split
 from emomc.fronts.front_file import read_front
 from emomc.fronts.picks import standard_picks
+from emomc.library.data_sources import library_data
 from emomc.library.library import Library
-from emomc.library.sources import library_data, library_graph
+from emomc.library.network_sources import library_graph
 from emomc.runtime.notices import quiet_lightning
 from emomc.search.run import read_settings
 

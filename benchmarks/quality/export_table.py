@@ -34,8 +34,8 @@ from emomc.export.formats import FormatName, export_network, verify_export
 from emomc.export.loading import unpack_network
 from emomc.export.verification import EvaluationConditions
 from emomc.fronts.front_file import read_front
+from emomc.library.data_sources import library_data
 from emomc.library.library import Library
-from emomc.library.sources import library_data
 from emomc.packed_file.network import PackedNetwork
 from emomc.packed_file.writer import pack_bytes
 from emomc.runtime.notices import quiet_lightning

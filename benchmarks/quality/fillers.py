@@ -23,7 +23,7 @@ from emomc.compression.codings import stream_bits
 from emomc.compression.quantizers import Quantizer
 from emomc.compression.zero_runs import ZeroRuns, count_zero_runs
 from emomc.library.library import Library
-from emomc.library.sources import library_graph
+from emomc.library.network_sources import library_graph
 
 BITS = (2, 3, 4, 6, 8)
 PAPER_INDEX_BITS = 3

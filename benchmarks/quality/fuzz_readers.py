@@ -53,9 +53,10 @@ from emomc.fronts.front_file import read_front
 from emomc.fronts.pick_rules import parse_pick
 from emomc.fronts.picks import pick_point
 from emomc.hardware.description import load_hardware
+from emomc.library.data_sources import library_data
 from emomc.library.library import Library
 from emomc.library.manifest import MANIFEST
-from emomc.library.sources import library_data, library_graph
+from emomc.library.network_sources import library_graph
 from emomc.networks.build import build_network
 from emomc.networks.weights import load_weights
 from emomc.packed_file.network import metadata_of

@@ -27,9 +27,9 @@ from benchmarks.common.settings import shipped_settings, stage_one_configs
 from benchmarks.common.tables import table
 from emomc.common.files import write_json
 from emomc.compression.criteria import SENSITIVITY
+from emomc.library.data_sources import library_data
 from emomc.library.library import Library
 from emomc.library.manifest import DENSE
-from emomc.library.sources import library_data
 from emomc.pretraining.prepare import prepare_library
 from emomc.runtime.devices import Devices
 from emomc.runtime.notices import quiet_lightning

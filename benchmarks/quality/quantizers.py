@@ -33,7 +33,7 @@ from emomc.compression.widths import UNCOMPRESSED_BITS
 from emomc.data.config import DataConfig
 from emomc.data.splits import Split, load_split
 from emomc.library.library import Library
-from emomc.library.sources import library_graph, library_network
+from emomc.library.network_sources import library_graph, library_network
 from emomc.lightning_modules.image_data import ImageDataModule
 from emomc.runtime.notices import quiet_lightning
 from emomc.search.config import SearchConfig

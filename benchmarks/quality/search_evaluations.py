@@ -21,8 +21,8 @@ from benchmarks.common.command_line import argument_parser
 from benchmarks.common.figures import OUR_COLOUR, REFERENCE_COLOUR, save_figure
 from benchmarks.common.page import made_by, publish
 from benchmarks.common.tables import table
+from emomc.library.data_sources import library_data
 from emomc.library.library import Library
-from emomc.library.sources import library_data
 from emomc.search.config import SearchConfig
 from emomc.search.observer import SearchCallback
 from emomc.search.options import RunOptions

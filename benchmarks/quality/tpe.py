@@ -34,8 +34,9 @@ from emomc.common.run_folder import RunFolder
 from emomc.common.versions import versions
 from emomc.data.splits import load_split
 from emomc.hardware.description import load_hardware
+from emomc.library.data_sources import library_data
 from emomc.library.library import Library
-from emomc.library.sources import library_data, library_graph
+from emomc.library.network_sources import library_graph
 from emomc.runtime.notices import quiet_lightning
 from emomc.search.config import SearchConfig
 from emomc.search.loop import SearchLoop

@@ -34,8 +34,9 @@ from emomc.data.splits import load_split
 from emomc.hardware.description import load_hardware
 from emomc.hardware.energy import estimate_energy
 from emomc.hardware.workload import Workload
+from emomc.library.data_sources import build_data
 from emomc.library.library import Library
-from emomc.library.sources import build_data, library_graph
+from emomc.library.network_sources import library_graph
 from emomc.networks.build import build_network
 from emomc.networks.graph import trace_layers
 from emomc.networks.layers import LayerShape

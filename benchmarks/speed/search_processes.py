@@ -30,8 +30,9 @@ from emomc.candidates.compressed_networks import CompressedNetworks
 from emomc.compression.quantizers import Quantizer
 from emomc.data.resident import ResidentBatches
 from emomc.data.splits import load_split
+from emomc.library.data_sources import library_data
 from emomc.library.library import Library
-from emomc.library.sources import library_data, library_graph
+from emomc.library.network_sources import library_graph
 from emomc.runtime.notices import quiet_lightning
 from emomc.search.config import SearchConfig
 from emomc.search.observer import SearchCallback

@@ -38,8 +38,9 @@ from emomc.candidates.genotype import Genotype
 from emomc.compression.quantizers import Quantizer
 from emomc.data.resident import ResidentBatches
 from emomc.data.splits import load_split
+from emomc.library.data_sources import library_data
 from emomc.library.library import Library
-from emomc.library.sources import library_data, library_graph, library_network
+from emomc.library.network_sources import library_graph, library_network
 from emomc.runtime.compilation import CompiledNetwork
 from emomc.runtime.notices import quiet_lightning
 from emomc.search.config import SearchConfig

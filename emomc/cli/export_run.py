@@ -27,17 +27,11 @@ from emomc.export.verification import EvaluationConditions, ExpectedScores
 from emomc.fronts.front_file import Front, Point
 from emomc.fronts.pick_rules import Pick
 from emomc.fronts.picks import pick_point
+from emomc.library.data_sources import check_images, library_data, measured_dataset, names_users_data
 from emomc.library.layer_input_store import LayerInputStore
 from emomc.library.library import Library
 from emomc.library.manifest import MOST_IMAGE_VALUES
-from emomc.library.sources import (
-    check_images,
-    checked_library_graph,
-    library_data,
-    library_network,
-    measured_dataset,
-    names_users_data,
-)
+from emomc.library.network_sources import checked_library_graph, library_network
 from emomc.packed_file.network import PackedNetwork
 from emomc.runtime.digests import tensor_digest
 from emomc.runtime.lightning_refusals import lightning_refusals

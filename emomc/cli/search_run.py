@@ -22,8 +22,9 @@ from emomc.fronts.picks import pick_point
 from emomc.fronts.report.terminal import FrontTable
 from emomc.hardware.description import load_hardware
 from emomc.hardware.layer_report import report_csv, report_table
+from emomc.library.data_sources import library_data
 from emomc.library.library import Library
-from emomc.library.sources import library_data, library_network
+from emomc.library.network_sources import library_network
 from emomc.runtime.launch import launched, make_fabric
 from emomc.runtime.lightning_refusals import lightning_refusals
 from emomc.runtime.notices import quiet_lightning

@@ -2,9 +2,61 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+from emomc.data.config import Augmentation
+
+# torchvision's reference training of ImageNet crops and changes images so. Sources: Szegedy et al., "Going Deeper with
+# Convolutions", CVPR 2015, section 6; Cubuk et al., "RandAugment", NeurIPS 2020, of which these are the usual numbers.
+_AREA, _SHAPE = (0.08, 1.0), (3 / 4, 4 / 3)
+_CHANGES, _MAGNITUDE = 2, 9
+
+
+def augmented(images: Tensor, kind: Augmentation, margin: int, *, mirror: bool) -> Tensor:
+    """Change every image at random.
+
+    The random numbers come from torch's default generators: that of the images' device for shifts and mirroring, that
+    of the CPU for the others.
+
+    Args:
+        images: uint8, shape (n, channels, height, width), 1 or 3 channels.
+        kind: how; see ``DataConfig.augment``.
+        margin: largest shift, pixels; see ``shift_and_mirror``.
+        mirror: exchange left and right with probability one half.
+
+    Returns:
+        A tensor of the same shape, dtype and device.
+    """
+    if kind == "none":
+        return images
+    if kind == "random_resized_crop":
+        cut = _each(images, _cutouts(images.shape[-2:]))
+        return shift_and_mirror(cut, 0, mirror=True) if mirror else cut
+    shifted = shift_and_mirror(images, margin, mirror=mirror)
+    return shifted if kind == "shift" else _each(shifted, _changes())
+
+
+def _cutouts(size: tuple[int, int]) -> Callable[[Tensor], Tensor]:
+    from torchvision.transforms import v2  # takes a second to import
+
+    change: Callable[[Tensor], Tensor] = v2.RandomResizedCrop(size, scale=_AREA, ratio=_SHAPE, antialias=True)
+    return change
+
+
+def _changes() -> Callable[[Tensor], Tensor]:
+    from torchvision.transforms import v2
+
+    change: Callable[[Tensor], Tensor] = v2.RandAugment(_CHANGES, _MAGNITUDE)
+    return change
+
+
+def _each(images: Tensor, change: Callable[[Tensor], Tensor]) -> Tensor:
+    """Change one image after the other: torchvision changes all images of a batch alike."""
+    return torch.stack([change(image) for image in images])
 
 
 def shift_and_mirror(images: Tensor, margin: int, *, mirror: bool) -> Tensor:

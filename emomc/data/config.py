@@ -11,8 +11,11 @@ from emomc.common.errors import UserError, is_whole
 from emomc.common.schema import checked
 
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos", "box", "hamming"]
+Augmentation = Literal["none", "shift", "random_resized_crop", "randaugment"]
 PREPROCESSING = ("image_size", "resize", "crop", "interpolation", "channels", "mean", "std", "preset")
 """Settings that say how pixels become what a network takes; none of them is set unless it is given."""
+MUST_TAKE_EFFECT = (*PREPROCESSING, "class_map")
+"""Settings that a user's data module must take if they are given."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,8 +27,9 @@ class DataConfig:
     """
 
     dataset: str = "digits"
-    """``digits``, ``mnist``, ``cifar10``, ``imagefolder:DIR`` (DIR/train/CLASS/..., and val and test), or a
-    LightningDataModule as ``path/to/file.py:Class`` or ``package.module:Class``."""
+    """``digits``, ``mnist``, ``cifar10``, ``imagefolder:DIR`` (DIR/train/CLASS/..., and val and test), or
+    ``path/to/file.py:NAME`` or ``package.module:NAME``: a LightningDataModule, or a function that returns one or the
+    datasets of each split."""
     data_dir: str = "data"
     """Folder of mnist and cifar10; they are downloaded into it if they are not there."""
     batch_size: int = 256
@@ -51,9 +55,13 @@ class DataConfig:
     preset: str | None = None
     """Preprocessing that trained weights expect: ``imagenet``, ``cifar10``, ``mnist``, ``timm:NAME`` or
     ``torchvision:WEIGHTS``. The settings above take its place where they are given."""
-    augment: bool = True
-    """Shift training images at random by up to an eighth of their width (grey images a sixteenth), and mirror colour
-    images at random."""
+    class_map: str | None = None
+    """File with the classes in the order of the outputs of given weights: a text with one name a line, or JSON; none:
+    ``classes.txt`` in the folder of images, or else the order of their names."""
+    augment: Augmentation | bool = "shift"
+    """How training images are changed at random: not at all; ``shift``: by up to an eighth of their width (grey images
+    a sixteenth); ``random_resized_crop``: a cutout of 8 to 100 % of the area, resized; ``randaugment``: a shift and two
+    of RandAugment's changes. All but none also mirror colour images. true: shift, false: none."""
     skip_unreadable: bool = False
     """Leave out image files that cannot be decoded, and say how many; all files are decoded once at the start to find
     them. Without this the first one is an error."""
@@ -75,7 +83,10 @@ class DataConfig:
         return checked(cls, values, "the data settings of a library", known_only=True)
 
     def __post_init__(self) -> None:
-        for key in ("dataset", "data_dir"):
+        if isinstance(self.augment, bool):
+            object.__setattr__(self, "augment", "shift" if self.augment else "none")
+        _check(self.augment in get_args(Augmentation), f"augment to be one of {_AUGMENTATIONS}", self.augment)
+        for key in ("dataset", "data_dir", *(("class_map",) if self.class_map is not None else ())):
             text = getattr(self, key)
             plain = isinstance(text, str) and bool(text.strip()) and "\0" not in text
             _check(plain, f"a text without NUL as {key}", repr(text))
@@ -107,6 +118,7 @@ class DataConfig:
             _check(0 < number < math.inf, "finite numbers above 0 as std", number)
 
 
+_AUGMENTATIONS = ", ".join(get_args(Augmentation))
 _LARGEST_SIDE = 1 << 14
 _RANGES = {
     "batch_size": (1, 1 << 20),

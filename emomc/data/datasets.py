@@ -1,4 +1,4 @@
-"""The datasets by name: digits, mnist, cifar10 and folders of images.
+"""The datasets: digits, mnist, cifar10, folders of images, and what users' functions return.
 
 To add one, write its loader and add an entry to ``DATASETS``.
 """
@@ -8,39 +8,54 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import fcntl
-from collections.abc import Callable, Mapping
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from emomc.common.errors import UserError, first_line
+from emomc.common.errors import UserError, UserFact, first_line
+from emomc.data.class_order import CLASSES_FILE, in_class_order, read_class_order
 from emomc.data.config import DataConfig
 from emomc.data.image_dataset import ImageDataset, stratified_split
 from emomc.data.image_folder import FOLDER_PREFIX, load_image_folder
 from emomc.data.images import ArrayImages, fit_to, in_channels
 from emomc.data.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing, parse_size, preprocessing_of
+from emomc.data.samples import load_samples
 from emomc.runtime.memory import memory_for
 
 
-def load_dataset(config: DataConfig, *, download: bool = True) -> ImageDataset:
+def load_dataset(
+    config: DataConfig,
+    *,
+    download: bool = True,
+    root: Path = Path(),
+    samples: Any = None,
+    class_names: Sequence[str] | None = None,
+) -> ImageDataset:
     """Load the images of a dataset, or find their files.
 
     Args:
         config: which, and where.
         download: fetch a dataset that is missing into ``config.data_dir``.
+        root: folder that relative paths of the settings start from.
+        samples: what a user's function returned, whose name is ``config.dataset``; see ``load_samples``.
+        class_names: all classes of a network, in the order of its outputs; None: those of the dataset, in the order
+            that ``config.class_map`` or else the dataset says.
 
     Raises:
         UserError: there is no such dataset, it cannot be downloaded, or a folder does not have the expected images.
     """
     preprocessing = preprocessing_of(config)
     with memory_for(f"the images of {config.dataset}", "lower --image_size"):
-        found = _load(config, preprocessing, download=download)
+        found = _load(config, preprocessing, root, samples, download=download)
     if found.validation is not None and config.validation_fraction is not None:
         raise UserError(
             f"expected no validation_fraction for {config.dataset}, which has validation images, "
             f"found {config.validation_fraction}"
         )
+    found = in_class_order(found, class_names or _class_order(config, found.class_names, root))
     if preprocessing.mean is None or preprocessing.std is None:
         return found
     channels = found.train.image_shape[0]
@@ -49,21 +64,40 @@ def load_dataset(config: DataConfig, *, download: bool = True) -> ImageDataset:
     return dataclasses.replace(found, mean=preprocessing.mean, std=preprocessing.std)
 
 
-def _load(config: DataConfig, preprocessing: Preprocessing, *, download: bool) -> ImageDataset:
+def _class_order(config: DataConfig, present: Sequence[str], root: Path) -> Sequence[str]:
+    """Return the classes in the order of a user's file, if there is one; the order of ``present`` else."""
+    if config.class_map is not None:
+        return read_class_order(Path(config.class_map).expanduser(), present)
+    if not config.dataset.startswith(FOLDER_PREFIX) or not (file := _folder(config, root) / CLASSES_FILE).is_file():
+        return present
+    names = read_class_order(file, present)
+    warnings.warn(f"the {len(names)} classes have the order of {file}", UserFact, stacklevel=2)
+    return names
+
+
+def _folder(config: DataConfig, root: Path) -> Path:
+    return root / Path(config.dataset.removeprefix(FOLDER_PREFIX)).expanduser()
+
+
+def _load(
+    config: DataConfig, preprocessing: Preprocessing, root: Path, samples: Any, *, download: bool
+) -> ImageDataset:
+    if samples is not None:
+        return load_samples(samples, config, preprocessing)
     if config.dataset.startswith(FOLDER_PREFIX):
-        folder = Path(config.dataset.removeprefix(FOLDER_PREFIX)).expanduser()
-        return load_image_folder(folder, preprocessing, skip_unreadable=config.skip_unreadable)
+        return load_image_folder(_folder(config, root), preprocessing, skip_unreadable=config.skip_unreadable)
     if config.dataset not in DATASETS:
         raise UserError(
-            f"expected a dataset among {', '.join(DATASETS)}, imagefolder:DIR, path/to/file.py:Class or "
-            f"package.module:Class, found {config.dataset!r}"
+            f"expected a dataset among {', '.join(DATASETS)}, imagefolder:DIR, path/to/file.py:NAME or "
+            f"package.module:NAME, found {config.dataset!r}"
         )
     if preprocessing.resize or preprocessing.crop or config.interpolation or preprocessing.interpolation != "bilinear":
         raise UserError(
             f"expected resize, crop and interpolation for images of a folder alone, found them for {config.dataset}: "
             f"set --image_size, --mean and --std, or write its images to a folder"
         )
-    found = DATASETS[config.dataset](config, download)
+    found_in = root / Path(config.data_dir).expanduser()
+    found = DATASETS[config.dataset](dataclasses.replace(config, data_dir=str(found_in)), download)
     return found if preprocessing.channels is None else _in_channels(found, preprocessing.channels)
 
 
@@ -76,7 +110,7 @@ def _in_channels(dataset: ImageDataset, channels: int) -> ImageDataset:
     )
     mean, std = (
         values if len(values) == channels else values * 3 if channels == 3 else (sum(values) / len(values),)
-        for values in (dataset.mean, dataset.std)
+        for values in (dataset.mean or (), dataset.std or ())
     )
     return dataclasses.replace(dataset, train=train, test=test, mean=mean, std=std)
 
@@ -133,7 +167,7 @@ def _cifar10(config: DataConfig, download: bool) -> ImageDataset:
 
 def _fetched(dataset: Callable[..., Any], config: DataConfig, train: bool, name: str, download: bool) -> Any:
     """Return a dataset of torchvision; download it, in one process at a time, only if it is missing."""
-    folder = Path(config.data_dir).expanduser()
+    folder = Path(config.data_dir)
     with contextlib.suppress(RuntimeError):  # what torchvision raises when files are missing or damaged
         return dataset(folder, train=train)
     if not download:

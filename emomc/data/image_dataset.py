@@ -20,10 +20,10 @@ class ImageDataset:
     test: Images | None
     """None: there are none."""
     class_names: tuple[str, ...]
-    mean: tuple[float, ...]
-    """Per channel, of pixels in 0..1."""
-    std: tuple[float, ...]
-    """Per channel, of pixels in 0..1."""
+    mean: tuple[float, ...] | None
+    """Per channel, of pixels in 0..1; None: the images are floats, for a network as they are."""
+    std: tuple[float, ...] | None
+    """Per channel, of pixels in 0..1; None: as for ``mean``."""
     validation_fraction: float = 0.1
     """Share of the training images to hold out if the user gives none."""
     validation: Images | None = None

@@ -1,4 +1,7 @@
-"""Labelled images, in memory or in files. Every image is uint8, of shape (channels, height, width)."""
+"""Labelled images, in memory or in files, of shape (channels, height, width): uint8 pixels.
+
+A user's dataset may also have floats, which a network takes as they are.
+"""
 
 from __future__ import annotations
 
@@ -58,17 +61,20 @@ class Images(Protocol):
     def __len__(self) -> int: ...
 
     def __getitem__(self, indices: Tensor) -> tuple[Tensor, Tensor]:
-        """Return uint8 images of shape (k, channels, height, width) and int64 labels of shape (k,)."""
+        """Return images of shape (k, channels, height, width) and int64 labels of shape (k,)."""
 
     def subset(self, indices: Tensor) -> Images:
         """Return some of the images, in the order of ``indices``."""
+
+    def decoded(self) -> ArrayImages:
+        """Return the images in memory."""
 
 
 class ArrayImages:
     """Images in memory.
 
     Args:
-        images: uint8, shape (n, channels, height, width).
+        images: uint8 or float32, shape (n, channels, height, width).
         labels: int64, shape (n,).
     """
 
@@ -89,6 +95,10 @@ class ArrayImages:
     def subset(self, indices: Tensor) -> ArrayImages:
         """Return some of the images, in the order of ``indices``."""
         return ArrayImages(*self[indices])
+
+    def decoded(self) -> ArrayImages:
+        """Return itself."""
+        return self
 
     def to(self, device: torch.device) -> ArrayImages:
         """Return the images in the memory of a device."""

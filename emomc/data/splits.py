@@ -12,6 +12,7 @@ from pytorch_lightning import LightningDataModule
 from torch import Tensor
 
 from emomc.common.errors import UserError, first_line
+from emomc.data.pairs import form_of, pair_of
 
 Split = Literal["train", "validation", "test"]
 
@@ -92,11 +93,11 @@ def has_test_images(data_module: LightningDataModule) -> bool:
 def load_split(data_module: LightningDataModule, split: Split) -> tuple[Tensor, Tensor]:
     """Load a whole split into memory, as a network gets it in evaluation.
 
-    A user's module is set up and its ``on_after_batch_transfer`` is applied, without a Trainer.
+    A user's module is set up and its hooks of batches are applied, without a Trainer.
 
     Args:
-        data_module: from ``build_data``, or any LightningDataModule with ``num_classes`` whose batches are pairs of
-            images and labels.
+        data_module: from ``build_data``, or any LightningDataModule with ``num_classes`` and batches as ``check_batch``
+            takes them.
         split: "train" (not augmented if the module is built in), "validation" or "test".
 
     Returns:
@@ -115,8 +116,8 @@ def load_split(data_module: LightningDataModule, split: Split) -> tuple[Tensor, 
         shapes = {tuple(images.shape[1:]) for images, _ in batches}
         if len(shapes) > 1:
             raise UserError(f"expected {split} images of one shape, found {', '.join(map(str, sorted(shapes)))}")
-        images = torch.cat([images.float() for images, _ in batches])
-        labels = torch.cat([labels.long() for _, labels in batches])
+        images = torch.cat([images for images, _ in batches])
+        labels = torch.cat([labels for _, labels in batches])
     _check_split(images, labels, _num_classes(data_module), split)
     return images, labels
 
@@ -150,8 +151,8 @@ def load_some(data_module: LightningDataModule, split: Split, count: int) -> tup
                     break
         if not parts:
             raise no_images(split)
-        images = torch.cat([images.float() for images, _ in parts])[:count]
-        labels = torch.cat([labels.long() for _, labels in parts])[:count]
+        images = torch.cat([images for images, _ in parts])[:count]
+        labels = torch.cat([labels for _, labels in parts])[:count]
     _check_split(images, labels, _num_classes(data_module), split)
     return images, labels
 
@@ -187,7 +188,7 @@ def _num_classes(data_module: LightningDataModule) -> int:
 
 
 def _batches(data_module: LightningDataModule, split: Split) -> Iterable[tuple[Tensor, Tensor]]:
-    """Set up a user's module, and yield its batches, checked after its ``on_after_batch_transfer``."""
+    """Set up a user's module, and yield its batches, checked after its hooks."""
     make = {
         "train": data_module.train_dataloader,
         "validation": data_module.val_dataloader,
@@ -197,7 +198,7 @@ def _batches(data_module: LightningDataModule, split: Split) -> Iterable[tuple[T
         data_module.prepare_data()
         data_module.setup("test" if split == "test" else "fit")
         for batch in make[split]():
-            yield check_batch(data_module.on_after_batch_transfer(batch, 0), split)
+            yield as_transferred(data_module, batch, torch.device("cpu"), split)
     except UserError:
         raise
     except Exception as error:
@@ -205,15 +206,39 @@ def _batches(data_module: LightningDataModule, split: Split) -> Iterable[tuple[T
         raise UserError(f"expected {split} batches of {name}, found an error: {first_line(error)}") from error
 
 
-def check_batch(batch: Any, split: Split) -> tuple[Tensor, Tensor]:
-    """Return the images, float (n, channels, height, width), and the labels, integers (n,), of a batch.
+def as_transferred(
+    data_module: LightningDataModule, batch: Any, device: torch.device, split: Split
+) -> tuple[Tensor, Tensor]:
+    """Move a batch to a device as a Trainer does, with the hooks of its data module.
+
+    Returns:
+        As ``check_batch``.
 
     Raises:
         UserError: the batch has another form.
     """
-    if not isinstance(batch, (tuple, list)) or len(batch) != 2 or not all(isinstance(part, Tensor) for part in batch):
-        raise UserError(f"expected {split} batches of two tensors, images and labels, found {_form(batch)}")
-    images, labels = batch
+    batch = data_module.on_before_batch_transfer(batch, 0)
+    batch = data_module.transfer_batch_to_device(batch, device, 0)
+    return check_batch(data_module.on_after_batch_transfer(batch, 0), split)
+
+
+def check_batch(batch: Any, split: Split) -> tuple[Tensor, Tensor]:
+    """Return the images, float32 (n, channels, height, width), and the labels, int64 (n,), of a batch.
+
+    Args:
+        batch: a pair or a mapping (see ``pair_of``) of images, of any float type, and labels, of any integer type.
+        split: where it comes from, for the error.
+
+    Raises:
+        UserError: the batch has another form.
+    """
+    pair = pair_of(batch)
+    if pair is None or not all(isinstance(part, Tensor) for part in pair):
+        raise UserError(
+            f"expected {split} batches of two tensors, images and labels, as a pair or under names such as "
+            f"image and label, found {form_of(batch)}"
+        )
+    images, labels = pair
     if images.ndim != 4 or not images.is_floating_point():
         raise UserError(
             f"expected {split} images as a float tensor (n, channels, height, width), found {images.dtype} of shape "
@@ -224,13 +249,7 @@ def check_batch(batch: Any, split: Split) -> tuple[Tensor, Tensor]:
             f"expected {split} labels as a tensor of {len(images)} whole numbers, found {labels.dtype} of shape "
             f"{tuple(labels.shape)}"
         )
-    return images, labels
-
-
-def _form(batch: Any) -> str:
-    if isinstance(batch, (tuple, list)):
-        return f"a {type(batch).__name__} of {', '.join(type(part).__name__ for part in batch) or 'nothing'}"
-    return f"a {type(batch).__name__}"
+    return images.float(), labels.long()
 
 
 def no_images(split: Split) -> UserError:

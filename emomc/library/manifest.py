@@ -92,6 +92,8 @@ class Manifest:
     """SHA-256 of the source file of a user's data module; None for the project's own datasets."""
     images_sha256: dict[str, str] | None = None
     """``validation`` and ``test`` -> digest of the images and labels; None in libraries made before there was one."""
+    given_in: str | None = None
+    """Folder that relative paths in ``data`` start from, relative to the library; None in libraries made before."""
     levels: tuple[LevelRecord, ...] = ()
     """Descending, the dense network (100 %) first."""
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from emomc.data.config import DataConfig
 from emomc.data.preprocessing import PRESETS, preprocessing_of
 from emomc.data.splits import DataFacts, load_some
-from emomc.library.sources import names_users_data
+from emomc.library.data_sources import names_users_data
 from emomc.networks.answer import select_answer
 
 # Images that other ways to normalise are tried on.

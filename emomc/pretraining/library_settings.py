@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import fnmatch
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,16 +16,17 @@ from emomc.common.files import existing_file, sha256_of_file
 from emomc.common.run_folder import RunFolder
 from emomc.data.config import DataConfig
 from emomc.data.splits import DataFacts
+from emomc.library.data_sources import data_source_sha256
 from emomc.library.library import Library
 from emomc.library.manifest import MANIFEST, Manifest
-from emomc.library.sources import data_source_sha256, has_comparable_digest
+from emomc.library.network_sources import has_comparable_digest
 from emomc.networks.build import network_source_sha256
 from emomc.networks.graph import NetworkGraph
 from emomc.networks.layers import LayerShape
 from emomc.pretraining.config import PretrainingConfig
 
 # Fields of a DataConfig that do not change the images.
-_DATA_ACCESS = ("data_dir", "cache", "num_workers")
+_DATA_ACCESS = ("data_dir", "cache", "num_workers", "class_map")
 # The network is compared by its computation; levels and the batch size of evaluations may change.
 _NOT_COMPARED = (
     "levels",
@@ -34,11 +36,14 @@ _NOT_COMPARED = (
     "torch_version",
     "layers",
     "images_sha256",
+    "given_in",
 )
 
 
-def manifest_of(config: PretrainingConfig, data: DataConfig, facts: DataFacts, graph: NetworkGraph) -> Manifest:
-    """Return the manifest, without levels, of a library with the given settings.
+def manifest_of(
+    config: PretrainingConfig, data: DataConfig, facts: DataFacts, graph: NetworkGraph, run: RunFolder
+) -> Manifest:
+    """Return the manifest, without levels, of the library of a run with the given settings.
 
     Raises:
         UserError: the network does not give one score per class, or ``exclude_layers`` matches no layer or all layers.
@@ -73,6 +78,7 @@ def manifest_of(config: PretrainingConfig, data: DataConfig, facts: DataFacts, g
         graph_sha256=graph.digest,
         torch_version=torch.__version__,
         data_source_sha256=data_source_sha256(data.dataset),
+        given_in=os.path.relpath(Path.cwd(), run.library.resolve()),
     )
 
 

@@ -7,6 +7,8 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import update_bn
 
+from emomc.data.splits import as_transferred
+
 _BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
 
@@ -30,6 +32,7 @@ def reestimate_norms(trainer: pl.Trainer, module: pl.LightningModule, data: pl.L
     # Data modules augment only while their Trainer trains; with 0 epochs they have no Trainer yet.
     data.trainer = trainer
     trainer.training = True
-    batches = ((images.to(device), labels) for images, labels in data.train_dataloader())
-    update_bn((data.on_after_batch_transfer(batch, 0) for batch in batches), module, device=device)
+    update_bn(
+        (as_transferred(data, batch, device, "train") for batch in data.train_dataloader()), module, device=device
+    )
     trainer.training = False

@@ -20,10 +20,10 @@ from emomc.common.files import folder_lock, remove_leftovers, shared_lock, write
 from emomc.common.run_folder import RunFolder
 from emomc.data.config import DataConfig
 from emomc.data.splits import DataFacts, Split, describe_data, has_test_images, load_split
+from emomc.library.data_sources import build_data
 from emomc.library.figure import library_figure
 from emomc.library.library import Library
 from emomc.library.manifest import DENSE, MANIFEST, Manifest
-from emomc.library.sources import build_data
 from emomc.lightning_modules.image_data import ImageDataModule
 from emomc.networks.build import build_network
 from emomc.networks.graph import NetworkWarning, trace_network
@@ -101,7 +101,7 @@ def prepare_library(
     # Before the weights get other names.
     training, unfit = _load_weights(config, network)
     graph = trace_network(make_plain(network, facts.input_shape), facts.input_shape, config.network_output)
-    manifest = manifest_of(config, data_config, facts, graph)
+    manifest = manifest_of(config, data_config, facts, graph, run)
     training, format_note = _with_memory_format(training, network, facts)
     if overwrite or not _has_levels(run):
         try_out(network, graph, data_module, training)

@@ -39,6 +39,8 @@ def try_out(network: nn.Module, graph: NetworkGraph, data: pl.LightningDataModul
     """
     if isinstance(data, ImageDataModule):
         data.load_resident("train", "validation", "test")
+    else:
+        _check_length(data)
     # A search of the library will measure on the test images, if there are any.
     splits: tuple[Split, ...] = ("train", "validation", *(("test",) if has_test_images(data) else ()))
     for split in splits:
@@ -53,6 +55,22 @@ def try_out(network: nn.Module, graph: NetworkGraph, data: pl.LightningDataModul
             _fine_tune_one_step(copy.deepcopy(tried), images, labels, graph, config)
         # A search makes its candidates of what was read.
         checked_graph(graph, _try_level(tried, graph, config), images, config.network_output)
+
+
+def _check_length(data: pl.LightningDataModule) -> None:
+    """Check that the batches of an epoch can be counted, on which schedules depend.
+
+    Raises:
+        UserError: they cannot.
+    """
+    load_some(data, "train", 1)  # sets the module up
+    try:
+        len(data.train_dataloader())
+    except (TypeError, NotImplementedError):
+        raise UserError(
+            f"expected a train_dataloader of {type(data).__name__} with a length, on which learning rates depend, "
+            f"found none: let the dataset have a __len__"
+        ) from None
 
 
 def trains(network: nn.Module, config: PretrainingConfig, facts: DataFacts) -> bool:

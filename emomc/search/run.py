@@ -29,15 +29,9 @@ from emomc.common.schema import checked
 from emomc.common.versions import versions
 from emomc.data.splits import Split, has_test_images, load_some, load_split
 from emomc.hardware.description import load_hardware
+from emomc.library.data_sources import check_images, is_data_of, library_data, measured_dataset
 from emomc.library.library import Library
-from emomc.library.sources import (
-    check_images,
-    checked_library_graph,
-    is_data_of,
-    library_data,
-    library_network,
-    measured_dataset,
-)
+from emomc.library.network_sources import checked_library_graph, library_network
 from emomc.lightning_modules.image_data import ImageDataModule
 from emomc.networks.graph import NetworkGraph
 from emomc.networks.preparation import plain_copy

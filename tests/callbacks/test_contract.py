@@ -19,7 +19,7 @@ from emomc.callbacks.trainer.epoch_seed import EpochSeed
 from emomc.callbacks.trainer.pareto_checkpoint import ParetoCheckpoint
 from emomc.callbacks.trainer.pruning_schedule import PruningSchedule
 from emomc.data.config import DataConfig
-from emomc.library.sources import build_data
+from emomc.library.data_sources import build_data
 from emomc.lightning_modules.pre_pruning import PrePruningClassifier
 from emomc.networks.build import build_network
 from emomc.runtime.recipe import Recipe

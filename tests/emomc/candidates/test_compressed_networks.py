@@ -12,7 +12,7 @@ from emomc.common.errors import UserError
 from emomc.compression.quantization import quantize_symmetric
 from emomc.compression.quantizers import Quantizer
 from emomc.compression.widths import UNCOMPRESSED_BITS
-from emomc.library.sources import library_graph
+from emomc.library.network_sources import library_graph
 from emomc.networks.build import build_network
 
 

@@ -18,7 +18,7 @@ from emomc.hardware.description import load_hardware
 from emomc.hardware.energy import energy_breakdown, estimate_energy
 from emomc.hardware.size import estimate_size
 from emomc.hardware.workload import Workload
-from emomc.library.sources import library_graph
+from emomc.library.network_sources import library_graph
 from emomc.networks.build import build_network
 from emomc.networks.layers import LayerCall, LayerShape
 from emomc.packed_file.writer import write_packed

@@ -13,7 +13,8 @@ from emomc.common.errors import UserError
 from emomc.compression.quantizers import Quantizer
 from emomc.data.config import DataConfig
 from emomc.data.splits import load_split
-from emomc.library.sources import build_data, library_graph
+from emomc.library.data_sources import build_data
+from emomc.library.network_sources import library_graph
 from emomc.lightning_modules.candidate import CandidateClassifier, Stopped
 from emomc.networks.build import build_network
 from emomc.runtime.digests import tensor_digest

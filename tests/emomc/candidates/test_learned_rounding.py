@@ -17,7 +17,8 @@ from emomc.compression.quantizers import Quantizer
 from emomc.compression.rounding import MOST_LEARNED_BITS
 from emomc.data.config import DataConfig
 from emomc.data.splits import load_some
-from emomc.library.sources import build_data, library_graph
+from emomc.library.data_sources import build_data
+from emomc.library.network_sources import library_graph
 
 NEAREST = Quantizer("absmax", per_channel=True, bias_correction=True)
 LEARNED = dataclasses.replace(NEAREST, rounding="learned")

@@ -22,7 +22,7 @@ from emomc.common.errors import UserError
 from emomc.compression.activations import ActivationRounding, round_activations
 from emomc.compression.quantizers import Quantizer
 from emomc.library.library import Library
-from emomc.library.sources import library_graph
+from emomc.library.network_sources import library_graph
 from emomc.networks.folding import FoldedNetwork
 from emomc.networks.graph import trace_network
 from emomc.search.config import Finetuning, SearchConfig

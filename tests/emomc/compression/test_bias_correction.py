@@ -21,9 +21,10 @@ from emomc.data.config import DataConfig
 from emomc.data.splits import load_some
 from emomc.export.loading import unpack_network
 from emomc.hardware.description import load_hardware
+from emomc.library.data_sources import build_data
 from emomc.library.library import Library
 from emomc.library.manifest import Manifest
-from emomc.library.sources import build_data, library_graph
+from emomc.library.network_sources import library_graph
 from emomc.networks.folding import FoldedNetwork
 from emomc.networks.graph import trace_network
 from emomc.packed_file.writer import write_packed

@@ -11,7 +11,7 @@ from emomc.common.errors import UserError
 from emomc.data.batches import ResidentLoader
 from emomc.data.config import DataConfig
 from emomc.data.splits import describe_data, load_split
-from emomc.library.sources import build_data
+from emomc.library.data_sources import build_data
 from emomc.lightning_modules import image_data
 
 SILENT = {
@@ -134,7 +134,7 @@ def test_streamed_batches_equal_resident_ones(folder):
     batches = {}
     for cache in ("always", "never"):
         data = of_folder(folder, batch_size=4, cache=cache)
-        assert data.is_resident is (cache == "always")
+        assert data.is_resident("train") is (cache == "always")
         watcher = Watcher()
         torch.manual_seed(0)
         Trainer(max_epochs=2, **SILENT).fit(watcher, data)
@@ -207,6 +207,25 @@ class Three(Mine):
     def on_after_batch_transfer(self, batch, dataloader_idx):
         return *batch, batch
 
+class Unnamed(Mine):
+    def on_after_batch_transfer(self, batch, dataloader_idx):
+        return {"picture": batch[0], "label": batch[1]}
+
+class Twice(Mine):
+    def on_after_batch_transfer(self, batch, dataloader_idx):
+        return {"image": batch[0], "img": batch[0], "label": batch[1]}
+
+class Mapped(Mine):
+    def on_before_batch_transfer(self, batch, dataloader_idx):
+        return batch[0] + 1, batch[1]
+
+    def on_after_batch_transfer(self, batch, dataloader_idx):
+        return {"pixel_values": batch[0].half(), "labels": batch[1].int(), "index": batch[1]}
+
+class Double(Mine):
+    def on_after_batch_transfer(self, batch, dataloader_idx):
+        return [batch[0].double(), batch[1].to(torch.uint8)]
+
 class NoModule:
     pass
 """
@@ -247,11 +266,22 @@ def test_a_user_s_module_may_say_more(users):
         ("NotFinite", "expected finite test images, found a NaN or an infinity in number 0"),
         ("Empty", "expected at least one test image, found none"),
         ("Whole", "expected test images as a float tensor .* found torch.int32"),
-        ("Three", "expected test batches of two tensors, images and labels, found a tuple of Tensor, Tensor, list"),
-        ("NoModule", "to be a LightningDataModule, found 'NoModule'"),
+        ("Three", "expected test batches of two tensors, images and labels, .* found a tuple of Tensor, Tensor, list"),
+        ("Unnamed", "expected test batches of two tensors, .* found a mapping of picture, label"),
+        ("Twice", "expected test batches of two tensors, .* found a mapping of image, img, label"),
+        ("NoModule", "to be a LightningDataModule, or a function that returns one or datasets, found 'NoModule'"),
     ],
 )
 def test_a_wrong_module_gets_one_line(users, name, message):
     with pytest.raises(UserError, match=message) as raised:
         load_split(build_data(DataConfig(dataset=f"{users}:{name}")), "test")
     assert "\n" not in str(raised.value)
+
+
+def test_batches_may_be_mappings_of_other_types_and_go_through_both_hooks(users):
+    images, labels = load_split(build_data(DataConfig(dataset=f"{users}:Mapped")), "train")
+    assert torch.equal(images, torch.full((7, 2, 4, 5), 1.25))
+    assert (images.dtype, labels.dtype) == (torch.float32, torch.int64)
+    images, labels = load_split(build_data(DataConfig(dataset=f"{users}:Double")), "train")
+    assert (images.dtype, labels.dtype) == (torch.float32, torch.int64)
+    assert labels.tolist() == [0, 1, 2, 0, 1, 2, 0]

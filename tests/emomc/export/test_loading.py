@@ -15,7 +15,7 @@ from emomc.export.loading import dense_state, load_compressed
 from emomc.hardware.description import load_hardware
 from emomc.library.library import Library
 from emomc.library.manifest import Manifest
-from emomc.library.sources import library_graph
+from emomc.library.network_sources import library_graph
 from emomc.networks.build import build_network
 from emomc.networks.graph import trace_network
 from emomc.packed_file.writer import write_packed

@@ -17,7 +17,7 @@ from emomc.compression.widths import UNCOMPRESSED_BITS
 from emomc.export.formats import FORMATS, export_network
 from emomc.library.library import Library
 from emomc.library.manifest import Manifest
-from emomc.library.sources import checked_library_graph
+from emomc.library.network_sources import checked_library_graph
 from emomc.networks.answer import select_answer
 from emomc.networks.equivalence import TOLERANCE, deviation
 from emomc.networks.graph import trace_network

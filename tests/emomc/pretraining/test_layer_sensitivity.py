@@ -15,8 +15,9 @@ from emomc.common.run_folder import RunFolder
 from emomc.compression.pruning import remaining_count
 from emomc.compression.quantization import quantize_symmetric
 from emomc.data.splits import load_some
+from emomc.library.data_sources import library_data
 from emomc.library.manifest import DENSE
-from emomc.library.sources import library_data, library_network
+from emomc.library.network_sources import library_network
 from emomc.networks.state import load_unique
 from emomc.pretraining import layer_sensitivity
 from emomc.pretraining.layer_sensitivity import BITS, DENSITIES, NetworkSensitivity, measure_layers

@@ -24,8 +24,8 @@ from emomc.common.run_folder import RunFolder
 from emomc.compression.pruning import remaining_count
 from emomc.compression.sensitivity import weight_prices
 from emomc.data.config import DataConfig
+from emomc.library.data_sources import build_data
 from emomc.library.manifest import DENSE, MANIFEST
-from emomc.library.sources import build_data
 from emomc.networks.build import build_network
 from emomc.pretraining.config import PretrainingConfig
 

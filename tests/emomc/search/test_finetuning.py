@@ -24,8 +24,9 @@ from emomc.common.errors import UserError
 from emomc.compression.quantizers import Quantizer
 from emomc.data.config import DataConfig
 from emomc.data.splits import load_some
+from emomc.library.data_sources import build_data
 from emomc.library.library import Library
-from emomc.library.sources import build_data, library_graph
+from emomc.library.network_sources import library_graph
 from emomc.search.config import Finetuning, SearchConfig
 from emomc.search.finetuning import finetune
 from emomc.search.options import RunOptions

@@ -10,7 +10,7 @@ from emomc.candidates.cost_model import CostModel
 from emomc.candidates.genotype import Genotype
 from emomc.compression.quantizers import Quantizer
 from emomc.hardware.description import load_hardware
-from emomc.library.sources import library_graph
+from emomc.library.network_sources import library_graph
 from emomc.networks.build import build_network
 from emomc.search.config import SearchConfig
 from emomc.search.error_model import rough_error

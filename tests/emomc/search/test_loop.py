@@ -13,7 +13,7 @@ from emomc.candidates.cost_model import CostModel, uncompressed_genotype
 from emomc.candidates.evaluation import Evaluation
 from emomc.compression.quantizers import Quantizer
 from emomc.hardware.description import load_hardware
-from emomc.library.sources import library_graph
+from emomc.library.network_sources import library_graph
 from emomc.networks.build import build_network
 from emomc.runtime.journal import OwnJournal
 from emomc.search.config import SearchConfig

@@ -8,7 +8,7 @@ import pytest
 from emomc.candidates.compressed_networks import CompressedNetworks
 from emomc.candidates.genotype import Genotype, SearchSpace
 from emomc.compression.quantizers import Quantizer
-from emomc.library.sources import library_graph
+from emomc.library.network_sources import library_graph
 from emomc.networks.build import build_network
 from emomc.search.quantization_noise import QuantizationNoise
 

@@ -11,7 +11,7 @@ from emomc.candidates.genotype import Genotype
 from emomc.common.pareto import hypervolume
 from emomc.compression.quantizers import Quantizer
 from emomc.hardware.description import load_hardware
-from emomc.library.sources import library_graph
+from emomc.library.network_sources import library_graph
 from emomc.networks.build import build_network
 from emomc.search.config import SearchConfig
 from emomc.search.error_model import rough_error
