@@ -93,7 +93,7 @@ class Manifest:
     images_sha256: dict[str, str] | None = None
     """``validation`` and ``test`` -> digest of the images and labels; None in libraries made before there was one."""
     given_in: str | None = None
-    """Folder that relative paths in ``data`` start from, relative to the library; None in libraries made before."""
+    """Folder that relative paths in ``data`` start from, relative to the library; None if there are none."""
     levels: tuple[LevelRecord, ...] = ()
     """Descending, the dense network (100 %) first."""
 

@@ -15,6 +15,7 @@ from emomc.common.errors import UserError
 from emomc.common.files import existing_file, sha256_of_file
 from emomc.common.run_folder import RunFolder
 from emomc.data.config import DataConfig
+from emomc.data.image_folder import FOLDER_PREFIX
 from emomc.data.splits import DataFacts
 from emomc.library.data_sources import data_source_sha256
 from emomc.library.library import Library
@@ -78,8 +79,21 @@ def manifest_of(
         graph_sha256=graph.digest,
         torch_version=torch.__version__,
         data_source_sha256=data_source_sha256(data.dataset),
-        given_in=os.path.relpath(Path.cwd(), run.library.resolve()),
+        given_in=_given_in(data, run),
     )
+
+
+def _given_in(data: DataConfig, run: RunFolder) -> str | None:
+    """Return the working directory relative to a run's library; None if no path of the data starts from it.
+
+    A library without one is the same wherever it is made.
+    """
+    if data.dataset == "digits":
+        return None
+    path = data.dataset.removeprefix(FOLDER_PREFIX) if data.dataset.startswith(FOLDER_PREFIX) else data.data_dir
+    if Path(path).expanduser().is_absolute():
+        return None
+    return os.path.relpath(Path.cwd(), run.library.resolve())
 
 
 def _excluded(layers: Sequence[LayerShape], patterns: Sequence[str]) -> tuple[str, ...]:

@@ -93,7 +93,7 @@ def test_data_whose_test_images_cannot_be_loaded_make_no_library(refused, tmp_pa
         ("", "data.py:Data to have a constructor that takes preset, found none"),
         (
             "\n    def __init__(self):\n        super().__init__()\n",
-            "make the data module .* with preset=.*, found: .*preset",
+            "make the data .* with preset=.*, found: .*preset",
         ),
     ],
 )

@@ -1,9 +1,10 @@
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from emomc.data.augmentation import shift_and_mirror
+from emomc.data.augmentation import augmented, shift_and_mirror
 
 
 @settings(max_examples=30, deadline=None)
@@ -53,9 +54,39 @@ def test_half_of_the_images_are_mirrored():
 def test_torch_s_seed_decides():
     images = torch.randint(0, 256, (8, 3, 32, 32), dtype=torch.uint8)
 
-    def augmented(seed: int) -> torch.Tensor:
+    def shifted(seed: int) -> torch.Tensor:
         torch.manual_seed(seed)
         return shift_and_mirror(images, 4, mirror=True)
 
-    assert torch.equal(augmented(1), augmented(1))
-    assert not torch.equal(augmented(1), augmented(2))
+    assert torch.equal(shifted(1), shifted(1))
+    assert not torch.equal(shifted(1), shifted(2))
+
+
+@pytest.mark.parametrize("kind", ["shift", "random_resized_crop", "randaugment"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_every_kind_changes_images_alike_for_one_seed(kind, channels):
+    images = torch.randint(0, 256, (6, channels, 12, 10), dtype=torch.uint8)
+
+    def changed(seed: int) -> torch.Tensor:
+        torch.manual_seed(seed)
+        return augmented(images, kind, 2, mirror=channels == 3)
+
+    first = changed(1)
+    assert (first.shape, first.dtype) == (images.shape, torch.uint8)
+    assert torch.equal(first, changed(1))
+    assert not torch.equal(first, changed(2))
+    # Every image is changed by itself.
+    alike = augmented(images[:1].expand(6, -1, -1, -1).contiguous(), kind, 2, mirror=channels == 3)
+    assert len({image.numpy().tobytes() for image in alike}) > 1
+
+
+def test_none_changes_nothing():
+    images = torch.randint(0, 256, (3, 3, 5, 5), dtype=torch.uint8)
+    assert augmented(images, "none", 2, mirror=True) is images
+
+
+def test_cutouts_stay_within_the_image():
+    """Of an image of one colour, every cutout is of that colour: no border is black, unlike that of a shift."""
+    images = torch.full((8, 3, 9, 9), 200, dtype=torch.uint8)
+    assert torch.equal(augmented(images, "random_resized_crop", 4, mirror=True), images)
+    assert not torch.equal(augmented(images, "shift", 4, mirror=True), images)

@@ -349,10 +349,10 @@ class TestStart:
 
     @pytest.mark.parametrize("epochs", [0, 1])
     def test_statistics_of_norms_belong_to_each_level(self, prepare, tmp_path, monkeypatch, epochs):
-        def darken(images, margin, *, mirror):
+        def darken(images, kind, margin, *, mirror):
             return images // 2
 
-        monkeypatch.setattr("emomc.lightning_modules.image_data.shift_and_mirror", darken)
+        monkeypatch.setattr("emomc.lightning_modules.image_data.augmented", darken)
 
         class Normed(nn.Module):
             def __init__(self):
@@ -367,7 +367,7 @@ class TestStart:
         torch.manual_seed(0)
         library = prepare(tmp_path, module=Normed(), pre_train_epochs=1, pre_prune_step=60, pre_prune_epochs=epochs)
         data = build_data(DataConfig(batch_size=64))
-        images = torch.cat([data.normalise(darken(raw, 0, mirror=False)) for raw, _ in data.train_dataloader()])
+        images = torch.cat([data.normalise(darken(raw, "shift", 0, mirror=False)) for raw, _ in data.train_dataloader()])
         for percent in (80, 20):
             state = library.load_state(percent)
             outputs = nn.functional.conv2d(images, state["conv.weight"], stride=4)
