@@ -241,3 +241,23 @@ class TestLeftOut:
         make(tmp_path, "train", "test", "dev")
         (said,) = self.notes(tmp_path)
         assert said.endswith("that are none of train, val, valid, validation and test: dev")
+
+
+class TestClassesFile:
+    def test_it_says_the_order_and_that_is_said(self, folder):
+        (folder / "classes.txt").write_text("zebra\ndog\ncat\n")
+        with pytest.warns(UserNote, match=r"the 3 classes have the order of .*classes.txt"):
+            images = load(folder)
+        assert images.class_names == ("zebra", "dog", "cat")
+        assert images.train.labels.tolist() == [2] * 4 + [1] * 4
+        assert images.test.labels.tolist() == [2, 2, 1, 1]
+
+    def test_a_given_file_comes_first(self, folder, tmp_path):
+        (folder / "classes.txt").write_text("no\nsuch")
+        (tmp_path / "mine.json").write_text('{"cat": 1, "dog": 0}')
+        assert load(folder, class_map=str(tmp_path / "mine.json")).train.labels.tolist() == [1] * 4 + [0] * 4
+
+    def test_one_that_does_not_fit_is_refused(self, folder):
+        (folder / "classes.txt").write_text("cat\nbird")
+        with pytest.raises(UserError, match=r"every class of the images in .*classes.txt, found none of dog"):
+            load(folder)

@@ -367,7 +367,9 @@ class TestStart:
         torch.manual_seed(0)
         library = prepare(tmp_path, module=Normed(), pre_train_epochs=1, pre_prune_step=60, pre_prune_epochs=epochs)
         data = build_data(DataConfig(batch_size=64))
-        images = torch.cat([data.normalise(darken(raw, "shift", 0, mirror=False)) for raw, _ in data.train_dataloader()])
+        images = torch.cat(
+            [data.normalise(darken(raw, "shift", 0, mirror=False)) for raw, _ in data.train_dataloader()]
+        )
         for percent in (80, 20):
             state = library.load_state(percent)
             outputs = nn.functional.conv2d(images, state["conv.weight"], stride=4)
