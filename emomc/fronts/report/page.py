@@ -23,6 +23,7 @@ from emomc.hardware.dataflows import DATAFLOW_CHOICES, dataflow_label
 from emomc.hardware.energy import ENERGY_PARTS
 
 _TITLES = {
+    PickKind.SAFE: "Safely within one point of uncompressed",
     PickKind.KNEE: "Knee of the front",
     PickKind.MAX_ACCURACY: "Most accurate",
     PickKind.WITHIN: "Within one point of uncompressed",
