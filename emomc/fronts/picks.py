@@ -33,6 +33,8 @@ class PickedPoint:
     """Its position in the front's list of points."""
     reason: str
     """One sentence that says why this point was chosen."""
+    met: bool = True
+    """Whether the point is what the rule asks for; ``safe`` takes the most accurate if no point is."""
 
 
 def pick_point(pick: Pick | str, front: Front) -> PickedPoint:
@@ -50,7 +52,8 @@ def pick_point(pick: Pick | str, front: Front) -> PickedPoint:
     if not front["points"]:
         raise UserError("expected a front with at least one point to pick from, found an empty one")
     position, reason = _CHOOSERS[rule.kind](rule, front)
-    return PickedPoint(rule, front["points"][position]["index"], position, reason)
+    met = rule.kind is not PickKind.SAFE or position in _safe_positions(rule, front)
+    return PickedPoint(rule, front["points"][position]["index"], position, reason, met)
 
 
 def standard_picks(front: Front) -> list[PickedPoint]:
@@ -104,12 +107,12 @@ def _safe(rule: Pick, front: Front) -> tuple[int, str]:
     costs = [rule.cost] if rule.cost else cost_keys(front)[:1]
     for cost in costs:
         _require(cost, points)
-    bounds, images = _loss_bounds(front)
-    meeting = [i for i, bound in enumerate(bounds) if 100 * bound <= allowed + _TOLERANCE]
+    meeting = _safe_positions(rule, front)
     words = f"at most {_points(allowed)} of accuracy"
     if not meeting:
         position = _most_accurate(front, range(len(points)))
         why = "the front does not say on how many images the accuracies were measured"
+        bounds, images = _loss_bounds(front)
         if images:
             why = f"by {images:,} validation images ({_short(images / 100)} a point), each may lose "
             why += f"{_points(100 * min(bounds))} or more"
@@ -119,7 +122,14 @@ def _safe(rule: Pick, front: Front) -> tuple[int, str]:
     position = min(meeting, key=lambda i: ([points[i][key] for key in ranked], -points[i]["validation_accuracy"], i))
     name, paid = _name(front, position), _paid(front, position)
     which = f"has the least {COSTS[costs[0]].name} of those that lose" if costs else "loses"
+    images = front["baseline"]["validation_images"]
     return position, f"{name} {which} {words}, with a margin for chance on {images:,} validation images: {paid}."
+
+
+def _safe_positions(rule: Pick, front: Front) -> list[int]:
+    """Return the positions of the points that lose no more than the rule allows, with the margin."""
+    bounds, _ = _loss_bounds(front)
+    return [i for i, bound in enumerate(bounds) if 100 * bound <= float(rule.value or 0.0) + _TOLERANCE]
 
 
 def _loss_bounds(front: Front) -> tuple[list[float], int]:

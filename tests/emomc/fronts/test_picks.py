@@ -206,6 +206,7 @@ class TestSafe:
     def test_says_so_where_none_is_safe(self, front):
         picked = pick_point("safe", self.rows(front, 200))
         assert picked.index == pick_point("max-accuracy", front=self.rows(front)).index
+        assert (picked.met, pick_point("safe", self.rows(front)).met) == (False, True)
         least = 100 * loss_bound(198, 198, 200, compared=4)
         assert picked.reason.startswith(
             "Point 10 is the most accurate network; none is sure to lose at most 1 point of accuracy, since by 200 "
