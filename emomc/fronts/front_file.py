@@ -159,7 +159,7 @@ def _check_accuracies(entry: _Costs, place: str) -> None:
     ):
         if accuracy is not None and not 0 <= accuracy <= 1:
             raise UserError(f"expected a {kind}_accuracy of 0..1 in {place}, found {accuracy}")
-        if (images is not None and images < 1) or (correct is not None and not 0 <= correct <= (images or 0)):
+        if images is not None and (images < 1 or not 0 <= (correct or 0) <= images):
             raise UserError(
                 f"expected {kind}_images of at least 1 and {kind}_correct among them in {place}, "
                 f"found {images} and {correct}"
