@@ -130,7 +130,7 @@ def make_readers(folder: Path) -> list[Reader]:
 
     def read_front_and_pick() -> None:
         front = read_front(run.search("s").front)
-        for rule in ("knee", "max-accuracy", "budget:size_kib=20", "within:1", "index:1"):
+        for rule in ("safe", "knee", "max-accuracy", "budget:size_kib=20", "within:1", "index:1"):
             pick_point(parse_pick(rule), front)
 
     def read_level() -> None:

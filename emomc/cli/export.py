@@ -17,7 +17,7 @@ from emomc.common.run_folder import find_finished_search
 from emomc.compression.codings import CodingName
 from emomc.export.formats import FORMATS, FormatName, check_packages
 from emomc.fronts.front_file import read_front
-from emomc.fronts.pick_rules import parse_pick
+from emomc.fronts.pick_rules import DEFAULT_PICK, parse_pick
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -35,8 +35,9 @@ def build_parser() -> ArgumentParser:
     parser.add_argument(
         "--pick",
         type=str,
-        default="knee",
-        help="Which point: knee, max-accuracy, budget:size_kib=20, within:1.0, index:3, ...; see docs/fronts.md.",
+        default=DEFAULT_PICK,
+        help="Which point: safe (the cheapest that loses at most 1 point of accuracy, with a margin for chance), "
+        "within:1.0, knee, max-accuracy, budget:size_kib=20, index:3, ...; see docs/fronts.md.",
     )
     parser.add_argument(
         "--format",

@@ -13,7 +13,7 @@ from emomc.cli.command import make_parser, run_command, settings_of, with_lists
 from emomc.cli.interrupted_start import raise_at_interrupt
 from emomc.cli.user_code_options import add_user_code_options, check_user_code_options
 from emomc.common.errors import UserError
-from emomc.fronts.pick_rules import check_index, check_pick, parse_index, parse_pick
+from emomc.fronts.pick_rules import DEFAULT_PICK, check_index, check_pick, parse_index, parse_pick
 from emomc.runtime.devices import WORKER_TIMEOUT_MINUTES, Devices
 from emomc.search.config import Finetuning, SearchConfig
 from emomc.search.options import RunOptions
@@ -82,7 +82,11 @@ def build_parser() -> ArgumentParser:
         help="Minutes after which the search stops and keeps the front so far.",
     )
     parser.add_argument(
-        "--pick", type=str, default="knee", help="The point to recommend at the end; see docs/fronts.md."
+        "--pick",
+        type=str,
+        default=DEFAULT_PICK,
+        help="The point to recommend at the end: safe (the cheapest that loses at most 1 point of accuracy, with a "
+        "margin for chance), within:1.0, knee, max-accuracy, budget:size_kib=20, ...; see docs/fronts.md.",
     )
     parser.add_argument(
         "--finetune_epochs",

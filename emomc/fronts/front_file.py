@@ -134,6 +134,7 @@ def check_front(front: Any, where: str = "the front") -> None:
     found = checked(_Front, front, where)
     if not found.objectives:
         raise UserError(f"expected names in objectives of {where}, found none")
+    _check_accuracies(found.baseline, f"the baseline of {where}")
     layers = [layer.name for layer in found.layers]
     seen: set[int] = set()
     for number, point in enumerate(found.points):
@@ -141,6 +142,7 @@ def check_front(front: Any, where: str = "the front") -> None:
         if point.index in seen:
             raise UserError(f"expected an index that no other point has in {place}, found {point.index}")
         seen.add(point.index)
+        _check_accuracies(point, place)
         for key, values in (("bits", point.bits), ("density", point.density)):
             if missing := [name for name in layers if name not in values]:
                 raise UserError(f"expected an entry {missing[0]} in {key} of {place}, found none")
@@ -148,3 +150,17 @@ def check_front(front: Any, where: str = "the front") -> None:
         for key, value in whole.items():
             if value < 1:
                 raise UserError(f"expected a whole number of at least 1 as {key} of {place}, found {value}")
+
+
+def _check_accuracies(entry: _Costs, place: str) -> None:
+    for kind, accuracy, correct, images in (
+        ("validation", entry.validation_accuracy, entry.validation_correct, entry.validation_images),
+        ("test", entry.test_accuracy, entry.test_correct, entry.test_images),
+    ):
+        if accuracy is not None and not 0 <= accuracy <= 1:
+            raise UserError(f"expected a {kind}_accuracy of 0..1 in {place}, found {accuracy}")
+        if images is not None and (images < 1 or not 0 <= (correct or 0) <= images):
+            raise UserError(
+                f"expected {kind}_images of at least 1 and {kind}_correct among them in {place}, "
+                f"found {images} and {correct}"
+            )

@@ -11,13 +11,23 @@ from emomc.candidates.objectives import COSTS
 from emomc.common.errors import UserError, shown
 from emomc.common.json_values import MOST_DIGITS
 
-FORMS = "knee, max-accuracy, budget:COST=LIMIT[,COST=LIMIT], within:POINTS[:COST], aggregate[:RATIO], index:NUMBER"
+FORMS = (
+    "safe[:POINTS[:COST]], within:POINTS[:COST], knee, max-accuracy, budget:COST=LIMIT[,COST=LIMIT], "
+    "aggregate[:RATIO], index:NUMBER"
+)
 """The forms that ``parse_pick`` accepts, for help texts and errors."""
+
+DEFAULT_PICK = "safe"
+"""The rule of the commands and of the report, if none is named."""
+
+SAFE_POINTS = 1.0
+"""Percentage points of accuracy that ``safe`` gives up, if no number is named."""
 
 
 class PickKind(enum.Enum):
     """The kind of a rule; the value is its name on the command line."""
 
+    SAFE = "safe"
     KNEE = "knee"
     MAX_ACCURACY = "max-accuracy"
     BUDGET = "budget"
@@ -49,9 +59,9 @@ class Pick:
     limits: tuple[Limit, ...] = ()
     """BUDGET: all of them must hold."""
     value: float | None = None
-    """WITHIN: percentage points of accuracy; AGGREGATE: reward over penalty; INDEX: the point's index."""
+    """SAFE, WITHIN: percentage points of accuracy; AGGREGATE: reward over penalty; INDEX: the point's index."""
     cost: str | None = None
-    """WITHIN: the cost to minimise; None: the first cost among the objectives."""
+    """SAFE, WITHIN: the cost to minimise; None: the first cost among the objectives."""
 
     def __str__(self) -> str:
         if self.kind is PickKind.BUDGET:
@@ -64,6 +74,8 @@ class Pick:
 def parse_pick(text: str) -> Pick:
     """Parse the text of a rule.
 
+    - ``safe``, ``safe:0.5``, ``safe:0.5:size_kib``: the cheapest that loses at most this many percentage points of
+      accuracy (default 1) even if chance favoured it on the validation images; if there is none, the most accurate.
     - ``knee``: where the front bends most, if one percentage point of accuracy is worth one percent of the uncompressed
       cost.
     - ``max-accuracy``: the most accurate; of equally accurate ones the cheapest.
@@ -86,11 +98,13 @@ def parse_pick(text: str) -> Pick:
         if len({limit.cost for limit in limits}) != len(limits):
             raise UserError(f"expected each cost once in a budget, found {shown(text)}")
         return Pick(PickKind.BUDGET, limits=limits)
-    if word == PickKind.WITHIN.value and rest:
+    if word == PickKind.SAFE.value and not colon:
+        return Pick(PickKind.SAFE, value=SAFE_POINTS)
+    if word in (PickKind.SAFE.value, PickKind.WITHIN.value) and rest:
         points, _, cost = rest.partition(":")
         if cost and cost not in COSTS:
             raise UserError(f"expected one of {', '.join(COSTS)} in the pick {shown(text)}, found {shown(cost)}")
-        return Pick(PickKind.WITHIN, value=_number(points, "percentage points of 0..100", most=100), cost=cost or None)
+        return Pick(PickKind(word), value=_number(points, "percentage points of 0..100", most=100), cost=cost or None)
     if word == PickKind.AGGREGATE.value:
         ratio = _number(rest, "a ratio of reward over penalty above 0", positive=True) if colon else 1.0
         return Pick(PickKind.AGGREGATE, value=ratio)

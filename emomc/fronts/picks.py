@@ -13,9 +13,13 @@ import numpy as np
 
 from emomc.candidates.objectives import COSTS, OBJECTIVES
 from emomc.common.errors import UserError
+from emomc.common.intervals import loss_bound
 from emomc.common.pareto import knee
 from emomc.fronts.front_file import Front, Point
-from emomc.fronts.pick_rules import Limit, Pick, PickKind, parse_pick
+from emomc.fronts.pick_rules import DEFAULT_PICK, Limit, Pick, PickKind, parse_pick
+
+# Percentage points that cover rounding errors; far below the share of one image.
+_TOLERANCE = 1e-9
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,6 +33,8 @@ class PickedPoint:
     """Its position in the front's list of points."""
     reason: str
     """One sentence that says why this point was chosen."""
+    met: bool = True
+    """Whether the point is what the rule asks for; ``safe`` takes the most accurate if no point is."""
 
 
 def pick_point(pick: Pick | str, front: Front) -> PickedPoint:
@@ -46,16 +52,19 @@ def pick_point(pick: Pick | str, front: Front) -> PickedPoint:
     if not front["points"]:
         raise UserError("expected a front with at least one point to pick from, found an empty one")
     position, reason = _CHOOSERS[rule.kind](rule, front)
-    return PickedPoint(rule, front["points"][position]["index"], position, reason)
+    met = rule.kind is not PickKind.SAFE or position in _safe_positions(rule, front)
+    return PickedPoint(rule, front["points"][position]["index"], position, reason, met)
 
 
 def standard_picks(front: Front) -> list[PickedPoint]:
     """Apply the standard rules and leave out those that no point meets.
 
-    These are: knee; most accurate; cheapest within one percentage point of accuracy; for each cost among the
-    objectives, the most accurate for a tenth of the uncompressed cost; aggregation of reward and penalty.
+    The first is the default rule. The others are: most accurate; cheapest within one percentage point of accuracy;
+    knee; for each cost among the objectives, the most accurate for a tenth of the uncompressed cost; aggregation of
+    reward and penalty.
     """
-    rules = [Pick(PickKind.KNEE), Pick(PickKind.MAX_ACCURACY), Pick(PickKind.WITHIN, value=1.0)]
+    rules = [parse_pick(DEFAULT_PICK), Pick(PickKind.MAX_ACCURACY), Pick(PickKind.WITHIN, value=1.0)]
+    rules.append(Pick(PickKind.KNEE))
     tenths = [key for key in cost_keys(front) if front["baseline"].get(key)]
     rules += [Pick(PickKind.BUDGET, limits=(Limit(key, 10.0, relative=True),)) for key in tenths]
     rules.append(Pick(PickKind.AGGREGATE, value=1.0))
@@ -90,6 +99,51 @@ def objective_keys(front: Front) -> list[str]:
 def cost_keys(front: Front) -> list[str]:
     """Return the keys of the costs among the objectives, in the order of the objectives."""
     return [key for key in objective_keys(front) if key != "validation_accuracy"]
+
+
+def _safe(rule: Pick, front: Front) -> tuple[int, str]:
+    """Find the cheapest whose ``loss_bound`` is small enough; if there is none, the most accurate."""
+    points, allowed = front["points"], float(rule.value or 0.0)
+    costs = [rule.cost] if rule.cost else cost_keys(front)[:1]
+    for cost in costs:
+        _require(cost, points)
+    meeting = _safe_positions(rule, front)
+    words = f"at most {_points(allowed)} of accuracy"
+    if not meeting:
+        position = _most_accurate(front, range(len(points)))
+        why = "the front does not say on how many images the accuracies were measured"
+        bounds, images = _loss_bounds(front)
+        if images:
+            why = f"by {images:,} validation images ({_short(images / 100)} a point), each may lose "
+            why += f"{_points(100 * min(bounds))} or more"
+        name, paid = _name(front, position), _paid(front, position)
+        return position, f"{name} is the most accurate network; none is sure to lose {words}, since {why}: {paid}."
+    ranked = [*costs, *cost_keys(front)]
+    position = min(meeting, key=lambda i: ([points[i][key] for key in ranked], -points[i]["validation_accuracy"], i))
+    name, paid = _name(front, position), _paid(front, position)
+    which = f"has the least {COSTS[costs[0]].name} of those that lose" if costs else "loses"
+    images = front["baseline"]["validation_images"]
+    return position, f"{name} {which} {words}, with a margin for chance on {images:,} validation images: {paid}."
+
+
+def _safe_positions(rule: Pick, front: Front) -> list[int]:
+    """Return the positions of the points that lose no more than the rule allows, with the margin."""
+    bounds, _ = _loss_bounds(front)
+    return [i for i, bound in enumerate(bounds) if 100 * bound <= float(rule.value or 0.0) + _TOLERANCE]
+
+
+def _loss_bounds(front: Front) -> tuple[list[float], int]:
+    """Return the ``loss_bound`` of each point against the uncompressed network, and the number of images.
+
+    All points of the front compete for their accuracy, so the bounds hold for all together. Without a number of images
+    they are infinite. Older fronts give accuracies without counts.
+    """
+    points, base = front["points"], front["baseline"]
+    images = base.get("validation_images") or 0
+    if not images:
+        return [math.inf] * len(points), 0
+    before, *after = (round(entry["validation_accuracy"] * images) for entry in (base, *points))
+    return [loss_bound(before, count, images, compared=len(points)) for count in after], images
 
 
 def _knee(_rule: Pick, front: Front) -> tuple[int, str]:
@@ -150,8 +204,8 @@ def _within(rule: Pick, front: Front) -> tuple[int, str]:
         )
     _require(costs[0], points)
     baseline = front["baseline"]["validation_accuracy"]
-    # The tolerance of 1e-9 covers rounding errors; it is far below the share of one image.
-    meeting = [i for i, point in enumerate(points) if 100 * (baseline - point["validation_accuracy"]) <= allowed + 1e-9]
+    lost = [100 * (baseline - point["validation_accuracy"]) for point in points]
+    meeting = [i for i in range(len(points)) if lost[i] <= allowed + _TOLERANCE]
     if not meeting:
         nearest = _most_accurate(front, range(len(points)))
         raise UserError(
@@ -162,8 +216,8 @@ def _within(rule: Pick, front: Front) -> tuple[int, str]:
     position = min(meeting, key=lambda i: (points[i][costs[0]], -points[i]["validation_accuracy"], i))
     name, paid = _name(front, position), _paid(front, position)
     return position, (
-        f"{name} has the least {COSTS[costs[0]].name} of those within {allowed:g} "
-        f"{'point' if allowed == 1 else 'points'} of the uncompressed accuracy: {paid}."
+        f"{name} has the least {COSTS[costs[0]].name} of those within {_points(allowed)} of the uncompressed accuracy: "
+        f"{paid}."
     )
 
 
@@ -211,6 +265,7 @@ def _index(rule: Pick, front: Front) -> tuple[int, str]:
 
 
 _CHOOSERS: dict[PickKind, Callable[[Pick, Front], tuple[int, str]]] = {
+    PickKind.SAFE: _safe,
     PickKind.KNEE: _knee,
     PickKind.MAX_ACCURACY: _max_accuracy,
     PickKind.BUDGET: _budget,
@@ -275,6 +330,10 @@ def _paid(front: Front, position: int) -> str:
 def _amount(key: str, value: float, front: Front) -> str:
     unit = str(front["energy_unit"]) if key == "energy_mj" else COSTS[key].unit
     return f"{_short(value)} {unit}"
+
+
+def _points(number: float) -> str:
+    return f"{number:.3g} {'point' if number == 1 else 'points'}"
 
 
 def _percent(fraction: float) -> str:

@@ -84,10 +84,33 @@ function makeScale(values, start, end, options = {}) {
   return { at, low, high, ticks: log ? logTicks(low, high) : linearTicks(low, high, options.count || 6) };
 }
 
+// Gives a drawing the size of its place on the page, so that its letters are as large as those of the page.
+function sized(svg, margins) {
+  const { width, height } = svg.getBoundingClientRect();
+  svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
+  return { left: margins.left, right: width - margins.right, top: margins.top, bottom: height - margins.bottom };
+}
+
+// Draws again whenever the place of a drawing gets another size.
+function redrawWhenResized(svg, draw) {
+  let [width, height] = [svg.clientWidth, svg.clientHeight];
+  new ResizeObserver(() => {
+    if (svg.clientWidth === width && svg.clientHeight === height) return;
+    [width, height] = [svg.clientWidth, svg.clientHeight];
+    draw();
+  }).observe(svg.parentElement);
+}
+
 function drawAxes(svg, box, x, y, options) {
+  let free = -Infinity;
   for (const tick of x.ticks) {
     svg.append(build("line", { class: "grid", x1: x.at(tick), x2: x.at(tick), y1: box.top, y2: box.bottom }));
-    svg.append(build("text", { x: x.at(tick), y: box.bottom + 19, "text-anchor": "middle" }, options.xText(tick)));
+    // A label that would touch the one before is left out; the line of its tick stays.
+    const text = options.xText(tick);
+    const half = 4 * text.length + 3;
+    if (x.at(tick) - half < free) continue;
+    free = x.at(tick) + half;
+    svg.append(build("text", { x: x.at(tick), y: box.bottom + 19, "text-anchor": "middle" }, text));
   }
   for (const tick of y.ticks) {
     svg.append(build("line", { class: "grid", x1: box.left, x2: box.right, y1: y.at(tick), y2: y.at(tick) }));

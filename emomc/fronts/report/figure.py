@@ -12,13 +12,14 @@ from emomc.candidates.objectives import COSTS
 from emomc.common.errors import UserError
 from emomc.common.intervals import wilson_interval
 from emomc.fronts.front_file import Front
+from emomc.fronts.pick_rules import DEFAULT_PICK
 from emomc.fronts.picks import cost_keys, pick_point
 
 _BLUE, _ORANGE, _GREY = "#0072b2", "#d55e00", "#5f6770"
 
 
 def front_figure(front: Front, *, cost: str | None = None) -> Figure:
-    """Plot accuracy with 95 % confidence intervals against a cost; mark the uncompressed network and the knee.
+    """Plot accuracy with 95 % confidence intervals against a cost; mark the uncompressed and the recommended network.
 
     Networks more than 5 percentage points below the uncompressed accuracy are left out, with a note, if at least half
     of the front is within 5 points and its worst network is more than 20 points below.
@@ -59,16 +60,16 @@ def front_figure(front: Front, *, cost: str | None = None) -> Figure:
         axes.plot(costs, on_test, "x", color=_ORANGE, markersize=4.5, markeredgewidth=1.1, label="test")
     _intervals(axes, front, costs)
     axes.plot(costs, validation, "o", color=_BLUE, markersize=4.8, markeredgecolor="white", markeredgewidth=0.6)
-    knee = pick_point("knee", front).position
+    recommended = pick_point(DEFAULT_PICK, front).position
     axes.plot(
-        costs[knee],
-        validation[knee],
+        costs[recommended],
+        validation[recommended],
         "D",
         color="white",
         markeredgecolor=_BLUE,
         markeredgewidth=1.5,
         markersize=7,
-        label="knee",
+        label="recommended",
     )
     if base_cost:
         axes.plot(base_cost, base_accuracy, "s", color="white", markeredgecolor=_GREY, label="uncompressed")

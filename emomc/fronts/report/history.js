@@ -2,11 +2,12 @@
 // Draws the hypervolume by generation.
 function drawHistory(entries) {
   if (!entries.length) { byId("history-note").textContent = "No generation was recorded."; return; }
-  const frame = { left: 66, right: 548, top: 30, bottom: 200 };
+  const svg = byId("history");
+  svg.replaceChildren();
+  const frame = sized(svg, { left: 66, right: 14, top: 30, bottom: 50 });
   const whole = Math.max(...entries.map((entry) => entry.hypervolume)) || 1;
   const x = makeScale(entries.map((entry) => entry.generation), frame.left, frame.right, { count: 7 });
   const y = makeScale(entries.map((entry) => (100 * entry.hypervolume) / whole), frame.bottom, frame.top, { count: 4, most: 100 });
-  const svg = byId("history");
   x.ticks = x.ticks.filter((tick) => Number.isInteger(tick));
   drawAxes(svg, frame, x, y, { xText: short, yText: (tick) => `${short(tick)} %`, xTitle: "Generation", yTitle: "Hypervolume, share of the largest" });
   const d = entries.map((entry, i) => `${i ? "L" : "M"}${x.at(entry.generation).toFixed(1)} ${y.at((100 * entry.hypervolume) / whole).toFixed(1)}`).join("");

@@ -28,7 +28,8 @@
   const accuracyKeys = ["validation_accuracy", "test_accuracy"].filter(present);
   const amount = (key, value) => `${measures[key].text(value)} ${measures[key].unit}`.trim();
   const label = (key) => (measures[key].unit ? `${measures[key].name} (${measures[key].unit})` : measures[key].name);
-  const kneePick = picks.find((pick) => pick.rule === "knee");
+  // The first pick is that of the default rule.
+  const recommended = picks[0];
   const flow = (name) => labels.dataflows[name] || name;
   // Very inaccurate networks would compress the useful range: at first show only those within 5 points of uncompressed.
   const above = (floor) => points.filter((point) => point.validation_accuracy >= baseline.validation_accuracy - floor / 100).length;
@@ -52,19 +53,20 @@
     const made = last && isNumber(last.evaluations) ? `, found with ${short(last.evaluations)} evaluations` : "";
     const count = points.length === 1 ? "One compressed network" : `${points.length} compressed networks`;
     byId("summary").textContent = `${count} of ${front.network}${others.length ? ` that trade accuracy against ${others.join(" and ")}` : ""}${made}. `
-      + "Pick one on the right, or click a point.";
+      + `Point ${recommended.index} is recommended; choose another by what you need, or click a point.`;
     const chips = { hardware: front.hardware, dataflow: flow(front.dataflow), coding: labels.codings[front.coding] || front.coding, accounting: front.accounting };
     for (const [name, value] of Object.entries(chips)) byId("chips").append(build("span", {}, build("b", {}, name), value));
     if (!front.finished) byId("chips").append(build("span", { class: "warning" }, "the search had not finished"));
   }
 
   // ---- the front ------------------------------------------------------------------------------------------------
-  const box = { left: 66, right: 744, top: 34, bottom: 416 };
+  let box = null;
   let marks = [];
 
   function drawChart() {
     const svg = byId("chart");
     svg.replaceChildren();
+    box = sized(svg, { left: 66, right: 16, top: 34, bottom: 54 });
     marks = [];
     const shown = points.map((_, i) => i).filter(inRange);
     const visible = shown.length ? shown : points.map((_, i) => i);
@@ -72,8 +74,8 @@
     const baseY = baseline[state.y];
     const xs = visible.map((i) => points[i][state.x]).concat(isNumber(baseX) ? [baseX] : []);
     const ys = visible.map((i) => points[i][state.y]).concat(isNumber(baseY) ? [baseY] : []);
-    const x = makeScale(xs, box.left, box.right, { log: state.log, count: 7 });
-    const y = makeScale(ys, box.bottom, box.top, { most: 1, count: 6 });
+    const x = makeScale(xs, box.left, box.right, { log: state.log, count: Math.max(3, Math.round((box.right - box.left) / 95)) });
+    const y = makeScale(ys, box.bottom, box.top, { most: 1, count: Math.max(3, Math.round((box.bottom - box.top) / 64)) });
     const digits = y.high - y.low > 0.06 ? 0 : y.high - y.low > 0.006 ? 1 : 2;
     drawAxes(svg, box, x, y, {
       xText: short, yText: (tick) => percent(tick, digits), xTitle: label(state.x), yTitle: label(state.y),
@@ -85,18 +87,20 @@
     if (isNumber(baseX) && isNumber(baseY)) {
       svg.append(build("rect", { class: "baseline-mark", x: x.at(baseX) - 5, y: y.at(baseY) - 5, width: 10, height: 10 },
         build("title", {}, `Uncompressed: ${percent(baseY)} for ${amount(state.x, baseX)}`)));
-      svg.append(build("text", { x: x.at(baseX) - 9, y: y.at(baseY) + 20, "text-anchor": "end" }, "uncompressed"));
+      // Above the line, unless the label of the recommended point is there.
+      const above = Math.abs(y.at(points[recommended.position][state.y]) + 21 - (y.at(baseY) - 10)) > 16;
+      svg.append(build("text", { class: "label", x: x.at(baseX) - 9, y: y.at(baseY) + (above ? -10 : 20), "text-anchor": "end" }, "uncompressed"));
     }
     const order = visible.slice().sort((a, b) => points[a][state.x] - points[b][state.x]);
     const whiskers = svg.appendChild(build("g", { id: "whiskers" }));
     for (const i of order) {
       const place = { i, x: x.at(points[i][state.x]), y: y.at(points[i][state.y]) };
-      const knee = kneePick && kneePick.position === i;
-      const shape = knee
+      const best = recommended.position === i;
+      const shape = best
         ? { d: `M${place.x} ${place.y - 8}l8 8l-8 8l-8 -8z` }
         : { cx: place.x, cy: place.y, r: 5.2 };
-      const node = build(knee ? "path" : "circle", {
-        ...shape, class: knee ? "point knee" : "point", tabindex: 0, role: "button", "data-index": points[i].index,
+      const node = build(best ? "path" : "circle", {
+        ...shape, class: best ? "point recommended" : "point", tabindex: 0, role: "button", "data-index": points[i].index,
         "aria-label": `Point ${points[i].index}: ${percent(points[i][state.y])} ${measures[state.y].name}, ${amount(state.x, points[i][state.x])}`,
         on: {
           click: () => select(i),
@@ -112,7 +116,10 @@
       });
       svg.append(node);
       marks.push({ ...place, node });
-      if (knee) svg.append(build("text", { class: "strong", x: place.x + 12, y: place.y + 17 }, "knee"));
+      if (best) {
+        const left = place.x + 105 > box.right;
+        svg.append(build("text", { class: "strong label", x: place.x + (left ? -12 : 12), y: place.y + 21, "text-anchor": left ? "end" : "start" }, "recommended"));
+      }
     }
     // The ring of the selected point is drawn above all points; it is not a point itself, so the tab order does not change.
     const ring = svg.appendChild(build("circle", { class: "ring", r: 10 }));
@@ -181,17 +188,15 @@
     );
     const at = marks.find((m) => m.i === i);
     const frame = byId("chart").getBoundingClientRect();
-    const scale = frame.width / 760;
-    const left = at.x * scale + 16;
+    const left = at.x + 16;
     const flip = left + tip.offsetWidth > frame.width;
-    tip.style.left = `${Math.max(0, flip ? at.x * scale - tip.offsetWidth - 16 : left)}px`;
-    tip.style.top = `${Math.max(0, Math.min(at.y * scale - 30, frame.height - tip.offsetHeight))}px`;
+    tip.style.left = `${Math.max(0, flip ? at.x - tip.offsetWidth - 16 : left)}px`;
+    tip.style.top = `${Math.max(0, Math.min(at.y - 30, frame.height - tip.offsetHeight))}px`;
   }
 
   function nearestTo(event) {
     const frame = byId("chart").getBoundingClientRect();
-    const scale = 760 / frame.width;
-    const [px, py] = [(event.clientX - frame.left) * scale, (event.clientY - frame.top) * scale];
+    const [px, py] = [event.clientX - frame.left, event.clientY - frame.top];
     let best = null;
     for (const m of marks) {
       const distance = Math.hypot(m.x - px, m.y - py);
@@ -203,8 +208,9 @@
   // ---- picks and budget -----------------------------------------------------------------------------------------
   function drawPicks() {
     for (const pick of picks) {
-      byId("picks").append(build("button", { type: "button", "data-rule": pick.rule, on: { click: () => select(pick.position) } },
-        build("b", {}, pick.name, build("span", {}, `point ${pick.index}`)), joined(pick.reason), build("small", {}, joined(inShort(points[pick.position])))));
+      const first = pick === recommended;
+      byId("picks").append(build("button", { type: "button", "data-rule": pick.rule, class: first ? "recommended" : null, on: { click: () => select(pick.position) } },
+        first ? build("span", { class: "badge" }, "Recommended") : null, build("b", {}, pick.name, build("span", {}, `point ${pick.index}`)), joined(pick.reason), build("small", {}, joined(inShort(points[pick.position])))));
     }
     byId("picks").append(build("p", { class: "note" }, accuracyKeys.includes("test_accuracy")
       ? "Chosen by validation accuracy. The test accuracy, here its change against the uncompressed network, only reports."
@@ -271,7 +277,7 @@
       drawChart();
     }
     byId("selected-title").textContent = `Point ${point.index}`;
-    byId("selected-level").textContent = `library level ${short(point.level)} %${point.dataflow ? `, dataflow ${flow(point.dataflow)}` : ""}`;
+    byId("selected-level").replaceChildren(...(i === recommended.position ? [build("span", { class: "badge" }, "recommended"), " "] : []), `library level ${short(point.level)} %${point.dataflow ? `, dataflow ${flow(point.dataflow)}` : ""}`);
     for (const button of document.querySelectorAll("#picks button")) {
       const pick = picks.find((p) => p.rule === button.dataset.rule);
       button.classList.toggle("current", pick.position === i);
@@ -327,7 +333,7 @@
   function drawMade() {
     const text = (value) => (value === null ? "none" : typeof value === "object" ? JSON.stringify(value) : String(value));
     const list = (title, values) => build("div", {}, build("h3", {}, title),
-      build("dl", {}, Object.entries(values).flatMap(([name, value]) => [build("dt", {}, name), build("dd", {}, text(value))])));
+      build("dl", {}, Object.entries(values).map(([name, value]) => build("div", {}, build("dt", {}, name), build("dd", {}, text(value))))));
     const data = { network: front.network, dataset: front.dataset, hardware: front.hardware, dataflow: flow(front.dataflow), coding: labels.codings[front.coding] || front.coding, accounting: front.accounting,
       "validation images": baseline.validation_images ?? null, "test images": baseline.test_images ?? null };
     byId("made").append(list("Network and hardware", data), list("Search", front.settings),
@@ -361,9 +367,11 @@
   drawChart();
   drawPicks();
   drawHistory(front.history);
+  redrawWhenResized(byId("chart"), drawChart);
+  redrawWhenResized(byId("history"), () => drawHistory(front.history));
   drawPoints();
   drawMade();
   const asked = /^#point=(-?\d+)$/.exec(location.hash);
   const linked = asked ? points.findIndex((point) => point.index === Number(asked[1])) : -1;
-  select(linked >= 0 ? linked : kneePick ? kneePick.position : 0);
+  select(linked >= 0 ? linked : recommended.position);
 })();

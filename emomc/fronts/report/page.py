@@ -17,12 +17,13 @@ from emomc.common.files import write_text
 from emomc.common.intervals import wilson_interval
 from emomc.compression.codings import CODINGS
 from emomc.fronts.front_file import Front, Point, check_front
-from emomc.fronts.pick_rules import Pick, PickKind
-from emomc.fronts.picks import cost_keys, standard_picks
+from emomc.fronts.pick_rules import PickKind
+from emomc.fronts.picks import PickedPoint, cost_keys, standard_picks
 from emomc.hardware.dataflows import DATAFLOW_CHOICES, dataflow_label
 from emomc.hardware.energy import ENERGY_PARTS
 
 _TITLES = {
+    PickKind.SAFE: "Safely within one point of uncompressed",
     PickKind.KNEE: "Knee of the front",
     PickKind.MAX_ACCURACY: "Most accurate",
     PickKind.WITHIN: "Within one point of uncompressed",
@@ -72,7 +73,7 @@ def _page_data(front: Front) -> dict[str, Any]:
     picks = [
         {
             "rule": str(picked.pick),
-            "name": _title(picked.pick, front),
+            "name": _title(picked, front),
             "index": picked.index,
             "position": picked.position,
             "reason": picked.reason,
@@ -115,7 +116,10 @@ def _compact_point(point: Point, layers: list[str]) -> dict[str, Any]:
     return compact
 
 
-def _title(pick: Pick, front: Front) -> str:
+def _title(picked: PickedPoint, front: Front) -> str:
+    pick = picked.pick
+    if not picked.met:
+        return "Most accurate: none is safely within one point"
     if pick.kind is PickKind.BUDGET:
         return f"A tenth of the {COSTS[pick.limits[0].cost].name}"
     costs = cost_keys(front)

@@ -29,7 +29,7 @@ def no_work(monkeypatch):
 
 
 SEARCH = {
-    "a pick without a rule": (("--pick", "budget"), "a pick such as knee"),
+    "a pick without a rule": (("--pick", "budget"), "a pick such as safe"),
     "a pick of an unknown cost": (("--pick", "budget:watts=3"), "energy_mj, size_kib, latency_ms, cycles, .*watts"),
     "a pick of a time where there is no clock": (("--pick", "budget:latency_ms=5"), "cycles, in the pick .*latency_ms"),
     "the least time where there is no clock": (("--pick", "within:1:latency_ms"), "cycles, in the pick .*latency_ms"),

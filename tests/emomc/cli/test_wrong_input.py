@@ -106,7 +106,7 @@ SEARCH = {
     "an empty network": (["--network", ""], "--network with a name, found ''"),
     "an empty data folder": (["--data_dir", " "], "--data_dir with a name, found ' '"),
     "a dataset with NUL": (["--dataset", "a\0b"], "--dataset with a name"),
-    "a pick with a colon too many": (["--pick", "knee:"], "a pick such as knee"),
+    "a pick with a colon too many": (["--pick", "knee:"], "a pick such as safe"),
     "more devices than there are numbers": (["--devices", "9" * 300], "at most 65536 devices"),
     "more machines than there are": (["--num_nodes", 10**9], "at most 65536 devices and num_nodes"),
     "epochs of tuning without end": (["--finetune_epochs", 10**9], "fine-tuning, and at most 1000000"),

@@ -1,4 +1,4 @@
-"""The Wilson interval: its definition, published values, and its coverage."""
+"""The Wilson interval and the bound of a loss: their definitions, published values, and their coverage."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from emomc.common.intervals import wilson_interval
+from emomc.common.intervals import loss_bound, wilson_interval
 
 COUNTS = st.integers(1, 5000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n)))
 
@@ -74,3 +74,44 @@ def test_refuses_impossible_counts(correct, images):
 def test_refuses_an_impossible_confidence(confidence):
     with pytest.raises(ValueError, match="confidence"):
         wilson_interval(1, 2, confidence=confidence)
+
+
+class TestLossBound:
+    def test_by_hand(self):
+        # Lost 10 of 1,000; at most 20 + 30 differ: (10 + sqrt(50 + 1 - 100 / 1002)) / 1002.
+        assert loss_bound(980, 970, 1000) == pytest.approx((10 + math.sqrt(51 - 100 / 1002)) / 1002)
+        # Of 4 networks, each must hold with 0.8413 ** (1 / 4) = 0.9577: 1.725 standard errors.
+        assert loss_bound(980, 970, 1000, compared=4) == pytest.approx((10 + 1.725 * 7.1344) / 1002, abs=1e-5)
+
+    def test_few_images_without_an_error_are_not_certain(self):
+        assert loss_bound(10, 10, 10) == pytest.approx(1 / 12)
+
+    @settings(max_examples=100, deadline=None)
+    @given(COUNTS, st.data())
+    def test_is_above_the_loss_and_grows_with_it_and_with_the_networks(self, counts, data):
+        before, images = counts
+        after = data.draw(st.integers(0, images))
+        found = loss_bound(before, after, images)
+        assert found > (before - after) / (images + 2)
+        assert loss_bound(before, after, images, compared=9) > found
+        if after:
+            assert loss_bound(before, after - 1, images, compared=9) > loss_bound(before, after, images, compared=9)
+
+    def test_holds_for_the_best_of_several_about_as_often_as_it_says(self):
+        """Networks that lose two points in truth, measured on the same images; the luckiest of them is looked at."""
+        generator = np.random.default_rng(0)
+        held = []
+        for _ in range(300):
+            easy = generator.random(800)
+            right_before = easy < 0.95
+            # Right less often, on images that are the same for all; each of eight has a luck of its own besides.
+            right_after = [right_before & (generator.random(800) < 0.93 / 0.95) for _ in range(8)]
+            bounds = [loss_bound(int(right_before.sum()), int(r.sum()), 800, compared=8) for r in right_after]
+            held.append(min(bounds) >= 0.02)
+        assert np.mean(held) >= 0.84
+
+    @pytest.mark.parametrize("counts", [(-1, 0, 1, 1), (2, 0, 1, 1), (0, 2, 1, 1), (0, 0, 0, 1), (0, 0, 1, 0)])
+    def test_refuses_impossible_counts(self, counts):
+        before, after, images, compared = counts
+        with pytest.raises(ValueError, match="expected counts"):
+            loss_bound(before, after, images, compared=compared)

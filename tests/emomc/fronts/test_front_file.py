@@ -56,6 +56,9 @@ def test_every_required_entry_is_missed_by_name(front):
     ("change", "words"),
     [
         (lambda f: f.update(points={}), "a list as points"),
+        (lambda f: f["baseline"].update(validation_accuracy=1.5), "validation_accuracy of 0..1 in the baseline"),
+        (lambda f: f["points"][1].update(test_correct=361), r"test_correct among them in points\[1\].*360 and 361"),
+        (lambda f: f["points"][1].update(validation_images=0), "validation_images of at least 1"),
         (lambda f: f.update(objectives=[]), "objectives"),
         (lambda f: f.update(objectives=[1]), "objectives"),
         (lambda f: f.update(network=3), "a text as network"),

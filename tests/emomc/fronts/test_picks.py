@@ -9,7 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from emomc.common.errors import UserError
-from emomc.fronts.pick_rules import PickKind, parse_pick
+from emomc.common.intervals import loss_bound
+from emomc.fronts.pick_rules import DEFAULT_PICK, PickKind, parse_pick
 from emomc.fronts.picks import cost_keys, pick_point, standard_picks
 
 SETTINGS = settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -33,6 +34,8 @@ class TestParse:
     @pytest.mark.parametrize(
         "text",
         [
+            "safe:1",
+            "safe:0.5:size_kib",
             "knee",
             "max-accuracy",
             "budget:energy_mj=0.003",
@@ -59,11 +62,18 @@ class TestParse:
     def test_aggregate_weighs_reward_and_penalty_equally_unless_told(self):
         assert parse_pick("aggregate") == parse_pick("aggregate:1")
 
+    def test_safe_gives_up_one_point_unless_told(self):
+        assert parse_pick(DEFAULT_PICK) == parse_pick("safe:1")
+
     @pytest.mark.parametrize(
         "text",
         [
             "",
             "nee",
+            "safe:",
+            "safe:x",
+            "safe:101",
+            "safe:1:watts",
             "knee:3",
             "budget",
             "budget:",
@@ -172,6 +182,64 @@ class TestChoice:
         assert [picked.index for picked in standard_picks(front)] == before
 
 
+class TestSafe:
+    """Counts of right answers of 1,000 images decide; the uncompressed network has 990 of them."""
+
+    def rows(self, front, images=1000, **changes):
+        made = small(front, [(0.991, 0.9, 50.0), (0.988, 0.3, 20.0), (0.984, 0.2, 12.0), (0.5, 0.05, 11.0)], **changes)
+        made["baseline"] |= {"validation_images": images, "validation_correct": None}
+        return made
+
+    def test_takes_the_cheapest_whose_bound_is_small_enough(self, front):
+        made = self.rows(front)
+        bounds = [100 * loss_bound(990, right, 1000, compared=4) for right in (991, 988, 984, 500)]
+        # Lost: -0.1, 0.2, 0.6 and 49 points, each with a margin of 0.7 to 0.9 points.
+        assert [round(bound, 2) for bound in bounds[:3]] == [0.67, 1.03, 1.49]
+        for points, index in ((0.7, 10), (1.04, 11), (1.5, 12), (60, 13)):
+            assert pick_point(f"safe:{points}", made).index == index
+        assert pick_point("safe", made).index == 10
+
+    def test_more_images_allow_what_was_chance_before(self, front):
+        assert pick_point("within:1", self.rows(front)).index == 12
+        assert [pick_point("safe", self.rows(front, images)).index for images in (2_000, 10_000)] == [11, 12]
+
+    def test_says_so_where_none_is_safe(self, front):
+        picked = pick_point("safe", self.rows(front, 200))
+        assert picked.index == pick_point("max-accuracy", front=self.rows(front)).index
+        assert (picked.met, pick_point("safe", self.rows(front)).met) == (False, True)
+        least = 100 * loss_bound(198, 198, 200, compared=4)
+        assert picked.reason.startswith(
+            "Point 10 is the most accurate network; none is sure to lose at most 1 point of accuracy, since by 200 "
+            f"validation images (2 a point), each may lose {least:.3g} points or more: 99.10 % validation accuracy"
+        )
+
+    def test_says_so_where_the_images_are_unknown(self, front):
+        assert "does not say on how many images" in pick_point("safe", self.rows(front, None)).reason
+
+    def test_the_first_cost_of_the_objectives_decides_unless_another_is_named(self, front):
+        made = small(front, [(0.99, 0.3, 20.0), (0.99, 0.2, 30.0)], objectives=["accuracy", "energy", "size"])
+        made["baseline"]["validation_images"] = 10_000
+        assert pick_point("safe", made).index == 11
+        assert pick_point("safe", made | {"objectives": ["accuracy", "size", "energy"]}).index == 10
+        assert pick_point("safe:1:size_kib", made).index == 10
+
+    def test_without_a_cost_the_most_accurate(self, front):
+        made = self.rows(front, objectives=["accuracy"])
+        assert pick_point("safe:60", made).index == 10
+
+    @SETTINGS
+    @given(st.lists(st.tuples(st.integers(0, 500), st.floats(0.01, 1)), min_size=1, max_size=12), st.floats(0, 20))
+    def test_never_takes_more_than_within_does(self, front, points, allowed):
+        made = small(front, [(correct / 500, energy, 1.0) for correct, energy in points])
+        made["baseline"] |= {"validation_images": 500, "validation_accuracy": 495 / 500}
+        chosen = made["points"][pick_point(f"safe:{allowed!r}", made).position]
+        if 495 - 500 * chosen["validation_accuracy"] <= 5 * allowed:
+            cheapest = made["points"][pick_point(f"within:{allowed!r}", made).position]
+            assert chosen["energy_mj"] >= cheapest["energy_mj"]
+        else:
+            assert chosen["validation_accuracy"] == max(point["validation_accuracy"] for point in made["points"])
+
+
 class TestReason:
     def test_says_both_accuracies_and_the_cost_against_uncompressed(self, front):
         made = small(front, ROWS)
@@ -248,9 +316,10 @@ class TestRefusals:
 def test_standard_picks_answer_the_usual_questions(front):
     picks = standard_picks(front)
     assert [str(picked.pick) for picked in picks] == [
-        "knee",
+        "safe:1",
         "max-accuracy",
         "within:1",
+        "knee",
         "budget:energy_mj=10%",
         "aggregate:1",
     ]

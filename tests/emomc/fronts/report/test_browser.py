@@ -11,6 +11,7 @@ import shutil
 import pytest
 
 from emomc.common.intervals import wilson_interval
+from emomc.fronts.pick_rules import DEFAULT_PICK
 from emomc.fronts.picks import pick_point
 from emomc.fronts.report import write_report
 
@@ -37,7 +38,7 @@ def show(browser, tmp_path):
     def opened(front, *, address="", **options):
         path = tmp_path / "report.html"
         write_report(front, path)
-        context = browser.new_context(viewport={"width": 1360, "height": 860}, **options)
+        context = browser.new_context(**{"viewport": {"width": 1360, "height": 860}} | options)
         contexts.append(context)
         page = context.new_page()
         page.set_default_timeout(5000)
@@ -62,20 +63,91 @@ def text(page, selector):
     return page.locator(selector).inner_text().replace("\u00a0", " ")
 
 
-def test_renders_the_front_and_selects_the_knee(front, show):
+def test_renders_the_front_and_selects_the_recommended_point(front, show):
     page = show(front)
     assert page.title() == "lenet5 on digits: networks to choose from"
     assert page.locator("#chart .point").count() == 24
-    knee = page.locator("#chart .point.knee")
-    assert knee.count() == 1
-    assert "selected" in knee.get_attribute("class")
-    assert text(page, "#selected-title") == f"Point {knee.get_attribute('data-index')}"
+    best = page.locator("#chart .point.recommended")
+    assert best.count() == 1
+    assert "selected" in best.get_attribute("class")
+    assert best.get_attribute("data-index") == str(pick_point(DEFAULT_PICK, front).index)
+    assert text(page, "#selected-title") == f"Point {best.get_attribute('data-index')}"
     assert page.locator("#points tbody tr").count() == 24
     assert page.locator("#layers tbody tr").count() == 5
     assert "generation" in text(page, "#history-note")
     assert "emomc" in text(page, "#made")
-    # Nothing wider than the window.
-    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+
+
+# What reaches out of the window to the right, other than inside of what scrolls by itself, and letters of charts that
+# are too small to read.
+TOO_WIDE = """() => {
+  const found = [...document.querySelectorAll("body *")].filter((node) => {
+    if (node.getBoundingClientRect().right <= window.innerWidth + 0.5) return false;
+    for (let above = node.parentElement; above; above = above.parentElement) {
+      const outer = getComputedStyle(above).overflowX;
+      if (outer === "auto" || outer === "scroll") return above.getBoundingClientRect().right > window.innerWidth + 0.5;
+    }
+    return true;
+  }).map((node) => node.outerHTML.slice(0, 80));
+  if (document.documentElement.scrollWidth > window.innerWidth) found.push("the page");
+  return found;
+}"""
+LETTERS = """() => [...document.querySelectorAll("svg text")].map((node) => {
+  const drawn = node.getScreenCTM();
+  return parseFloat(getComputedStyle(node).fontSize) * drawn.d;
+})"""
+
+
+@pytest.mark.parametrize("width", [420, 1320])
+@pytest.mark.parametrize("long_names", [False, True])
+def test_fits_a_phone_and_a_desktop(front, show, width, long_names):
+    if long_names:
+        front["network"] = front["hardware"] = "a" * 120
+        front["settings"]["a" * 60] = "b" * 200
+    page = show(front, viewport={"width": width, "height": 860})
+    assert page.evaluate(TOO_WIDE) == []
+    sizes = page.evaluate(LETTERS)
+    assert len(sizes) > 15
+    assert min(sizes) >= 11
+    point(page, 0).hover()
+    assert page.evaluate(TOO_WIDE) == []
+    words = page.locator("body").inner_text()
+    assert "on the right" not in words
+    assert "on the left" not in words
+    if width > 1000:
+        columns = page.evaluate(
+            "['.own', '.picks', '.history', '.points'].map((name) => "
+            "document.querySelector(name).getBoundingClientRect().bottom)"
+        )
+        assert columns[0] == pytest.approx(columns[1], abs=2)
+        assert columns[2] == pytest.approx(columns[3], abs=2)
+
+
+@pytest.mark.parametrize("width", [420, 1320])
+def test_the_default_pick_is_shown_as_recommended(front, show, width):
+    best = pick_point(DEFAULT_PICK, front)
+    page = show(front, viewport={"width": width, "height": 860})
+    shown = text(page, "#picks button.recommended")
+    assert shown.startswith("Recommended")
+    assert f"point {best.index}" in shown
+    assert best.reason in shown
+    assert page.locator("#picks button").first.get_attribute("data-rule") == str(best.pick)
+    assert f"Point {best.index} is recommended" in text(page, "#summary")
+    assert text(page, "#selected-title") == f"Point {best.index}"
+    assert "recommended" in text(page, "#selected-level")
+    # The other rules are a click away.
+    knee = pick_point("knee", front)
+    page.locator("#picks button[data-rule=knee]").click()
+    assert text(page, "#selected-title") == f"Point {knee.index}"
+    assert "recommended" not in text(page, "#selected-level")
+
+
+def test_a_chart_is_drawn_again_when_its_place_changes(front, show):
+    page = show(front)
+    page.set_viewport_size({"width": 420, "height": 860})
+    page.wait_for_function("document.getElementById('chart').viewBox.baseVal.width < 420")
+    assert page.evaluate(TOO_WIDE) == []
+    assert min(page.evaluate(LETTERS)) >= 11
 
 
 def test_hovering_shows_level_bits_and_costs(front, show):

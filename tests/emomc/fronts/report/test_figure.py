@@ -8,6 +8,7 @@ import pytest
 
 from emomc.common.errors import UserError
 from emomc.common.intervals import wilson_interval
+from emomc.fronts.pick_rules import DEFAULT_PICK
 from emomc.fronts.picks import pick_point
 from emomc.fronts.report import front_figure
 
@@ -16,14 +17,14 @@ def lines(figure):
     return {line.get_label(): line for line in figure.axes[0].get_lines() if not line.get_label().startswith("_")}
 
 
-def test_shows_points_knee_and_uncompressed(front):
+def test_shows_points_recommendation_and_uncompressed(front):
     axes = front_figure(front).axes[0]
     found = {line.get_label(): line.get_xydata().tolist() for line in axes.get_lines()}
     points = front["points"]
     validation = [[point["energy_mj"], 100 * point["validation_accuracy"]] for point in points]
     assert validation in found.values()
     assert found["test"] == [[point["energy_mj"], 100 * point["test_accuracy"]] for point in points]
-    assert found["knee"] == [validation[pick_point("knee", front).position]]
+    assert found["recommended"] == [validation[pick_point(DEFAULT_PICK, front).position]]
     base = front["baseline"]
     assert found["uncompressed"] == [[base["energy_mj"], 100 * base["validation_accuracy"]]]
 

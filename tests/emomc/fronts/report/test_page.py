@@ -116,6 +116,17 @@ def test_data_is_the_front_with_picks_and_intervals(front):
     assert low < front["baseline"]["validation_accuracy"] < high
 
 
+@pytest.mark.parametrize(
+    ("images", "name"),
+    [(360, "Most accurate: none is safely within one point"), (360_000, "Safely within one point of uncompressed")],
+)
+def test_the_recommendation_says_whether_it_is_safe(front, images, name):
+    for entry in [front["baseline"], *front["points"]]:
+        entry |= {"validation_images": images, "validation_correct": None}
+    first = json.loads(read(render_report(front)).text_of("script", type="application/json"))["picks"][0]
+    assert (first["rule"], first["name"]) == ("safe:1", name)
+
+
 def test_hostile_names_stay_text(front):
     reader = read(render_report(hostile(front)))
     assert [tag for tag, _ in reader.tags].count("script") == 2
