@@ -22,17 +22,25 @@ class CandidateClassifier(pl.LightningModule):
     Nothing is logged, since a search runs thousands of validations.
     """
 
-    def __init__(self, network: nn.Module, num_classes: int, batch_size: int) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        num_classes: int,
+        batch_size: int,
+        prepare: Callable[[Tensor], Tensor] | None = None,
+    ) -> None:
         """Take the network as it is.
 
         Args:
             network: maps normalised float images (n, channels, height, width) to scores (n, num_classes).
             num_classes: 2 or more.
             batch_size: largest number of images in one forward pass; a larger block is split.
+            prepare: makes normalised images of those of a batch; None: they are.
         """
         super().__init__()
         self.network = network
         self.batch_size = batch_size
+        self.prepare = prepare
         self.stopped: Callable[[], bool] = lambda: False
         """Asked before each batch; once it returns True, ``Stopped`` is raised."""
         # Each process of a search validates a different candidate, so the counts must not be combined.
@@ -74,7 +82,8 @@ class CandidateClassifier(pl.LightningModule):
         for part, part_best, part_predictions in zip(*parts, strict=True):
             if self.stopped():
                 raise Stopped
-            values, indices = self.network(part).max(dim=1)
+            prepared = part if self.prepare is None else self.prepare(part)
+            values, indices = self.network(prepared).max(dim=1)
             part_best.copy_(values)
             part_predictions.copy_(indices)
         self._finite &= best.isfinite().all()

@@ -17,12 +17,16 @@ from emomc.data.augmentation import augmented
 from emomc.data.batches import EpochBatches, ResidentLoader
 from emomc.data.config import Augmentation, DataConfig
 from emomc.data.datasets import load_dataset
+from emomc.data.held import HeldImages
 from emomc.data.image_dataset import ImageDataset, stratified_split
 from emomc.data.images import ArrayImages, Images
 from emomc.data.splits import DataFacts, KnownSplits, Split, no_images
 
 RESIDENT_LIMIT_BYTES = 4 * 2**30
 """With ``cache="auto"``, image files that take more than this when decoded are streamed."""
+
+FLOATS_LIMIT_BYTES = 2**30
+"""Images to evaluate on that take more than this as floats are held as pixels, and made floats batch by batch."""
 
 _CPU = torch.device("cpu")
 
@@ -195,6 +199,14 @@ class ImageDataModule(LightningDataModule, KnownSplits):
             images[start : start + len(raw)] = self.normalise(raw)
             start += len(raw)
         return images, labels
+
+    def hold_split(self, split: Split) -> HeldImages:
+        """Return all images of a split: floats, or pixels if floats take more than ``FLOATS_LIMIT_BYTES``."""
+        count = len(self._part(split)[1])
+        if self._is_ready or 4 * count * math.prod(self.input_shape) <= FLOATS_LIMIT_BYTES:
+            return HeldImages(*self.load_split(split))
+        images = self._images(split).decoded()
+        return HeldImages(images.images, images.labels, self.normalise)
 
     def load_some(self, split: Split, count: int) -> tuple[Tensor, Tensor]:
         """Return at most ``count`` images of a split, spread evenly over it; otherwise as ``load_split``."""

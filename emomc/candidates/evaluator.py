@@ -34,16 +34,18 @@ class CandidateEvaluator:
         batch_size: int,
         precision: str = "32-true",
         network: nn.Module | None = None,
+        prepare: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
         """Move the images to the device of the networks.
 
         Args:
             networks: the library's compressed networks.
-            images: float, (n, channels, height, width), normalised.
+            images: float, (n, channels, height, width), normalised; or pixels, with ``prepare``.
             labels: int64, (n,).
             batch_size: images per forward pass; results are bit-identical for one batch size only.
             precision: Lightning's name of the arithmetic, such as ``32-true`` or ``bf16-mixed``.
             network: what runs the shared network of ``networks``, such as a ``CompiledNetwork``; None: itself.
+            prepare: makes normalised images of a batch; None: they are.
         """
         self.networks = networks
         self.precision = precision
@@ -52,7 +54,7 @@ class CandidateEvaluator:
         device = networks.device
         self._blocks = ResidentBlocks(images.to(device), labels.to(device), batch_size, networks.memory_format)
         self._module = CandidateClassifier(
-            network or networks.network, networks.library.manifest.num_classes, batch_size
+            network or networks.network, networks.library.manifest.num_classes, batch_size, prepare
         )
         self._rejection = EarlyRejection(self._blocks)
         # One for all candidates: making a Trainer reads the metadata of every package that is installed.

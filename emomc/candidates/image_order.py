@@ -18,10 +18,9 @@ from emomc.common.files import read_json, write_json
 from emomc.common.schema import checked
 from emomc.compression.quantizers import Quantizer
 from emomc.compression.widths import UNCOMPRESSED_BITS
-from emomc.data.resident import ResidentBatches
+from emomc.data.held import HeldImages
 from emomc.library.library import Library
 from emomc.networks.graph import NetworkGraph
-from emomc.runtime.digests import tensor_digest
 from emomc.runtime.memory import memory_for
 
 ORDER_FILE = "image_order.json"
@@ -31,7 +30,7 @@ _LEVELS = 8
 _BITS = (3, 4, UNCOMPRESSED_BITS)
 
 
-def load_image_order(library: Library, graph: NetworkGraph, images: Tensor, labels: Tensor, fabric: Fabric) -> Tensor:
+def load_image_order(library: Library, graph: NetworkGraph, images: HeldImages, fabric: Fabric) -> Tensor:
     """Return the library's order of the validation images, computed once and stored beside its levels.
 
     Images that many networks of the library misclassify come first, so that a poor candidate is rejected early. Ties
@@ -40,17 +39,16 @@ def load_image_order(library: Library, graph: NetworkGraph, images: Tensor, labe
     Args:
         library: the library.
         graph: of the library's network.
-        images: float, (n, channels, height, width), normalised.
-        labels: int64, (n,).
+        images: the validation images.
         fabric: the device, and the processes that share the order.
 
     Returns:
         int64, (n,): positions of the images.
     """
     path = library.path / ORDER_FILE
-    digest = tensor_digest(images, labels)
+    digest = images.digest()
     if fabric.is_global_zero and read_order(path, digest) is None:
-        misses = _count_misses(library, graph, images, labels, fabric.device)
+        misses = _count_misses(library, graph, images, fabric.device)
         hardest_first = np.argsort(-misses.numpy(), kind="stable")
         write_json(path, {"images": digest, "order": hardest_first.tolist()})
     fabric.barrier()
@@ -86,19 +84,20 @@ class _StoredOrder:
 
 
 @torch.inference_mode()
-def _count_misses(
-    library: Library, graph: NetworkGraph, images: Tensor, labels: Tensor, device: torch.device
-) -> Tensor:
+def _count_misses(library: Library, graph: NetworkGraph, images: HeldImages, device: torch.device) -> Tensor:
     """Return how many of the ranking networks misclassify each image, (n,)."""
     networks = CompressedNetworks(library, graph, Quantizer(), device=device)
     batch_size = library.manifest.evaluation_batch_size
-    batches = ResidentBatches(images.to(device), labels.to(device), batch_size, networks.memory_format)
-    misses = torch.zeros(len(labels), dtype=torch.int64)
     percents = library.percents
     ranking = sorted({percents[round(i)] for i in np.linspace(0, len(percents) - 1, min(_LEVELS, len(percents)))})
+    misses = torch.zeros(len(images), dtype=torch.int64)
+    parts = [slice(first, first + batch_size) for first in range(0, len(images), batch_size)]
     for percent in ranking:
         for bits in _BITS:
             folded = networks.load(Genotype(percent, (bits,) * len(networks.layers)))
             with memory_for(f"evaluating batches of {batch_size} images", SMALLER_BATCHES):
-                misses += torch.cat([(folded(part).argmax(1) != label).cpu() for part, label in batches])
+                for part in parts:
+                    batch = images.floats(part.start, part.stop).to(device)
+                    answers = folded(batch.contiguous(memory_format=networks.memory_format)).argmax(1).cpu()
+                    misses[part] += answers != images.labels[part]
     return misses

@@ -12,6 +12,7 @@ from pytorch_lightning import LightningDataModule
 from torch import Tensor
 
 from emomc.common.errors import UserError, first_line
+from emomc.data.held import HeldImages
 from emomc.data.pairs import form_of, pair_of
 
 Split = Literal["train", "validation", "test"]
@@ -48,6 +49,10 @@ class KnownSplits(abc.ABC):
     @abc.abstractmethod
     def load_split(self, split: Split) -> tuple[Tensor, Tensor]:
         """Return all images of a split, normalised, float32, shape (n, c, h, w), and their int64 labels."""
+
+    @abc.abstractmethod
+    def hold_split(self, split: Split) -> HeldImages:
+        """Return all images of a split, held in memory."""
 
     @abc.abstractmethod
     def load_some(self, split: Split, count: int) -> tuple[Tensor, Tensor]:
@@ -120,6 +125,28 @@ def load_split(data_module: LightningDataModule, split: Split) -> tuple[Tensor, 
         labels = torch.cat([labels for _, labels in batches])
     _check_split(images, labels, _num_classes(data_module), split)
     return images, labels
+
+
+def hold_split(data_module: LightningDataModule, split: Split) -> HeldImages:
+    """Load a whole split to evaluate many networks on it.
+
+    Args:
+        data_module: as for ``load_split``.
+        split: "train", "validation" or "test".
+
+    Raises:
+        UserError: as ``load_split``.
+    """
+    if not isinstance(data_module, KnownSplits):
+        return HeldImages(*load_split(data_module, split))
+    held = data_module.hold_split(split)
+    if held.prepare is None:
+        _check_split(held.images, held.labels, _num_classes(data_module), split)
+    elif not len(held):
+        raise no_images(split)
+    else:
+        check_labels(held.labels, _num_classes(data_module), split)
+    return held
 
 
 def load_some(data_module: LightningDataModule, split: Split, count: int) -> tuple[Tensor, Tensor]:

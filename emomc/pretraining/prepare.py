@@ -19,7 +19,7 @@ from emomc.common.errors import UserFact, UserNote
 from emomc.common.files import folder_lock, remove_leftovers, shared_lock, write_text
 from emomc.common.run_folder import RunFolder
 from emomc.data.config import DataConfig
-from emomc.data.splits import DataFacts, Split, describe_data, has_test_images, load_split
+from emomc.data.splits import DataFacts, Split, describe_data, has_test_images, hold_split
 from emomc.library.data_sources import build_data
 from emomc.library.figure import library_figure
 from emomc.library.library import Library
@@ -38,7 +38,6 @@ from emomc.pretraining.stages import StageTraining
 from emomc.pretraining.trial import trains, try_out
 from emomc.runtime.determinism import deterministic_algorithms
 from emomc.runtime.devices import Devices
-from emomc.runtime.digests import tensor_digest
 from emomc.runtime.interrupts import interrupts_of_trainers
 from emomc.runtime.launch import launched, make_fabric
 from emomc.runtime.notices import quiet_lightning
@@ -106,7 +105,7 @@ def prepare_library(
     if overwrite or not _has_levels(run):
         try_out(network, graph, data_module, training)
         splits: tuple[Split, ...] = ("validation", "test") if has_test_images(data_module) else ("validation",)
-        digests: dict[str, str] = {split: tensor_digest(*load_split(data_module, split)) for split in splits}
+        digests: dict[str, str] = {split: hold_split(data_module, split).digest() for split in splits}
         if "test" not in digests:
             warnings.warn("there are no test images: searches will have validation accuracies alone", UserNote, 2)
         manifest = dataclasses.replace(manifest, images_sha256=digests)

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor
 
 
@@ -13,9 +14,19 @@ def tensor_digest(*tensors: Tensor) -> str:
     """Return the SHA-256 of tensors' shapes, types and values."""
     digest = hashlib.sha256()
     for tensor in tensors:
-        digest.update(f"{tuple(tensor.shape)} {tensor.dtype}".encode())
-        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+        begin_tensor(digest, tuple(tensor.shape), tensor.dtype)
+        add_tensor(digest, tensor)
     return digest.hexdigest()
+
+
+def begin_tensor(digest: hashlib._Hash, shape: tuple[int, ...], kind: torch.dtype) -> None:
+    """Add the shape and the type of a tensor to a digest; its values follow, whole or in parts."""
+    digest.update(f"{shape} {kind}".encode())
+
+
+def add_tensor(digest: hashlib._Hash, part: Tensor) -> None:
+    """Add the values of a tensor, or of a part of its rows, to a digest."""
+    digest.update(part.detach().cpu().contiguous().numpy().tobytes())
 
 
 def state_digest(state: Mapping[str, Tensor]) -> str:

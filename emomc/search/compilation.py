@@ -6,11 +6,12 @@ import warnings
 
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor, nn
+from torch import nn
 
 from emomc.candidates.cost_model import uncompressed_genotype
 from emomc.candidates.genotype import Genotype
 from emomc.common.errors import UserError, UserNote, first_line
+from emomc.data.held import HeldImages
 from emomc.networks.equivalence import TOLERANCE, deviation
 from emomc.runtime.compilation import CompiledNetwork
 from emomc.runtime.notices import silent_logging
@@ -23,12 +24,12 @@ _WORTH_COMPILING = 2e12
 _NARROW_TOLERANCE = 0.05
 
 
-def candidates_network(search: Search, images: Tensor, fabric: Fabric) -> nn.Module:
+def candidates_network(search: Search, images: HeldImages, fabric: Fabric) -> nn.Module:
     """Return what runs the candidates of a search: their shared network, or a ``CompiledNetwork`` of it.
 
     Args:
         search: its setting ``compile`` decides.
-        images: to validate on, float, (n, channels, height, width), normalised.
+        images: to validate on.
         fabric: the processes of the search; the first compiles for all that share its disk.
 
     Raises:
@@ -65,14 +66,15 @@ def _is_wanted(search: Search, images: int, device: torch.device) -> bool:
 
 
 @torch.inference_mode()
-def _problem(search: Search, compiled: CompiledNetwork, images: Tensor) -> str:
+def _problem(search: Search, compiled: CompiledNetwork, images: HeldImages) -> str:
     """Compile a network, and compare its scores with those that it gives otherwise; return what is wrong, or nothing.
 
     Runs one batch of the dense network under the arithmetic of the search, and one with narrow activations if the
     search has them: that is another graph.
     """
     networks, config = search.cost_model.networks, search.config
-    batch = images[: compiled.batch_size].to(networks.device).contiguous(memory_format=networks.memory_format)
+    batch = images.floats(0, compiled.batch_size).to(networks.device)
+    batch = batch.contiguous(memory_format=networks.memory_format)
     trainer = validation_trainer(networks.device, config.precision)
     allowed = TOLERANCE if "32" in config.precision else _NARROW_TOLERANCE
     genotypes = [uncompressed_genotype(search.library)]

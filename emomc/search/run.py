@@ -13,7 +13,7 @@ from typing import Any
 
 from lightning_fabric import Fabric
 from pytorch_lightning import LightningDataModule
-from torch import Tensor, nn
+from torch import nn
 
 from emomc.candidates.calibration import calibrate
 from emomc.candidates.compressed_networks import CompressedNetworks
@@ -27,7 +27,8 @@ from emomc.common.files import folder_lock, read_json, remove_leftovers, shared_
 from emomc.common.run_folder import RunFolder, SearchFolder
 from emomc.common.schema import checked
 from emomc.common.versions import versions
-from emomc.data.splits import Split, has_test_images, load_some, load_split
+from emomc.data.held import HeldImages
+from emomc.data.splits import Split, has_test_images, hold_split, load_some
 from emomc.hardware.description import load_hardware
 from emomc.library.data_sources import check_images, is_data_of, library_data, measured_dataset
 from emomc.library.library import Library
@@ -37,7 +38,6 @@ from emomc.networks.graph import NetworkGraph
 from emomc.networks.preparation import plain_copy
 from emomc.runtime.compilation import CompiledNetwork
 from emomc.runtime.determinism import deterministic_algorithms
-from emomc.runtime.digests import tensor_digest
 from emomc.runtime.interrupts import deferred_interrupt
 from emomc.runtime.notices import quiet_lightning
 from emomc.search.compilation import candidates_network
@@ -93,9 +93,9 @@ def run_search(
         )
         data = run.data or library_data(library)
         _check_splits(library, data, run)
-        images, labels = load_split(data, "validation")
-        digest, dataset = tensor_digest(images, labels), measured_dataset(library, data, run.dataset)
-        graph = checked_library_graph(library, network, images[:_CHECKED_IMAGES])
+        images = hold_split(data, "validation")
+        digest, dataset = images.digest(), measured_dataset(library, data, run.dataset)
+        graph = checked_library_graph(library, network, images.floats(0, _CHECKED_IMAGES))
         networks = _networks(library, config, files, graph, data, fabric, space)
         cost_model = CostModel(
             networks, hardware, dataflow=config.dataflow, coding=config.coding, accounting=config.accounting
@@ -109,13 +109,14 @@ def run_search(
         observers = callbacks if fabric.is_global_zero else ()
         lock = shared_lock(files.run.library_lock, exclusive=False, holder="emomc-pretrain, which replaces the library")
         with lock, _search_folder(search, fabric, overwrite=run.overwrite):
-            order = load_image_order(library, graph, images, labels, fabric)
-            runner = candidates_network(search, images[order], fabric)
+            order = load_image_order(library, graph, images, fabric)
+            images = images.ordered(order, networks.memory_format)
+            runner = candidates_network(search, images, fabric)
             search.compiled = isinstance(runner, CompiledNetwork)
-            evaluator = _evaluator(search, runner, images[order], labels[order])
+            evaluator = _evaluator(search, runner, images)
             if not is_data_of(library, dataset, digest):
                 search.baseline = evaluator.evaluate(uncompressed_genotype(library))
-            conditions = _conditions(evaluator, config, images[order], labels[order])
+            conditions = _conditions(evaluator, config, images.digest())
             # Logs that are older than these do not name them.
             conditions |= {"deterministic": True} if run.deterministic else {}
             conditions |= {"compiled": True} if search.compiled else {}
@@ -124,7 +125,7 @@ def run_search(
                 library,
                 conditions,
                 versions(),
-                images=len(labels),
+                images=len(images),
                 # Other searches may go on writing: one process reads their logs, so that all know the same.
                 others=files.run.search_logs() if fabric.is_global_zero else (),
                 write=fabric.is_global_zero,
@@ -141,9 +142,9 @@ def run_search(
                 loop.foresee_next_bits()
                 if has_test_images(data):
                     _enter_phase(search, Phase.TESTING, observers)
-                    test = load_split(data, "test")
-                    search.images_sha256["test"] = tensor_digest(*test)
-                    loop.test(_evaluator(search, runner, *test), interrupted)
+                    test = hold_split(data, "test")
+                    search.images_sha256["test"] = test.digest()
+                    loop.test(_evaluator(search, runner, test), interrupted)
                 search.interrupted = interrupted()
                 notify(observers, "on_search_end", search)
             fabric.barrier()
@@ -212,19 +213,31 @@ def search_space(library: Library, config: SearchConfig) -> SearchSpace:
     return SearchSpace(tuple(sorted(levels)), layers, config.min_bits, config.max_bits)
 
 
-def _evaluator(search: Search, runner: nn.Module, images: Tensor, labels: Tensor) -> CandidateEvaluator:
-    batch_size = search.library.manifest.evaluation_batch_size
-    networks, precision = search.cost_model.networks, search.config.precision
-    return CandidateEvaluator(networks, images, labels, batch_size=batch_size, precision=precision, network=runner)
+def _evaluator(search: Search, runner: nn.Module, images: HeldImages) -> CandidateEvaluator:
+    return CandidateEvaluator(
+        search.cost_model.networks,
+        images.images,
+        images.labels,
+        batch_size=search.library.manifest.evaluation_batch_size,
+        precision=search.config.precision,
+        network=runner,
+        prepare=images.prepare,
+    )
 
 
-def _conditions(evaluator: CandidateEvaluator, config: SearchConfig, images: Tensor, labels: Tensor) -> dict[str, Any]:
-    """Return what an evaluation depends on besides the level's weights and the bits."""
+def _conditions(evaluator: CandidateEvaluator, config: SearchConfig, digest: str) -> dict[str, Any]:
+    """Return what an evaluation depends on besides the level's weights and the bits.
+
+    Args:
+        evaluator: of the candidates.
+        config: the settings.
+        digest: of the validation images in the order of evaluations.
+    """
     inputs = evaluator.networks.inputs
     # Logs that are older than other roundings do not name the nearest.
     rounding = {} if config.rounding == "nearest" else {"rounding": config.rounding}
     return {
-        "images": tensor_digest(images, labels),
+        "images": digest,
         "quantizer": {
             "method": config.quantizer,
             "per_channel": config.per_channel,
