@@ -40,11 +40,11 @@ def test_few_images_are_floats():
     assert held.prepare is None
 
 
-def test_a_search_on_pixels_finds_the_same_front(shared_library, as_pixels, monkeypatch, tmp_path):
+def test_a_search_on_pixels_finds_the_same_front(copy_of_library, monkeypatch):
     fronts = []
     for limit in (1000, 2**30):
         monkeypatch.setattr(image_data, "FLOATS_LIMIT_BYTES", limit)
         config = SearchConfig(population_size=6, number_generations=2)
-        found = run_search(shared_library, config, run=RunOptions(name=f"held-{limit}", overwrite=True))
+        found = run_search(copy_of_library(f"held-{limit}"), config, run=RunOptions(name="s"))
         fronts.append([(point.genotype, point.evaluation, point.test) for point in found.front])
     assert fronts[0] == fronts[1]
