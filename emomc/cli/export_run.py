@@ -38,6 +38,7 @@ from emomc.library.sources import (
     measured_dataset,
     names_users_data,
 )
+from emomc.packed_file.layout import VERSION
 from emomc.packed_file.network import PackedNetwork
 from emomc.runtime.digests import tensor_digest
 from emomc.runtime.lightning_refusals import lightning_refusals
@@ -255,6 +256,9 @@ def _promise(front: Front, point: Point, format: str, coding: str, written: int)
     promised = point.get("size_bytes")
     if format != "emomc" or front["accounting"] != "exact" or coding != front["coding"] or promised is None:
         return ""
+    counted = front.get("packed_file_version", 1)
+    if counted != VERSION:
+        return f" in version {VERSION} of the packed file; the search counted {promised:,} in version {counted}"
     if written != promised:
         raise UserError(
             f"expected a file of the {promised:,} bytes that the search counted, found {written:,}: "

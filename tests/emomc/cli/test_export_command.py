@@ -8,6 +8,7 @@ import torch
 from emomc.callbacks.search.front_writer import FrontWriter
 from emomc.cli.export import main
 from emomc.common.files import sha256_of_file
+from emomc.compression.codings import CODING_CHOICES
 from emomc.compression.pruning import prune_by_magnitude
 from emomc.export.loading import load_compressed
 from emomc.library.library import Library
@@ -112,7 +113,7 @@ def test_other_formats_are_verified_too(run_folder, export, format):
 
 def test_a_search_can_be_named_by_its_folder_and_another_coding_asked_for(run_folder, export):
     sizes = {}
-    for coding in ("normal", "csr", "coo", "bitmap", "best"):
+    for coding in CODING_CHOICES:
         status, lines, _ = export(run_folder / "search" / "first", "--coding", coding)
         assert status == 0
         sizes[coding] = int(lines[1].split(": ")[1].split()[0].replace(",", ""))
