@@ -15,6 +15,7 @@ from emomc.library.library import Library
 from emomc.library.manifest import Manifest
 from emomc.networks.build import build_network, network_source_sha256
 from emomc.networks.graph import trace_network
+from emomc.packed_file.layout import VERSION
 from emomc.packed_file.reader import read_packed
 from emomc.search.config import SearchConfig
 from emomc.search.options import RunOptions
@@ -132,6 +133,21 @@ def test_broken_promises_are_errors(run_folder, export, tmp_path):
         assert message in error
         assert "\n" not in error
         assert not (tmp_path / "out").exists() or not any((tmp_path / "out").iterdir())
+
+
+def test_a_front_of_an_older_packed_file_is_exported_in_the_version_of_today(run_folder, export, tmp_path):
+    copy = shutil.copytree(run_folder, tmp_path / "copy")
+    front = front_of(run_folder)
+    size = front["points"][0]["size_bytes"]
+    assert front.pop("packed_file_version") == VERSION
+    front["points"][0]["size_bytes"] += 300
+    (copy / "search" / "first" / "front.json").write_text(json.dumps(front))
+    status, lines, _ = export(copy, "--verify", "--pick", f"index:{front['points'][0]['index']}")
+    assert status == 0
+    assert lines[1].endswith(
+        f"{size:,} bytes in version 2 of the packed file; the search counted {size + 300:,} in version 1"
+    )
+    assert "as the front says" in lines[2]
 
 
 def test_a_file_that_fails_its_verification_leaves_the_one_before(run_folder, export, tmp_path):
