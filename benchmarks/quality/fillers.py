@@ -19,9 +19,9 @@ from benchmarks.common.command_line import argument_parser
 from benchmarks.common.page import made_by, publish
 from benchmarks.common.tables import table
 from emomc.candidates.compressed_networks import CompressedNetworks
+from emomc.compression.code_counts import CodeCounts, count_codes
 from emomc.compression.codings import stream_bits
 from emomc.compression.quantizers import Quantizer
-from emomc.compression.zero_runs import ZeroRuns, count_zero_runs
 from emomc.library.library import Library
 from emomc.library.network_sources import library_graph
 
@@ -55,23 +55,23 @@ seed {library.manifest.settings["seed"]}, quantizer {networks.quantizer.method}.
 
 def _row(networks: CompressedNetworks, level: int, bits: int) -> list[str]:
     layers = networks.library.manifest.compressed_layers
-    runs = [count_zero_runs(networks.quantized(level, layer.name, bits).codes.numpy()) for layer in layers]
+    counts = [count_codes(networks.quantized(level, layer.name, bits).codes.numpy()) for layer in layers]
     weights = sum(layer.weights for layer in layers)
     remaining = sum(networks.library.record(level).remaining.values())
-    nonzeros = sum(run.nonzeros for run in runs)
-    fillers = sum(_fillers(run) for run in runs)
+    nonzeros = sum(count.nonzeros for count in counts)
+    fillers = sum(_fillers(count) for count in counts)
     entries = nonzeros + fillers
     paper = remaining * (bits + PAPER_INDEX_BITS) / weights
     true = entries * (bits + PAPER_INDEX_BITS) / weights
-    best_index = sum(stream_bits(run, bits, "csr") for run in runs) / weights
-    best = sum(stream_bits(run, bits, "best") for run in runs) / weights
+    best_index = sum(stream_bits(count, bits, "csr") for count in counts) / weights
+    best = sum(stream_bits(count, bits, "best") for count in counts) / weights
     shares = [f"{nonzeros / weights:.3f}", f"{paper:.3f}", f"{true:.3f}", f"{100 * fillers / entries:.1f} %"]
     return [str(level), str(bits), *shares, f"{true / paper:.2f}", f"{best_index:.3f}", f"{best:.3f}"]
 
 
-def _fillers(runs: ZeroRuns) -> int:
+def _fillers(counts: CodeCounts) -> int:
     """Fillers at the paper's index width; none where no gap is that long."""
-    return int(runs.fillers[PAPER_INDEX_BITS]) if len(runs.fillers) > PAPER_INDEX_BITS else 0
+    return int(counts.overflows[PAPER_INDEX_BITS]) if len(counts.overflows) > PAPER_INDEX_BITS else 0
 
 
 if __name__ == "__main__":

@@ -1,5 +1,8 @@
 """Mutate packed files and read them: each must end in an error for the user or in a network within the format's ranges.
 
+Each is read in Python, and in C under the address and undefined-behaviour sanitizers; what both read must have the same
+weights, and C may not refuse what Python reads.
+
 python -m benchmarks.quality.fuzz_packed --files 100000 --output docs/results/fuzz_packed.md
 """
 
@@ -11,6 +14,7 @@ import platform
 import re
 import resource
 import struct
+import tempfile
 import time
 import zlib
 from pathlib import Path
@@ -21,11 +25,12 @@ from torch import nn
 from benchmarks.common.command_line import argument_parser, command_with
 from benchmarks.common.page import publish
 from benchmarks.common.tables import table
+from benchmarks.quality.reader_in_c import SANITIZERS, ReaderInC, expected_answer
 from emomc.common.errors import UserError
 from emomc.compression.codings import CODINGS, MAX_WEIGHTS
 from emomc.compression.widths import UNCOMPRESSED_BITS
 from emomc.export.loading import unpack_network
-from emomc.packed_file.layout import HEADER, LAYER
+from emomc.packed_file.layout import HEADER, LAYER, VERSION
 from emomc.packed_file.network import NetworkDescription, PackedLayer, PackedNetwork
 from emomc.packed_file.reader import parse_packed
 from emomc.packed_file.writer import pack_bytes
@@ -37,16 +42,19 @@ SHAPES = {
     "linear1": (84, 120),
     "linear2": (10, 84),
 }
+SEEDS = 80
+VERSION_1 = Path(__file__).parents[2] / "tests" / "emomc" / "packed_file" / "version_1"
+"""Files that were written in version 1, of three layers."""
 SLOWEST_ALLOWED_S = 10.0
 WORDS = (0, 1, 2, 3, 31, 32, 255, 2**16 - 1, 2**16, 2**28, 2**28 + 1, 2**31 - 1, 2**31, 2**32 - 1)
 
 
 def seed_network(rng: np.random.Generator) -> PackedNetwork:
-    """Make a LeNet-5 of random codes, sparse enough that its file is small."""
+    """Make a LeNet-5 of random codes, most of them zero, so that its file is small; two small layers may be dense."""
     layers = []
     for name, shape in SHAPES.items():
         bits = int(rng.choice([2, 3, 4, 8, 9, 12, 16, *[UNCOMPRESSED_BITS] * (name == "conv1")]))
-        kept = rng.random(shape) < rng.choice([0.0, 0.01, 0.05])
+        kept = rng.random(shape) < rng.choice([0.0, 0.01, 0.05, *[1.0] * (name in ("conv1", "conv2"))])
         if bits == UNCOMPRESSED_BITS:
             weights = rng.normal(size=shape).astype(np.float32)
             layers.append(PackedLayer(name, bits, weights, np.zeros(0, np.float32)))
@@ -129,14 +137,25 @@ def kind_of(error: UserError) -> str:
     return " ".join(words[:7])
 
 
-def run(files: int, seed: int) -> str:
-    """Read that many mutated files and return the report."""
+def run(files: int, seed: int, folder: Path) -> str:
+    """Read that many mutated files and return the report.
+
+    Args:
+        files: how many.
+        seed: of what is changed.
+        folder: for the reader in C.
+    """
+    in_c = ReaderInC(folder)
     rng = np.random.default_rng(seed)
-    seeds = [pack_bytes(seed_network(rng), CODINGS[index % 4]) for index in range(64)]
+    names = list(CODINGS)
+    seeds = [pack_bytes(seed_network(rng), names[index % len(names)]) for index in range(SEEDS)]
+    old = [path.read_bytes() for path in sorted(VERSION_1.glob("*.emomc"))]
+    seeds += old
     errors: collections.Counter[str] = collections.Counter()
-    read = 0
+    answers: collections.Counter[str] = collections.Counter()
+    read = both = 0
     kept: list[PackedNetwork] = []
-    slowest = 0.0
+    slowest = slowest_c = 0.0
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     started = time.perf_counter()
     for index in range(files):
@@ -152,22 +171,32 @@ def run(files: int, seed: int) -> str:
             errors[kind_of(error)] += 1
             network = None
         slowest = max(slowest, time.perf_counter() - begin)
+        begin = time.perf_counter()
+        answer = in_c.read(data, SLOWEST_ALLOWED_S)
+        slowest_c = max(slowest_c, time.perf_counter() - begin)
+        answers[answer if answer.startswith("refused") else "read"] += 1
         if network is None:
             continue
         read += 1
         check_ranges(network)
+        if struct.unpack_from("<I", data, 8)[0] == VERSION:
+            both += 1
+            if answer != expected_answer(network):
+                raise RuntimeError(f"file {index}: read in Python, but in C: {answer}")
         if read % 20 == 0 and len(kept) < 500:
             kept.append(network)
+    in_c.close()
     seconds = time.perf_counter() - started
     grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
     if slowest > SLOWEST_ALLOWED_S:
         raise RuntimeError(f"a file took {slowest:.1f} s")
     built = sum(map(can_be_built, kept))
     outcomes = [
-        ["refused with an error", f"{sum(errors.values()):,}"],
-        ["read, every value in range", f"{read:,}"],
-        ["crash, hang or value out of range", "0"],
+        ["refused with an error", f"{sum(errors.values()):,}", f"{files - answers['read']:,}"],
+        ["read", f"{read:,}", f"{answers['read']:,}"],
+        ["crash, hang or value out of range", "0", "0"],
     ]
+    in_c_frequent = [[text, f"{count:,}"] for text, count in answers.most_common(20) if text != "read"]
     frequent = [[f"{kind} ...", f"{count:,}"] for kind, count in errors.most_common(20)]
     sizes = sorted(map(len, seeds))
     return f"""# Mutated packed files
@@ -175,22 +204,30 @@ def run(files: int, seed: int) -> str:
 `{command_with(files=files, seed=seed)}`, {datetime.date.today()}, {platform.machine()},
 Python {platform.python_version()}, numpy {np.__version__}.
 
-{files:,} files made from 64 packed LeNet-5 of {sizes[0]:,} to {sizes[-1]:,} bytes in all codings by one to four
-changes: bits, bytes, words, copies, zeros, cuts, insertions; half of them in the header and records. In every second
-file the checksum was made right again. Each ended in a one-line error or in a network whose codes, bits, scales and
-shapes are in range; anything else would have stopped the run.
+{files:,} files made from {SEEDS} packed LeNet-5 in all codings and {len(old)} small files of version 1, of
+{sizes[0]:,} to {sizes[-1]:,} bytes, by one to four changes: bits, bytes, words, copies, zeros, cuts, insertions; half
+of them in the header and records. In every second file the checksum was made right again. In Python, each ended in a
+one-line error or in a network whose codes, bits, scales and shapes are in range. In C, compiled with
+`-fsanitize={SANITIZERS}`, each ended in an error or was unpacked. Anything else would have stopped the run, as
+would a file of version {VERSION} that Python reads and C does not, or with other weights: {both:,} files were compared.
+C reads no files of version 1, and leaves finite numbers, texts and the last bits of streams unchecked.
 
-{table(["outcome", "files"], outcomes)}
+{table(["outcome", "in Python", "in C"], outcomes)}
 
-Of those that were read, {len(kept):,} were made into a module as `load_compressed` does: {built:,} were LeNet-5,
+Of those that Python read, {len(kept):,} were made into a module as `load_compressed` does: {built:,} were LeNet-5,
 {len(kept) - built:,} did not fit the network that they name and were refused.
 
-The slowest file took {1000 * slowest:.1f} ms (the run stops at {SLOWEST_ALLOWED_S:.0f} s); mutating, reading and
-checking took {1e6 * seconds / files:.0f} microseconds a file on average, and the process grew by {grown:.0f} MiB.
+The slowest file took {1000 * slowest:.1f} ms in Python and {1000 * slowest_c:.1f} ms in C (the run stops at
+{SLOWEST_ALLOWED_S:.0f} s); mutating, reading and checking took {1e6 * seconds / files:.0f} microseconds
+a file on average, and the process grew by {grown:.0f} MiB.
 
-The most frequent errors, numbers and names left out:
+The most frequent errors in Python, numbers and names left out:
 
 {table(["error", "files"], frequent)}
+
+The most frequent in C:
+
+{table(["error", "files"], in_c_frequent)}
 """
 
 
@@ -208,7 +245,9 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, default=None, help="markdown file to write, besides printing")
     arguments = parser.parse_args()
-    publish(run(arguments.files, arguments.seed), arguments.output)
+    with tempfile.TemporaryDirectory() as folder:
+        page = run(arguments.files, arguments.seed, Path(folder))
+    publish(page, arguments.output)
 
 
 if __name__ == "__main__":

@@ -27,8 +27,8 @@ from benchmarks.common.tables import table
 from emomc.candidates.compressed_networks import CompressedNetworks
 from emomc.candidates.evaluator import CandidateEvaluator
 from emomc.candidates.genotype import Genotype, SearchSpace
+from emomc.compression.code_counts import count_codes
 from emomc.compression.quantizers import Quantizer
-from emomc.compression.zero_runs import count_zero_runs
 from emomc.data.config import DataConfig
 from emomc.data.splits import load_split
 from emomc.hardware.description import load_hardware
@@ -207,7 +207,7 @@ def _counting_seconds(networks: CompressedNetworks) -> list[tuple[float, float]]
         bits = iter(range(2, 13))
 
         def count(name: str = name, bits=bits) -> None:
-            count_zero_runs(networks.quantized(50, name, next(bits)).codes.numpy())
+            count_codes(networks.quantized(50, name, next(bits)).codes.numpy())
 
         points.append((weights / 1e6, _least_seconds(count)))
     return points

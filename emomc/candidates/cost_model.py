@@ -12,9 +12,9 @@ from emomc.candidates.compressed_networks import CompressedNetworks
 from emomc.candidates.genotype import Genotype
 from emomc.candidates.packing import library_fixed_bytes, scale_counts
 from emomc.common.errors import UserError
+from emomc.compression.code_counts import count_codes
 from emomc.compression.codings import PAPER_CODINGS, stream_bits
 from emomc.compression.widths import UNCOMPRESSED_BITS
-from emomc.compression.zero_runs import count_zero_runs
 from emomc.hardware.cycles import cycles_to_ms, estimate_cycles
 from emomc.hardware.description import Hardware
 from emomc.hardware.energy import EnergyBreakdown, energy_breakdown, estimate_energy
@@ -55,7 +55,7 @@ class CostModel:
             networks: the library's compressed networks.
             hardware: the accelerator.
             dataflow: see ``estimate_energy``.
-            coding: ``normal``, ``csr``, ``coo``; with exact accounting also ``bitmap`` and ``best`` (per layer).
+            coding: ``normal``, ``csr``, ``coo``; with exact accounting any of ``CODING_CHOICES``.
             accounting: ``exact`` or ``paper``.
 
         Raises:
@@ -190,8 +190,8 @@ class CostModel:
         if bits == UNCOMPRESSED_BITS:
             weights = self.networks.level(level).weights[name]
             return int(weights.count_nonzero()), weights.numel() * UNCOMPRESSED_BITS
-        runs = count_zero_runs(self.networks.quantized(level, name, bits, finetuned).codes.cpu().numpy())
-        return runs.nonzeros, stream_bits(runs, bits, self.coding)
+        counts = count_codes(self.networks.quantized(level, name, bits, finetuned).codes.cpu().numpy())
+        return counts.nonzeros, stream_bits(counts, bits, self.coding)
 
 
 def paper_density(library: Library, level: int) -> FloatArray:

@@ -59,9 +59,9 @@ def pack_candidate(networks: CompressedNetworks, genotype: Genotype) -> PackedNe
 
 def library_fixed_bytes(networks: CompressedNetworks) -> int:
     """Return the bytes of a packed file that are the same for every candidate of a library."""
-    manifest = networks.library.manifest
-    names = [layer.name for layer in manifest.stored_layers]
-    return fixed_bytes(describe(manifest), names, networks.level(_any_level(networks)).rest)
+    manifest, level = networks.library.manifest, networks.level(_any_level(networks))
+    dimensions = {layer.name: level.weights[layer.name].ndim for layer in manifest.stored_layers}
+    return fixed_bytes(describe(manifest), dimensions, level.rest)
 
 
 def scale_counts(networks: CompressedNetworks) -> NDArray[np.int64]:

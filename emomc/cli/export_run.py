@@ -32,6 +32,7 @@ from emomc.library.layer_input_store import LayerInputStore
 from emomc.library.library import Library
 from emomc.library.manifest import MOST_IMAGE_VALUES
 from emomc.library.network_sources import checked_library_graph, library_network
+from emomc.packed_file.layout import VERSION
 from emomc.packed_file.network import PackedNetwork
 from emomc.runtime.digests import tensor_digest
 from emomc.runtime.lightning_refusals import lightning_refusals
@@ -249,6 +250,9 @@ def _promise(front: Front, point: Point, format: str, coding: str, written: int)
     promised = point.get("size_bytes")
     if format != "emomc" or front["accounting"] != "exact" or coding != front["coding"] or promised is None:
         return ""
+    counted = front.get("packed_file_version", 1)
+    if counted != VERSION:
+        return f" in version {VERSION} of the packed file; the search counted {promised:,} in version {counted}"
     if written != promised:
         raise UserError(
             f"expected a file of the {promised:,} bytes that the search counted, found {written:,}: "

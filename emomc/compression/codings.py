@@ -6,25 +6,30 @@
 | csr | (nnz + fillers) (b + r): the number of preceding zeros (0 .. 2^r - 1) in r bits, then the code |
 | coo | nnz (ceil(log2 N) + b): the position, then the code |
 | bitmap | N + nnz b: one bit per code, then the nonzero codes |
+| huffman | a table; per nonzero code its gap in a Rice code, its magnitude in a Huffman code, its sign |
 
 In csr, g zeros in a row need floor(g / 2^r) fillers. A filler is 2^r - 1 preceding zeros and the code 0, so it stands
 for 2^r zeros. Zeros after the last nonzero code need nothing. r is chosen for each layer so that its stream is
-shortest. Codes are in two's complement. ``docs/format.md`` specifies the same for readers in C.
+shortest. Codes are in two's complement. ``huffman.py`` describes huffman. ``docs/format.md`` specifies all for readers
+in C.
 
-To add a coding, write its stream in ``streams.py`` and add an entry to ``CODINGS``; the command line, the cost model,
-the packed file and the report use it from there.
+To add a coding, write its stream as in ``streams.py`` and add an entry to ``CODINGS``; the command line, the cost
+model, the packed file and the report use it from there.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from emomc.common.errors import UserError
+from emomc.compression.code_counts import CodeCounts, count_codes, csr_index_bits, position_bits
+from emomc.compression.huffman import read_huffman, write_huffman
+from emomc.compression.huffman_plan import GAP_BITS, plan_huffman
 from emomc.compression.streams import (
     Codes,
     Stream,
@@ -39,7 +44,6 @@ from emomc.compression.streams import (
     write_normal,
 )
 from emomc.compression.widths import UNCOMPRESSED_BITS
-from emomc.compression.zero_runs import ZeroRuns, count_zero_runs, csr_index_bits, position_bits
 
 Array = NDArray[np.float64]
 
@@ -57,19 +61,22 @@ class Coding:
     """Name on the command line."""
     label: str
     """Name in the report."""
-    stream_bits: Callable[[ZeroRuns, int], int]
-    """Zero runs and bits of a code -> bits of the stream."""
+    stream_bits: Callable[[CodeCounts, int], int]
+    """Counts of the codes and bits of a code -> bits of the stream."""
     write: Callable[[Codes, int], Stream]
     """Codes of shape (count,) and bits of a code -> the stream."""
     read: Callable[[Stream, int, int], Codes]
     """A stream of the right length, count of weights and bits of a code -> the codes, shape (count,)."""
     effort: int
     """Rank of the effort of decoding; of codings of equal length, ``best`` takes the least effort."""
-    entry_bits: Callable[[int, int, int, int], int] = lambda count, entries, bits, index_bits: (
+    entry_bits: Callable[[int, int, int, int], int] | None = lambda count, entries, bits, index_bits: (
         entries * (bits + index_bits)
     )
-    """Count of weights, entries of the stream, bits of a code and of an index -> bits of the stream."""
-    index_widths: Callable[[int], range] = lambda count: range(1)
+    """Count of weights, entries of the stream, bits of a code and of an index -> bits of the stream.
+
+    None where they do not decide its length; then ``read`` checks where it ends.
+    """
+    index_widths: Callable[[int], Container[int]] = lambda count: range(1)
     """Count of weights -> the allowed index widths, bits."""
     paper_bits: Callable[[Array, Array, Array], Array] | None = None
     """Weights, bits per weight and density of each layer -> bits of the layer by the paper's formula, if any."""
@@ -97,9 +104,9 @@ def coo_bits(weights: Array, bits: Array, density: Array) -> Array:
     return weights * density * np.rint(bits + np.log2(weights))
 
 
-def _csr_stream_bits(runs: ZeroRuns, bits: int) -> int:
-    width = csr_index_bits(runs, bits)
-    return (runs.nonzeros + int(runs.fillers[width])) * (bits + width)
+def _csr_stream_bits(counts: CodeCounts, bits: int) -> int:
+    width = csr_index_bits(counts, bits)
+    return (counts.nonzeros + int(counts.overflows[width])) * (bits + width)
 
 
 CODINGS: Mapping[str, Coding] = {
@@ -108,7 +115,7 @@ CODINGS: Mapping[str, Coding] = {
         Coding(
             "normal",
             "normal",
-            lambda runs, bits: runs.weights * bits,
+            lambda counts, bits: counts.weights * bits,
             write_normal,
             read_normal,
             effort=1,
@@ -127,7 +134,7 @@ CODINGS: Mapping[str, Coding] = {
         Coding(
             "coo",
             "COO",
-            lambda runs, bits: runs.nonzeros * (bits + position_bits(runs.weights)),
+            lambda counts, bits: counts.nonzeros * (bits + position_bits(counts.weights)),
             write_coo,
             read_coo,
             effort=4,
@@ -137,11 +144,21 @@ CODINGS: Mapping[str, Coding] = {
         Coding(
             "bitmap",
             "bitmap",
-            lambda runs, bits: runs.weights + runs.nonzeros * bits,
+            lambda counts, bits: counts.weights + counts.nonzeros * bits,
             write_bitmap,
             read_bitmap,
             effort=2,
             entry_bits=lambda count, entries, bits, index_bits: count + entries * bits,
+        ),
+        Coding(
+            "huffman",
+            "Huffman",
+            lambda counts, bits: plan_huffman(counts, bits).bits,
+            write_huffman,
+            read_huffman,
+            effort=5,
+            entry_bits=None,
+            index_widths=lambda count: GAP_BITS,
         ),
     )
 }
@@ -160,11 +177,11 @@ else:
     CodingName = Literal[CODING_CHOICES]
 
 
-def stream_bits(codes: NDArray[np.integer] | ZeroRuns, bits: int, coding: str) -> int:
+def stream_bits(codes: NDArray[np.integer] | CodeCounts, bits: int, coding: str) -> int:
     """Return the length of a layer's stream in bits without encoding it.
 
     Args:
-        codes: integer codes of one layer (float32 weights at 32 bits), or the result of ``count_zero_runs`` for them.
+        codes: integer codes of one layer (float32 weights at 32 bits), or the result of ``count_codes`` for them.
         bits: bits of one code, 2..16, or 32 for a layer left in float32.
         coding: one of ``CODING_CHOICES``.
 
@@ -176,10 +193,11 @@ def stream_bits(codes: NDArray[np.integer] | ZeroRuns, bits: int, coding: str) -
     """
     _check_coding(coding)
     if bits == UNCOMPRESSED_BITS:
-        return UNCOMPRESSED_BITS * (codes.weights if isinstance(codes, ZeroRuns) else codes.size)
+        return UNCOMPRESSED_BITS * (codes.weights if isinstance(codes, CodeCounts) else codes.size)
     bits = _checked_bits(bits)
-    runs = codes if isinstance(codes, ZeroRuns) else count_zero_runs(codes)
-    return CODINGS[best_coding(runs, bits) if coding == BEST else coding].stream_bits(runs, bits)
+    counts = codes if isinstance(codes, CodeCounts) else count_codes(codes)
+    chosen = CODINGS.values() if coding == BEST else [CODINGS[coding]]
+    return min(one.stream_bits(counts, bits) for one in chosen)
 
 
 def stream_bytes(bits: NDArray[np.integer] | int) -> NDArray[np.int64]:
@@ -187,9 +205,9 @@ def stream_bytes(bits: NDArray[np.integer] | int) -> NDArray[np.int64]:
     return (np.asarray(bits, np.int64) + 7) // 8
 
 
-def best_coding(runs: ZeroRuns, bits: int) -> str:
+def best_coding(counts: CodeCounts, bits: int) -> str:
     """Return the name of the coding with the shortest stream in bits; ties: the least effort."""
-    return min(CODINGS.values(), key=lambda coding: (coding.stream_bits(runs, bits), coding.effort)).name
+    return min(CODINGS.values(), key=lambda coding: (coding.stream_bits(counts, bits), coding.effort)).name
 
 
 def encode(codes: NDArray[np.integer], bits: int, coding: str) -> Stream:
@@ -209,7 +227,7 @@ def encode(codes: NDArray[np.integer], bits: int, coding: str) -> Stream:
     if not 1 <= len(flat) <= MAX_WEIGHTS:
         raise UserError(f"expected a layer of 1 to {MAX_WEIGHTS} weights, found {len(flat)}")
     check_codes(flat, bits)
-    name = best_coding(count_zero_runs(flat), bits) if coding == BEST else coding
+    name = best_coding(count_codes(flat), bits) if coding == BEST else coding
     return CODINGS[name].write(flat, bits)
 
 
@@ -227,7 +245,8 @@ def decode(stream: Stream, count: int, bits: int) -> Codes:
         The codes, shape (count,), int8 up to 8 bits, int16 above.
 
     Raises:
-        UserError: the stream is not one that ``encode`` writes, apart from the csr index width, which may be any.
+        UserError: the stream is not one that ``encode`` writes, apart from choices that make it longer than it need be
+            (the index width of csr; gap bits, split and code lengths of huffman).
     """
     bits = _checked_bits(bits)
     if not 1 <= count <= MAX_WEIGHTS:
@@ -246,6 +265,8 @@ def _check_stream(stream: Stream, count: int, bits: int) -> None:
         raise UserError(f"expected valid index bits of a {stream.coding} stream, found {stream.index_bits}")
     if stream.entries > count or (stream.coding == "normal" and stream.entries != count):
         raise UserError(f"expected the entries of {count} weights, found {stream.entries}")
+    if coding.entry_bits is None:
+        return
     length = coding.entry_bits(count, stream.entries, bits, stream.index_bits)
     if len(stream.data) != (length + 7) // 8:
         raise UserError(f"expected a stream of {(length + 7) // 8} bytes, found {len(stream.data)}")

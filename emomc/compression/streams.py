@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from emomc.common.errors import UserError
 from emomc.compression.bit_packing import join, pack, unpack
-from emomc.compression.zero_runs import count_zero_runs, csr_index_bits, position_bits
+from emomc.compression.code_counts import count_codes, csr_index_bits, position_bits
 
 Codes = NDArray[np.signedinteger]
 Positions = NDArray[np.int64]
@@ -24,9 +24,9 @@ class Stream:
     coding: str
     """A name of ``CODINGS``."""
     entries: int
-    """Codes in the stream: all weights (normal), nonzeros and fillers (csr), nonzeros (coo, bitmap)."""
+    """Codes in it: all weights (normal; huffman without gaps), nonzeros and fillers (csr), nonzeros (others)."""
     index_bits: int = 0
-    """Bits of a csr index or a coo position; 0 otherwise."""
+    """Bits of a csr index, a coo position, or a gap's remainder in huffman; 0 otherwise."""
 
 
 def write_normal(codes: Codes, bits: int) -> Stream:
@@ -42,7 +42,7 @@ def read_normal(stream: Stream, count: int, bits: int) -> Codes:
 def write_csr(codes: Codes, bits: int) -> Stream:
     """Write the number of zeros before each nonzero code, then the code; fillers where the number is too large."""
     positions = np.flatnonzero(codes)
-    width = csr_index_bits(count_zero_runs(codes), bits)
+    width = csr_index_bits(count_codes(codes), bits)
     gaps = np.diff(positions, prepend=-1) - 1
     places = np.cumsum((gaps >> width) + 1) - 1
     total = int(places[-1]) + 1 if len(places) else 0
@@ -64,7 +64,7 @@ def read_csr(stream: Stream, count: int, bits: int) -> Codes:
         raise UserError(f"expected {most} zeros before each csr filler, found fewer")
     if len(real) and not real[-1]:
         raise UserError("expected the last csr entry to be a weight, found a filler")
-    return _all_codes(stream, positions[real], values[real], count)
+    return all_codes(stream, positions[real], values[real], count)
 
 
 def write_coo(codes: Codes, bits: int) -> Stream:
@@ -77,7 +77,7 @@ def write_coo(codes: Codes, bits: int) -> Stream:
 
 def read_coo(stream: Stream, count: int, bits: int) -> Codes:
     """Return the codes of ``write_coo``."""
-    return _all_codes(stream, *_split_pairs(stream, bits), count)
+    return all_codes(stream, *_split_pairs(stream, bits), count)
 
 
 def write_bitmap(codes: Codes, bits: int) -> Stream:
@@ -95,7 +95,7 @@ def read_bitmap(stream: Stream, count: int, bits: int) -> Codes:
     if len(positions) != stream.entries:
         raise UserError(f"expected {stream.entries} weights in a bitmap, found {len(positions)}")
     values = _from_complement(unpack(stream.data, stream.entries, bits, count), bits)
-    return _all_codes(stream, positions, values, count)
+    return all_codes(stream, positions, values, count)
 
 
 def check_codes(codes: NDArray[np.integer], bits: int) -> None:
@@ -109,6 +109,19 @@ def check_codes(codes: NDArray[np.integer], bits: int) -> None:
     largest = (1 << (bits - 1)) - 1
     if len(codes) and not -largest <= int(codes.min()) <= int(codes.max()) <= largest:
         raise UserError(f"expected codes of {bits} bits in -{largest}..{largest}, found {codes.min()}..{codes.max()}")
+
+
+def all_codes(stream: Stream, positions: Positions, values: Codes, count: int) -> Codes:
+    """Return all codes of a layer, given the positions and values of the nonzero ones."""
+    if len(positions) and int(positions.max()) >= count:
+        raise UserError(f"expected positions within a layer of {count} weights, found {int(positions.max())}")
+    if (np.diff(positions) <= 0).any():
+        raise UserError("expected positions in ascending order, found them out of order")
+    if not values.all():
+        raise UserError(f"expected the {stream.coding} stream to hold nonzero codes only, found a zero")
+    codes = np.zeros(count, values.dtype)
+    codes[positions] = values
+    return codes
 
 
 def _to_complement(codes: NDArray[np.integer], bits: int) -> NDArray[np.uint16]:
@@ -134,16 +147,3 @@ def _split_pairs(stream: Stream, bits: int) -> tuple[Positions, Codes]:
     width = stream.index_bits
     numbers = unpack(stream.data, stream.entries, width + bits, 0)
     return (numbers & ((1 << width) - 1)).astype(np.int64), _from_complement(numbers >> width, bits)
-
-
-def _all_codes(stream: Stream, positions: Positions, values: Codes, count: int) -> Codes:
-    """Return all codes of a layer, given the positions and values of the nonzero ones."""
-    if len(positions) and int(positions.max()) >= count:
-        raise UserError(f"expected positions within a layer of {count} weights, found {int(positions.max())}")
-    if (np.diff(positions) <= 0).any():
-        raise UserError("expected positions in ascending order, found them out of order")
-    if not values.all():
-        raise UserError(f"expected the {stream.coding} stream to hold nonzero codes only, found a zero")
-    codes = np.zeros(count, values.dtype)
-    codes[positions] = values
-    return codes

@@ -17,6 +17,7 @@ from emomc.compression.widths import UNCOMPRESSED_BITS
 from emomc.fronts.front_file import FRONT_FORMAT_VERSION
 from emomc.hardware.energy import ENERGY_PARTS
 from emomc.library.manifest import Manifest
+from emomc.packed_file.layout import VERSION
 from emomc.search.state import Candidate, Search
 
 WHOLE_COSTS = ("size_bytes",)
@@ -70,6 +71,7 @@ def front_document(search: Search) -> dict[str, Any]:
         "dataflow": config.dataflow,
         "coding": config.coding,
         "accounting": config.accounting,
+        "packed_file_version": VERSION,
         "calibration": search.inputs.digest if search.inputs else None,
         "graph_sha256": manifest.graph_sha256,
         "compiled": search.compiled,

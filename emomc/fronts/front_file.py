@@ -95,6 +95,7 @@ class _Front:
     baseline: _Costs
     history: list[_Generation]
     points: list[_Point]
+    packed_file_version: int = 1
     calibration: str | None = None
     graph_sha256: str | None = None
     compiled: bool = False

@@ -11,7 +11,9 @@ import numpy as np
 from emomc.compression.codings import CODINGS
 
 MAGIC = b"EMOMC\r\n\x1a"
-VERSION = 1
+VERSION = 2
+"""Of the files that are written."""
+READ_VERSIONS = (1, 2)
 ALIGNMENT = 4
 MAX_METADATA_BYTES = 1 << 20
 MAX_RECORDS = 1 << 16
@@ -26,14 +28,24 @@ MAX_TENSOR_DIMENSIONS = 6
 # All little-endian and without padding.
 # Magic, version, layers, file bytes, tensors, name bytes, metadata bytes, channels, height, width, classes, normalised.
 HEADER = struct.Struct("<8sIIQIIIIIIII")
-# Name offset and bytes; dimensions, bits, coding, index bits, 0, shape (4), scales, entries, stream bytes, data offset.
-LAYER = struct.Struct("<IHBBBBH4IIIIQ")
-# Name offset and bytes; type, dimensions, shape (6), data offset.
-TENSOR = struct.Struct("<IHBB6IQ")
+# A layer: name bytes, dimensions, bits, coding, index bits, kind of scales, 0, entries, stream bytes; then the shape.
+LAYER = struct.Struct("<HBBBBBBII")
+# A tensor: name bytes, type, dimensions; then the shape.
+TENSOR = struct.Struct("<HBB")
+SIDE_BYTES = 4
+"""Bytes of one side of a shape."""
+# Version 1. A layer: name offset and bytes; dimensions, bits, coding, index bits, 0, shape (4), scales, entries, stream
+# bytes, data offset. A tensor: name offset and bytes; type, dimensions, shape (6), data offset.
+LAYER_1 = struct.Struct("<IHBBBBH4IIIIQ")
+TENSOR_1 = struct.Struct("<IHBB6IQ")
+CODINGS_1 = 4
+"""Codings of version 1, the first of ``CODINGS``."""
 CHECKSUM = struct.Struct("<I")
 
 CODING_NAMES = tuple(CODINGS)
 """A layer's coding is stored as its index in this tuple."""
+NO_SCALE, ONE_SCALE, CHANNEL_SCALES = 0, 1, 2
+"""Kinds of scales: none (float32 weights), one for the layer, one per output channel."""
 TYPES = tuple(np.dtype(name) for name in ("<f4", "<f8", "<f2", "<i8", "<i4", "<i2", "i1", "u1", "?"))
 """A tensor's type is stored as its index in this tuple."""
 

@@ -22,19 +22,16 @@ from emomc.packed_file.layout import (
     CHECKSUM,
     CODING_NAMES,
     HEADER,
-    LAYER,
-    LAYER_DIMENSIONS,
     MAGIC,
     MAX_METADATA_BYTES,
     MAX_RECORDS,
     MAX_SIDE,
-    MAX_TENSOR_DIMENSIONS,
-    TENSOR,
+    READ_VERSIONS,
     TYPES,
-    VERSION,
     aligned,
 )
 from emomc.packed_file.network import NetworkDescription, PackedLayer, PackedNetwork, check_description, check_packed
+from emomc.packed_file.records import LayerRecord, TensorRecord, read_layer_record, read_tensor_record
 
 
 def read_packed(path: Path | str, *, max_weights: int = MAX_WEIGHTS) -> PackedNetwork:
@@ -76,8 +73,9 @@ def _check_size(header: bytes, file_bytes: int) -> None:
     if len(header) < HEADER.size or header[: len(MAGIC)] != MAGIC:
         raise UserError(f"expected a packed network, found {file_bytes} bytes that do not begin like one")
     version, declared = HEADER.unpack_from(header)[1], HEADER.unpack_from(header)[3]
-    if version != VERSION:
-        raise UserError(f"expected a packed network of format version {VERSION}, found {version}")
+    if version not in READ_VERSIONS:
+        known = " or ".join(map(str, READ_VERSIONS))
+        raise UserError(f"expected a packed network of format version {known}, found {version}")
     if declared != file_bytes or file_bytes < HEADER.size + CHECKSUM.size:
         raise UserError(f"expected a packed network of {declared} bytes, found {file_bytes}")
 
@@ -96,6 +94,7 @@ class _Reader:
     def network(self) -> PackedNetwork:
         """Return the network that the content describes."""
         header = HEADER.unpack_from(self._data)
+        version = header[1]
         layer_count, tensor_count, names_bytes, metadata_bytes = header[2], header[4], header[5], header[6]
         input_shape, classes, normalised = header[7:10], header[10], header[11]
         if not 1 <= layer_count <= MAX_RECORDS or tensor_count > MAX_RECORDS:
@@ -106,8 +105,8 @@ class _Reader:
             raise UserError(f"expected at most {MAX_METADATA_BYTES} bytes of metadata, found {metadata_bytes}")
         channels = input_shape[0] * normalised
         norm = np.frombuffer(self._take(8 * channels), "<f4").reshape(2, channels).tolist()
-        layer_records = [*LAYER.iter_unpack(self._take(LAYER.size * layer_count))]
-        tensor_records = [*TENSOR.iter_unpack(self._take(TENSOR.size * tensor_count))]
+        layer_records = [read_layer_record(self._take, version) for _ in range(layer_count)]
+        tensor_records = [read_tensor_record(self._take, version) for _ in range(tensor_count)]
         self._names = self._take(names_bytes)
         metadata = read_metadata(self._take(metadata_bytes), classes)
         self._skip_padding()
@@ -124,13 +123,12 @@ class _Reader:
         check_packed(packed)
         return packed
 
-    def _layer(self, record: tuple[int, ...]) -> PackedLayer:
-        name = self._name(record[0], record[1])
-        dimensions, bits, coding, index_bits, reserved = record[2:7]
-        scales, entries, stream_bytes, offset = record[11:]
-        if dimensions not in LAYER_DIMENSIONS or coding >= len(CODING_NAMES) or reserved:
-            raise UserError(f"expected a known kind of layer in {name}, found {dimensions} dimensions, coding {coding}")
-        shape = _shape(name, record[7:11], dimensions)
+    def _layer(self, record: LayerRecord) -> PackedLayer:
+        name = self._name(record)
+        bits, coding, index_bits, scales = record.bits, record.coding, record.index_bits, record.scales
+        shape, entries, stream_bytes = record.shape, record.entries, record.stream_bytes
+        if coding >= len(CODING_NAMES):
+            raise UserError(f"expected a known coding of {name}, found coding {coding}")
         count = math.prod(shape)
         self._weights_left -= count
         if not count or self._weights_left < 0:
@@ -138,7 +136,7 @@ class _Reader:
             raise UserError(f"expected a number of weights from 1 to {limit} in {name}, found the shape {shape}")
         if scales not in ((0,) if bits == UNCOMPRESSED_BITS else (1, shape[0])):
             raise UserError(f"expected a scale for {name} or one per output channel, found {scales}")
-        self._check_offset(name, offset)
+        self._check_offset(name, record.offset)
         scale = np.frombuffer(self._take(4 * scales), "<f4").astype(np.float32)
         stream = Stream(self._take(stream_bytes), CODING_NAMES[coding], entries, index_bits)
         self._skip_padding()
@@ -152,13 +150,11 @@ class _Reader:
         except UserError as error:
             raise UserError(f"{error} (layer {name})") from None
 
-    def _tensor(self, record: tuple[int, ...]) -> tuple[str, NDArray[Any]]:
-        name = self._name(record[0], record[1])
-        kind, dimensions, offset = record[2], record[3], record[10]
-        if kind >= len(TYPES) or dimensions > MAX_TENSOR_DIMENSIONS:
-            raise UserError(f"expected a known type of tensor in {name}, found type {kind}, {dimensions} dimensions")
-        shape = _shape(name, record[4:10], dimensions)
-        self._check_offset(name, offset)
+    def _tensor(self, record: TensorRecord) -> tuple[str, NDArray[Any]]:
+        name, kind, shape = self._name(record), record.type, record.shape
+        if kind >= len(TYPES):
+            raise UserError(f"expected a known type of tensor in {name}, found type {kind}")
+        self._check_offset(name, record.offset)
         # A Python integer cannot overflow, and _take refuses more bytes than the file has left.
         count = math.prod(shape)
         if not count:
@@ -169,9 +165,10 @@ class _Reader:
             raise UserError(f"expected 0 and 1 in {name}, found {max(values)}")
         return name, np.frombuffer(values, TYPES[kind]).astype(TYPES[kind].newbyteorder("=")).reshape(shape)
 
-    def _name(self, offset: int, length: int) -> str:
-        if offset != self._name_position or offset + length > len(self._names):
-            raise UserError(f"expected names one after another, found one of {length} bytes at {offset}")
+    def _name(self, record: LayerRecord | TensorRecord) -> str:
+        offset, length = self._name_position, record.name_bytes
+        if record.name_offset not in (None, offset) or offset + length > len(self._names):
+            raise UserError(f"expected names one after another, found one of {length} bytes after {offset}")
         self._name_position += length
         try:
             name = self._names[offset : offset + length].decode()
@@ -192,15 +189,9 @@ class _Reader:
         if any(self._take(aligned(self._position) - self._position)):
             raise UserError(f"expected zeros up to a multiple of {ALIGNMENT} bytes, found others")
 
-    def _check_offset(self, name: str, offset: int) -> None:
-        if offset != self._position:
+    def _check_offset(self, name: str, offset: int | None) -> None:
+        if offset not in (None, self._position):
             raise UserError(f"expected {name} at byte {self._position}, found {offset}")
-
-
-def _shape(name: str, sizes: tuple[int, ...], dimensions: int) -> tuple[int, ...]:
-    if any(sizes[dimensions:]):
-        raise UserError(f"expected {dimensions} sizes for {name}, found {sizes}")
-    return sizes[:dimensions]
 
 
 def read_metadata(text: bytes, classes: int) -> dict[str, Any]:

@@ -7,28 +7,32 @@ library.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from emomc.compression.codings import stream_bytes
-from emomc.packed_file.layout import CHECKSUM, HEADER, LAYER, TENSOR, aligned
+from emomc.packed_file.layout import CHECKSUM, HEADER, aligned
 from emomc.packed_file.network import NetworkDescription, metadata_of
+from emomc.packed_file.records import layer_record_bytes, tensor_record_bytes
 
 
-def fixed_bytes(description: NetworkDescription, layer_names: Iterable[str], tensors: Mapping[str, Any]) -> int:
+def fixed_bytes(description: NetworkDescription, layers: Mapping[str, int], tensors: Mapping[str, Any]) -> int:
     """Return the bytes of a packed file that are the same for every candidate of a library.
 
     Args:
         description: the description that will be written.
-        layer_names: names of all convolution and linear layers, uncompressed ones included.
+        layers: name -> dimensions of the weights of every convolution and linear layer, uncompressed ones included.
         tensors: the folded network's other entries, arrays or torch tensors; only names, shapes and types matter.
     """
-    names = [*layer_names]
     sizes = [math.prod(tensor.shape) * tensor.dtype.itemsize for tensor in tensors.values()]
-    return bytes_before_data(description, names, list(tensors)) + sum(map(aligned, sizes)) + CHECKSUM.size
+    records = sum(map(layer_record_bytes, layers.values()))
+    records += sum(tensor_record_bytes(len(tensor.shape)) for tensor in tensors.values())
+    names = sum(len(name.encode()) for name in (*layers, *tensors))
+    before = aligned(HEADER.size + 8 * len(description.mean) + records + names + len(metadata_of(description)))
+    return int(before) + sum(map(aligned, sizes)) + CHECKSUM.size
 
 
 def packed_size_bytes(fixed: int, stream_bits: NDArray[np.integer[Any]], scale_counts: ArrayLike) -> NDArray[np.int64]:
@@ -53,10 +57,3 @@ def layer_bytes(stream_bits: NDArray[np.integer[Any]], scale_counts: ArrayLike) 
         scale_counts: broadcastable to it.
     """
     return 4 * np.asarray(scale_counts, np.int64) + aligned(stream_bytes(stream_bits))
-
-
-def bytes_before_data(description: NetworkDescription, layer_names: Sequence[str], tensor_names: Sequence[str]) -> int:
-    """Return the bytes before the first layer's data."""
-    records = LAYER.size * len(layer_names) + TENSOR.size * len(tensor_names)
-    names = sum(len(name.encode()) for name in (*layer_names, *tensor_names))
-    return int(aligned(HEADER.size + 8 * len(description.mean) + records + names + len(metadata_of(description))))

@@ -15,16 +15,13 @@ from emomc.packed_file.layout import (
     CHECKSUM,
     CODING_NAMES,
     HEADER,
-    LAYER,
     MAGIC,
-    MAX_TENSOR_DIMENSIONS,
-    TENSOR,
     TYPES,
     VERSION,
     padded,
 )
 from emomc.packed_file.network import PackedLayer, PackedNetwork, check_packed, metadata_of
-from emomc.packed_file.size import bytes_before_data
+from emomc.packed_file.records import LayerRecord, TensorRecord, pack_layer_record, pack_tensor_record
 
 
 def write_packed(path: Path, packed: PackedNetwork, coding: str) -> int:
@@ -33,7 +30,7 @@ def write_packed(path: Path, packed: PackedNetwork, coding: str) -> int:
     Args:
         path: the file to make or replace.
         packed: the network.
-        coding: normal, csr, coo, bitmap, or best (the shortest for each layer).
+        coding: one of ``CODING_CHOICES``; best: the shortest for each layer.
 
     Returns:
         Its size, bytes.
@@ -52,42 +49,45 @@ def pack_bytes(packed: PackedNetwork, coding: str) -> bytes:
 
     Args:
         packed: the network.
-        coding: normal, csr, coo, bitmap, or best (the shortest for each layer).
+        coding: one of ``CODING_CHOICES``; best: the shortest for each layer.
 
     Raises:
         UserError: the network does not fit the format: see ``check_packed``.
     """
     check_packed(packed)
     description, layers, tensors = packed.description, packed.layers, packed.tensors
-    layer_names, tensor_names = [layer.name for layer in layers], list(tensors)
     metadata = metadata_of(description)
-    texts = [name.encode() for name in (*layer_names, *tensor_names)]
-    name_offsets = np.cumsum([0, *map(len, texts)]).tolist()
-    offset = bytes_before_data(description, layer_names, tensor_names)
+    texts = [name.encode() for name in (*[layer.name for layer in layers], *tensors)]
 
-    records, blobs = [], []
-    for index, layer in enumerate(layers):
+    records, numbers = [], []
+    for layer, text in zip(layers, texts, strict=False):
         stream = _encoded(layer, coding)
-        shape = (*layer.codes.shape, 0, 0, 0, 0)[:4]
-        numbers = (layer.codes.ndim, layer.bits, CODING_NAMES.index(stream.coding), stream.index_bits, 0, *shape)
-        counts = (len(layer.scale), stream.entries, len(stream.data))
-        records.append(LAYER.pack(name_offsets[index], len(texts[index]), *numbers, *counts, offset))
-        blobs.append(layer.scale.astype("<f4").tobytes() + padded(stream.data))
-        offset += len(blobs[-1])
-    for index, tensor in enumerate(tensors.values(), len(layers)):
+        record = LayerRecord(
+            name_bytes=len(text),
+            shape=layer.codes.shape,
+            bits=layer.bits,
+            coding=CODING_NAMES.index(stream.coding),
+            index_bits=stream.index_bits,
+            scales=len(layer.scale),
+            entries=stream.entries,
+            stream_bytes=len(stream.data),
+        )
+        records.append(pack_layer_record(record))
+        numbers.append(padded(layer.scale.astype("<f4").tobytes() + stream.data))
+    for tensor, text in zip(tensors.values(), texts[len(layers) :], strict=True):
         little = tensor.astype(tensor.dtype.newbyteorder("<"))
-        shape = (*tensor.shape, 0, 0, 0, 0, 0, 0)[:MAX_TENSOR_DIMENSIONS]
-        numbers = (TYPES.index(little.dtype), tensor.ndim, *shape)
-        records.append(TENSOR.pack(name_offsets[index], len(texts[index]), *numbers, offset))
-        blobs.append(padded(little.tobytes()))
-        offset += len(blobs[-1])
+        records.append(pack_tensor_record(TensorRecord(len(text), tensor.shape, TYPES.index(little.dtype))))
+        numbers.append(padded(little.tobytes()))
 
+    normalisation = np.array([*description.mean, *description.std], "<f4").tobytes()
+    parts = [normalisation, *records, *texts, metadata]
+    before = padded(bytes(HEADER.size) + b"".join(parts))[HEADER.size :]
     header = HEADER.pack(
-        *(MAGIC, VERSION, len(layers), offset + CHECKSUM.size, len(tensors), name_offsets[-1], len(metadata)),
+        *(MAGIC, VERSION, len(layers), HEADER.size + len(before) + sum(map(len, numbers)) + CHECKSUM.size),
+        *(len(tensors), sum(map(len, texts)), len(metadata)),
         *(*description.input_shape, len(description.class_names), int(bool(description.mean))),
     )
-    normalisation = np.array([*description.mean, *description.std], "<f4").tobytes()
-    body = b"".join([padded(b"".join([header, normalisation, *records, *texts, metadata])), *blobs])
+    body = b"".join([header, before, *numbers])
     return body + CHECKSUM.pack(zlib.crc32(body))
 
 

@@ -53,7 +53,7 @@ class SearchConfig:
     dataflow: DataflowName = "xy"
     """The two loops that the accelerator unrolls: X|Y, IC|OC, Fx|Fy or X|Fx; best: the cheapest for each candidate."""
     coding: CodingName = "normal"
-    """How the weights are stored. best: the shortest coding for each layer. bitmap and best need exact accounting."""
+    """How the weights are stored. best: the shortest for each layer. bitmap, huffman and best need exact accounting."""
     accounting: Accounting = "exact"
     """exact: nonzero weights after quantization, and the bytes of the exported file. paper: the paper's formulas."""
     hardware: str = "emomc_fpga"

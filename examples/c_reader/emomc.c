@@ -5,7 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { HEADER_BYTES = 56, LAYER_BYTES = 48, TENSOR_BYTES = 40, CHECKSUM_BYTES = 4 };
+enum { HEADER_BYTES = 56, CHECKSUM_BYTES = 4 };
+enum { NO_GAPS = 31, MAX_SPLIT = 7, MAX_SYMBOLS = 136, MAX_LENGTH = 15 }; /* of the coding huffman */
 static const uint32_t MAX_RECORDS = 1u << 16;
 static const size_t MAX_WEIGHTS = (size_t)1 << 28;
 static const unsigned char TYPE_BYTES[] = {4, 8, 2, 8, 4, 2, 1, 1, 1};
@@ -74,8 +75,17 @@ static uint64_t stream_bits(const emomc_layer *layer) {
     return layer->coding == EMOMC_BITMAP ? layer->weights + entries : entries;
 }
 
-static int check_layer(const emomc_layer *layer, const char **reason) {
+static int check_index_bits(const emomc_layer *layer) {
     uint32_t index = layer->index_bits;
+    switch (layer->coding) {
+        case EMOMC_CSR: return index <= 31;
+        case EMOMC_COO: return index == position_bits(layer->weights);
+        case EMOMC_HUFFMAN: return index <= 28 || index == NO_GAPS;
+        default: return index == 0;
+    }
+}
+
+static int check_layer(const emomc_layer *layer, const char **reason) {
     if (layer->bits == 32) {
         if (layer->coding != EMOMC_NORMAL || layer->scales) return fail(reason, "float weights in a coding");
     } else if (layer->bits < 2 || layer->bits > 16) {
@@ -83,51 +93,65 @@ static int check_layer(const emomc_layer *layer, const char **reason) {
     } else if (layer->scales != 1 && layer->scales != layer->shape[0]) {
         return fail(reason, "neither one scale nor one per channel");
     }
-    if (layer->coding > EMOMC_BITMAP) return fail(reason, "an unknown coding");
-    if (layer->coding == EMOMC_CSR ? index > 31 : index != (layer->coding == EMOMC_COO ? position_bits(layer->weights) : 0))
-        return fail(reason, "index bits out of range");
-    if (layer->entries > layer->weights || (layer->coding == EMOMC_NORMAL && layer->entries != layer->weights))
+    if (layer->coding > EMOMC_HUFFMAN) return fail(reason, "an unknown coding");
+    if (!check_index_bits(layer)) return fail(reason, "index bits out of range");
+    int all = layer->coding == EMOMC_NORMAL || (layer->coding == EMOMC_HUFFMAN && layer->index_bits == NO_GAPS);
+    if (layer->entries > layer->weights || (all && layer->entries != layer->weights))
         return fail(reason, "more entries than weights, or fewer");
-    if (layer->stream_bytes != (stream_bits(layer) + 7) / 8) return fail(reason, "a stream of another length");
+    /* How long a huffman stream is shows only when it is read. */
+    if (layer->coding != EMOMC_HUFFMAN && layer->stream_bytes != (stream_bits(layer) + 7) / 8)
+        return fail(reason, "a stream of another length");
     return 0;
 }
 
-static int read_layer(emomc_network *network, uint32_t index, const unsigned char *record, walk *names, walk *data,
-                      size_t *weights_left, const char **reason) {
-    emomc_layer *layer = &network->layers[index];
-    layer->name_bytes = (uint32_t)number(record + 4, 2);
-    layer->dimensions = record[6];
-    layer->bits = record[7];
-    layer->coding = record[8];
-    layer->index_bits = record[9];
-    for (int i = 0; i < 4; i++) layer->shape[i] = (uint32_t)number(record + 12 + 4 * i, 4);
-    layer->scales = (uint32_t)number(record + 28, 4);
-    layer->entries = (uint32_t)number(record + 32, 4);
-    layer->stream_bytes = (uint32_t)number(record + 36, 4);
-    if (number(record, 4) != names->position) return fail(reason, "names out of order");
+static int read_shape(walk *at, uint32_t *shape, uint32_t dimensions) {
+    const unsigned char *sides = take(at, (uint64_t)4 * dimensions);
+    if (!sides) return -1;
+    for (uint32_t i = 0; i < dimensions; i++) shape[i] = (uint32_t)number(sides + 4 * i, 4);
+    return 0;
+}
+
+static int read_layer_record(walk *at, emomc_layer *layer, const char **reason) {
+    const unsigned char *record = take(at, 16);
+    if (!record) return fail(reason, "more layers than bytes");
+    layer->name_bytes = (uint32_t)number(record, 2);
+    layer->dimensions = record[2];
+    layer->bits = record[3];
+    layer->coding = record[4];
+    layer->index_bits = record[5];
+    layer->entries = (uint32_t)number(record + 8, 4);
+    layer->stream_bytes = (uint32_t)number(record + 12, 4);
+    if (layer->dimensions < 2 || layer->dimensions > 4 || record[6] > 2 || record[7])
+        return fail(reason, "no convolution or linear layer");
+    if (read_shape(at, layer->shape, layer->dimensions)) return fail(reason, "more layers than bytes");
+    layer->scales = record[6] == 2 ? layer->shape[0] : record[6];
+    return 0;
+}
+
+static int read_tensor_record(walk *at, emomc_tensor *tensor, const char **reason) {
+    const unsigned char *record = take(at, 4);
+    if (!record) return fail(reason, "more tensors than bytes");
+    tensor->name_bytes = (uint32_t)number(record, 2);
+    tensor->type = record[2];
+    tensor->dimensions = record[3];
+    if (tensor->type >= sizeof TYPE_BYTES || tensor->dimensions > 6) return fail(reason, "an unknown type of tensor");
+    return read_shape(at, tensor->shape, tensor->dimensions) ? fail(reason, "more tensors than bytes") : 0;
+}
+
+static int read_layer(emomc_layer *layer, walk *names, walk *data, size_t *weights_left, const char **reason) {
     if (!(layer->name = (const char *)take(names, layer->name_bytes))) return fail(reason, "a name beyond the names");
-    if (layer->dimensions < 2 || layer->dimensions > 4) return fail(reason, "no convolution or linear layer");
     layer->weights = product(layer->shape, layer->dimensions, *weights_left);
     if (!layer->weights) return fail(reason, "no weights, or too many");
     *weights_left -= layer->weights;
     if (check_layer(layer, reason)) return -1;
-    if (number(record + 40, 8) != data->position) return fail(reason, "layers out of order");
     layer->data = take(data, (uint64_t)4 * layer->scales + layer->stream_bytes);
     return layer->data && !align(data) ? 0 : fail(reason, "a layer beyond the end of the file");
 }
 
-static int read_tensor(emomc_network *network, uint32_t index, const unsigned char *record, walk *names, walk *data,
-                       const char **reason) {
-    emomc_tensor *tensor = &network->tensors[index];
-    tensor->name_bytes = (uint32_t)number(record + 4, 2);
-    tensor->type = record[6];
-    tensor->dimensions = record[7];
-    for (int i = 0; i < 6; i++) tensor->shape[i] = (uint32_t)number(record + 8 + 4 * i, 4);
-    if (number(record, 4) != names->position) return fail(reason, "names out of order");
+static int read_tensor(emomc_tensor *tensor, walk *names, walk *data, const char **reason) {
     if (!(tensor->name = (const char *)take(names, tensor->name_bytes))) return fail(reason, "a name beyond the names");
-    if (tensor->type >= sizeof TYPE_BYTES || tensor->dimensions > 6) return fail(reason, "an unknown type of tensor");
     tensor->count = product(tensor->shape, tensor->dimensions, data->end / TYPE_BYTES[tensor->type]);
-    if (!tensor->count || number(record + 32, 8) != data->position) return fail(reason, "tensors out of order");
+    if (!tensor->count) return fail(reason, "no numbers in a tensor, or too many");
     tensor->data = take(data, (uint64_t)tensor->count * TYPE_BYTES[tensor->type]);
     return tensor->data && !align(data) ? 0 : fail(reason, "a tensor beyond the end of the file");
 }
@@ -137,7 +161,7 @@ static int parse(emomc_network *network, const char **reason) {
     size_t end = network->file_bytes - CHECKSUM_BYTES, weights_left = MAX_WEIGHTS;
     if (network->file_bytes < HEADER_BYTES + CHECKSUM_BYTES || memcmp(header, "EMOMC\r\n\x1a", 8))
         return fail(reason, "no packed network");
-    if (number(header + 8, 4) != 1) return fail(reason, "another format version");
+    if (number(header + 8, 4) != 2) return fail(reason, "another format version than 2");
     if (number(header + 16, 8) != network->file_bytes) return fail(reason, "a truncated file");
     if (crc32(header, end) != number(header + end, 4)) return fail(reason, "a damaged file: the checksum differs");
 
@@ -155,21 +179,22 @@ static int parse(emomc_network *network, const char **reason) {
     walk data = {header, HEADER_BYTES, end};
     if (number(header + 52, 4) && !(network->normalisation = take(&data, (uint64_t)8 * network->channels)))
         return fail(reason, "more channels than bytes");
-    const unsigned char *layers = take(&data, (uint64_t)LAYER_BYTES * network->layer_count);
-    const unsigned char *tensors = take(&data, (uint64_t)TENSOR_BYTES * network->tensor_count);
-    const unsigned char *text = take(&data, names_bytes);
-    network->metadata = (const char *)take(&data, network->metadata_bytes);
-    if (!layers || !tensors || !text || !network->metadata || align(&data))
-        return fail(reason, "more records than bytes");
-    walk names = {text, 0, names_bytes};
-
     network->layers = calloc(network->layer_count, sizeof *network->layers);
     network->tensors = calloc(network->tensor_count + 1, sizeof *network->tensors);
     if (!network->layers || !network->tensors) return fail(reason, "no memory");
     for (uint32_t i = 0; i < network->layer_count; i++)
-        if (read_layer(network, i, layers + (size_t)LAYER_BYTES * i, &names, &data, &weights_left, reason)) return -1;
+        if (read_layer_record(&data, &network->layers[i], reason)) return -1;
     for (uint32_t i = 0; i < network->tensor_count; i++)
-        if (read_tensor(network, i, tensors + (size_t)TENSOR_BYTES * i, &names, &data, reason)) return -1;
+        if (read_tensor_record(&data, &network->tensors[i], reason)) return -1;
+    const unsigned char *text = take(&data, names_bytes);
+    network->metadata = (const char *)take(&data, network->metadata_bytes);
+    if (!text || !network->metadata || align(&data)) return fail(reason, "more names or metadata than bytes");
+    walk names = {text, 0, names_bytes};
+    for (uint32_t i = 0; i < network->layer_count; i++)
+        if (read_layer(&network->layers[i], &names, &data, &weights_left, reason)) return -1;
+    for (uint32_t i = 0; i < network->tensor_count; i++)
+        if (read_tensor(&network->tensors[i], &names, &data, reason)) return -1;
+    if (names.position != names.end) return fail(reason, "names left over");
     return data.position == end ? 0 : fail(reason, "bytes left over");
 }
 
@@ -215,13 +240,19 @@ const emomc_tensor *emomc_find_tensor(const emomc_network *network, const char *
 
 typedef struct {
     const unsigned char *data;
-    uint64_t bit;
+    uint64_t bit, end; /* from the end on there are only zeros */
 } bit_reader;
 
 static uint32_t take_bits(bit_reader *from, uint32_t count) {
-    uint32_t value = 0;
-    for (uint32_t i = 0; i < count; i++, from->bit++)
-        value |= (uint32_t)(from->data[from->bit >> 3] >> (from->bit & 7) & 1) << i;
+    uint32_t value = 0, found = 0;
+    while (found < count) {
+        uint32_t used = from->bit & 7, some = 8 - used;
+        if (some > count - found) some = count - found;
+        uint32_t byte = from->bit < from->end ? from->data[from->bit >> 3] : 0;
+        value |= (byte >> used & ((1u << some) - 1)) << found;
+        found += some;
+        from->bit += some;
+    }
     return value;
 }
 
@@ -230,16 +261,91 @@ static int32_t take_code(bit_reader *from, uint32_t bits) {
     return value >> (bits - 1) ? value - ((int32_t)1 << bits) : value;
 }
 
+static float scale_at(const emomc_layer *layer, size_t position, size_t per_channel) {
+    return emomc_float(layer->data + 4 * (layer->scales > 1 ? position / per_channel : 0));
+}
+
+/* ---- the coding huffman: its tables take 175 bytes ---- */
+
+typedef struct {
+    uint32_t split, only;               /* `only`: the one symbol there is, whose code has no bits */
+    uint16_t lengths[MAX_LENGTH + 1];   /* codes of each length */
+    unsigned char symbols[MAX_SYMBOLS]; /* in the order of their codes */
+} symbol_table;
+
+static int read_table(bit_reader *from, const emomc_layer *layer, symbol_table *table) {
+    unsigned char length[MAX_SYMBOLS];
+    uint32_t bits = layer->bits;
+    table->split = take_bits(from, 4);
+    uint32_t count = take_bits(from, 8), left = 1u << MAX_LENGTH, used = 0;
+    if (table->split > MAX_SPLIT || table->split > bits - 1) return -1;
+    if (count < (layer->index_bits == NO_GAPS ? 2 : 1) || count > (1u << table->split) + bits - 1 - table->split) return -1;
+    memset(table->lengths, 0, sizeof table->lengths);
+    for (uint32_t i = 0; i < count; i++) table->lengths[length[i] = (unsigned char)take_bits(from, 4)]++;
+    for (uint32_t n = 1; n <= MAX_LENGTH; n++) {
+        uint32_t taken = (uint32_t)table->lengths[n] << (MAX_LENGTH - n);
+        if (taken > left) return -1;
+        left -= taken;
+        for (uint32_t i = 0; i < count; i++)
+            if (length[i] == n) table->symbols[used++] = (unsigned char)i;
+    }
+    table->only = count - 1;
+    return used && left ? -1 : 0;
+}
+
+static uint32_t take_symbol(bit_reader *from, const symbol_table *table) {
+    if (table->lengths[0] == table->only + 1) return table->only;
+    uint32_t code = 0, first = 0, before = 0; /* the first code of this length, the codes of shorter ones */
+    for (uint32_t length = 1; length <= MAX_LENGTH; length++) {
+        code = code << 1 | take_bits(from, 1);
+        uint32_t count = table->lengths[length];
+        if (code < first + count) return table->symbols[before + code - first];
+        before += count;
+        first = (first + count) << 1;
+    }
+    return 0; /* a complete code does not come here */
+}
+
+static int unpack_huffman(const emomc_layer *layer, bit_reader from, float *weights, const char **reason) {
+    size_t per_channel = layer->weights / layer->shape[0], position = 0;
+    int32_t largest = ((int32_t)1 << (layer->bits - 1)) - 1;
+    int with_gaps = layer->index_bits != NO_GAPS;
+    symbol_table table;
+    if (!layer->entries) return layer->stream_bytes ? fail(reason, "a stream without entries") : 0;
+    if (read_table(&from, layer, &table)) return fail(reason, "no table of symbols");
+    for (uint32_t entry = 0; entry < layer->entries; entry++, position++) {
+        if (with_gaps) {
+            size_t zeros = 0;
+            while (!take_bits(&from, 1) && from.bit < from.end) zeros++;
+            if (zeros > layer->weights >> layer->index_bits) return fail(reason, "a weight beyond the end of its layer");
+            position += (zeros << layer->index_bits) + take_bits(&from, layer->index_bits);
+        }
+        if (position >= layer->weights) return fail(reason, "a weight beyond the end of its layer");
+        uint32_t value = take_symbol(&from, &table);
+        if (value >> table.split) {
+            uint32_t extra = value - (1u << table.split) + table.split;
+            value = 1u << extra | take_bits(&from, extra);
+        }
+        int32_t code = (int32_t)value + with_gaps;
+        if (code > largest) return fail(reason, "a code out of range");
+        if (code && take_bits(&from, 1)) code = -code;
+        if (from.bit > from.end) return fail(reason, "entries beyond the end of a stream");
+        weights[position] = (float)code * scale_at(layer, position, per_channel);
+    }
+    return from.end - from.bit < 8 ? 0 : fail(reason, "bytes left over in a stream");
+}
+
 int emomc_unpack(const emomc_layer *layer, float *weights, const char **reason) {
     const unsigned char *stream = layer->data + (size_t)4 * layer->scales;
     if (layer->bits == 32) {
         for (size_t i = 0; i < layer->weights; i++) weights[i] = emomc_float(stream + 4 * i);
         return 0;
     }
-    bit_reader from = {stream, 0}, mask = {stream, 0};
+    bit_reader from = {stream, 0, (uint64_t)8 * layer->stream_bytes}, mask = from;
     size_t per_channel = layer->weights / layer->shape[0], position = 0;
-    if (layer->coding == EMOMC_BITMAP) from.bit = layer->weights;
     for (size_t i = 0; i < layer->weights; i++) weights[i] = 0;
+    if (layer->coding == EMOMC_HUFFMAN) return unpack_huffman(layer, from, weights, reason);
+    if (layer->coding == EMOMC_BITMAP) from.bit = layer->weights;
     for (uint32_t entry = 0; entry < layer->entries; entry++, position++) {
         if (layer->coding == EMOMC_CSR) {
             position += take_bits(&from, layer->index_bits);
@@ -254,7 +360,7 @@ int emomc_unpack(const emomc_layer *layer, float *weights, const char **reason) 
         int32_t code = take_code(&from, layer->bits);
         if (code == -((int32_t)1 << (layer->bits - 1))) return fail(reason, "a code out of range");
         /* A filler of csr is a zero: it only moves the position. */
-        weights[position] = (float)code * emomc_float(layer->data + 4 * (layer->scales > 1 ? position / per_channel : 0));
+        weights[position] = (float)code * scale_at(layer, position, per_channel);
     }
     return 0;
 }

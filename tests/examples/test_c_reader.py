@@ -94,7 +94,7 @@ def test_damaged_and_hostile_files_are_refused_without_a_crash(tools, tmp_path):
     rng = np.random.default_rng(0)
     ends = []
     for turn in range(120):
-        data = bytearray(pack_bytes(lenet5(1, (2, 3, 2, 4, 2), 0.02), [*CODINGS][turn % 4]))
+        data = bytearray(pack_bytes(lenet5(1, (2, 3, 2, 4, 2), 0.02), [*CODINGS][turn % len(CODINGS)]))
         for _ in range(int(rng.integers(1, 4))):
             # Half of the changes hit the header and the records.
             place = int(rng.integers(0, 700 if rng.random() < 0.5 else len(data)))

@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 from emomc.cli import pretrain, search
+from emomc.compression.codings import CODING_CHOICES
 from emomc.fronts.front_file import read_front
 from emomc.library.library import Library
 from emomc.networks.build import build_network
@@ -78,7 +79,7 @@ def test_a_search_under_every_dataflow(lenet):
     assert len(set(dense.values())) == 4
 
 
-@pytest.mark.parametrize("coding", ["normal", "csr", "coo", "bitmap", "best"])
+@pytest.mark.parametrize("coding", CODING_CHOICES)
 def test_a_search_in_every_coding(lenet, coding):
     front = search_in(lenet, "--coding", coding, "--objectives", "[accuracy,size]")
     assert front["coding"] == coding

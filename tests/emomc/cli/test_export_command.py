@@ -8,12 +8,14 @@ import torch
 from emomc.callbacks.search.front_writer import FrontWriter
 from emomc.cli.export import main
 from emomc.common.files import sha256_of_file
+from emomc.compression.codings import CODING_CHOICES
 from emomc.compression.pruning import prune_by_magnitude
 from emomc.export.loading import load_compressed
 from emomc.library.library import Library
 from emomc.library.manifest import Manifest
 from emomc.networks.build import build_network, network_source_sha256
 from emomc.networks.graph import trace_network
+from emomc.packed_file.layout import VERSION
 from emomc.packed_file.reader import read_packed
 from emomc.search.config import SearchConfig
 from emomc.search.options import RunOptions
@@ -112,7 +114,7 @@ def test_other_formats_are_verified_too(run_folder, export, format):
 
 def test_a_search_can_be_named_by_its_folder_and_another_coding_asked_for(run_folder, export):
     sizes = {}
-    for coding in ("normal", "csr", "coo", "bitmap", "best"):
+    for coding in CODING_CHOICES:
         status, lines, _ = export(run_folder / "search" / "first", "--coding", coding)
         assert status == 0
         sizes[coding] = int(lines[1].split(": ")[1].split()[0].replace(",", ""))
@@ -131,6 +133,21 @@ def test_broken_promises_are_errors(run_folder, export, tmp_path):
         assert message in error
         assert "\n" not in error
         assert not (tmp_path / "out").exists() or not any((tmp_path / "out").iterdir())
+
+
+def test_a_front_of_an_older_packed_file_is_exported_in_the_version_of_today(run_folder, export, tmp_path):
+    copy = shutil.copytree(run_folder, tmp_path / "copy")
+    front = front_of(run_folder)
+    size = front["points"][0]["size_bytes"]
+    assert front.pop("packed_file_version") == VERSION
+    front["points"][0]["size_bytes"] += 300
+    (copy / "search" / "first" / "front.json").write_text(json.dumps(front))
+    status, lines, _ = export(copy, "--verify", "--pick", f"index:{front['points'][0]['index']}")
+    assert status == 0
+    assert lines[1].endswith(
+        f"{size:,} bytes in version 2 of the packed file; the search counted {size + 300:,} in version 1"
+    )
+    assert "as the front says" in lines[2]
 
 
 def test_a_file_that_fails_its_verification_leaves_the_one_before(run_folder, export, tmp_path):

@@ -8,10 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emomc.common.errors import UserError
-from emomc.compression.codings import CODING_CHOICES, stream_bits
+from emomc.compression.codings import CODING_CHOICES, CODINGS, stream_bits
 from emomc.packed_file.layout import CHECKSUM, HEADER, LAYER, TENSOR, TYPES
 from emomc.packed_file.network import NetworkDescription, PackedLayer, PackedNetwork
 from emomc.packed_file.reader import parse_packed, read_packed
+from emomc.packed_file.records import layer_record_bytes, tensor_record_bytes
 from emomc.packed_file.size import fixed_bytes, packed_size_bytes
 from emomc.packed_file.writer import pack_bytes, write_packed
 
@@ -26,10 +27,8 @@ DESCRIPTION = NetworkDescription(
 )
 SHAPES = {"conv": (6, 1, 5, 5), "depthwise": (6, 1, 3, 3), "head.linear": (3, 54)}
 HEADER_FIELDS = "magic version layers file_bytes tensors names metadata channels height width classes normalised"
-LAYER_FIELDS = (
-    "name_offset name_bytes dimensions bits coding index_bits reserved s0 s1 s2 s3 scales entries bytes offset"
-)
-TENSOR_FIELDS = "name_offset name_bytes type dimensions s0 s1 s2 s3 s4 s5 offset"
+LAYER_FIELDS = "name_bytes dimensions bits coding index_bits scales reserved entries bytes"
+TENSOR_FIELDS = "name_bytes type dimensions"
 TENSORS = {
     "conv.bias": np.linspace(-1, 1, 6, dtype=np.float32),
     "head.linear.bias": np.ones(3, np.float32),
@@ -85,7 +84,7 @@ def test_a_file_gives_back_what_was_packed_in_exactly_the_accounted_bytes(networ
     data = pack_bytes(network, coding)
     assert_same(parse_packed(data), network)
     assert pack_bytes(parse_packed(data), coding) == data
-    fixed = fixed_bytes(DESCRIPTION, SHAPES, TENSORS)
+    fixed = fixed_bytes(DESCRIPTION, {name: len(shape) for name, shape in SHAPES.items()}, TENSORS)
     bits = np.array([[stream_bits(layer.codes, layer.bits, coding) for layer in network.layers]])
     scales = np.array([[len(layer.scale) for layer in network.layers]])
     assert packed_size_bytes(fixed, bits, scales).tolist() == [len(data)]
@@ -140,27 +139,36 @@ def _header(**changes):
     return change
 
 
-def _record(layer, field, value):
+# Where the records begin, and after them the names.
+LAYER_PLACES = np.cumsum([HEADER.size + 8, *(layer_record_bytes(len(shape)) for shape in SHAPES.values())]).tolist()
+TENSOR_PLACES = np.cumsum([LAYER_PLACES[-1], *(tensor_record_bytes(one.ndim) for one in TENSORS.values())]).tolist()
+
+
+def _field(kind, place, fields, field, value, more):
 
     def change(body):
-        place = HEADER.size + 8 + layer * LAYER.size
-        values = list(LAYER.unpack_from(body, place))
-        values[LAYER_FIELDS.split().index(field)] = value
-        return body[:place] + LAYER.pack(*values) + body[place + LAYER.size :]
+        values = list(kind.unpack_from(body, place))
+        index = fields.split().index(field)
+        values[index] = values[index] + more if value is None else value
+        return body[:place] + kind.pack(*values) + body[place + kind.size :]
 
     return change
+
+
+def _record(layer, field, value):
+    return _field(LAYER, LAYER_PLACES[layer], LAYER_FIELDS, field, value, 0)
 
 
 def _tensor(tensor, field, value=None, more=0):
+    return _field(TENSOR, TENSOR_PLACES[tensor], TENSOR_FIELDS, field, value, more)
 
-    def change(body):
-        place = HEADER.size + 8 + len(SHAPES) * LAYER.size + tensor * TENSOR.size
-        values = list(TENSOR.unpack_from(body, place))
-        index = TENSOR_FIELDS.split().index(field)
-        values[index] = values[index] + more if value is None else value
-        return body[:place] + TENSOR.pack(*values) + body[place + TENSOR.size :]
 
-    return change
+def _side(place, side):
+    return _field(struct.Struct("<I"), place, "side", "side", side, 0)
+
+
+def _layer_side(layer, index, side):
+    return _side(LAYER_PLACES[layer] + LAYER.size + 4 * index, side)
 
 
 def _metadata(text):
@@ -179,27 +187,23 @@ def _metadata(text):
     ("change", "message"),
     [
         (_header(magic=b"PK\3\4abcd"), "do not begin like one"),
-        (_header(version=2), "format version 1, found 2"),
+        (_header(version=3), "format version 1 or 2, found 3"),
         (_header(file_bytes=2**63), "9223372036854775808 bytes"),
         (_header(layers=0), "1 to 65536 layers"),
         (_header(layers=2**32 - 1), "1 to 65536 layers"),
-        (_header(layers=60_000), "more bytes"),
+        (_header(layers=60_000), "known kind of layer|at most 6 dimensions|more bytes"),
         (_header(layers=2), "found"),
         (_header(tensors=2**31), "layers and tensors"),
-        (_header(layers=65_536), "more bytes"),
-        (_header(tensors=65_536), "more bytes"),
+        (_header(layers=65_536), "known kind of layer|at most 6 dimensions|more bytes"),
+        (_header(tensors=65_536), "known kind of layer|at most 6 dimensions|more bytes"),
         (_header(tensors=65_537), "layers and tensors"),
         (_header(metadata=2**20), "more bytes"),
         (_tensor(5, "name_bytes", more=1), "names one after another"),
         (_tensor(5, "name_bytes", more=-1), "nothing after the last tensor"),
-        (_tensor(0, "name_offset", more=-1), "names one after another"),
         (_tensor(0, "type", len(TYPES)), "known type of tensor"),
-        (_tensor(0, "dimensions", 7), "known type of tensor"),
-        (_tensor(0, "dimensions", 0), "0 sizes"),
-        (_tensor(0, "s0", 0), "expected numbers"),
-        (_tensor(0, "s0", 2**32 - 1), "more bytes"),
-        (_tensor(0, "s5", 1), "1 sizes"),
-        (_tensor(0, "offset", more=4), "at byte"),
+        (_tensor(0, "dimensions", 7), "at most 6 dimensions"),
+        (_side(TENSOR_PLACES[0] + TENSOR.size, 0), "expected numbers"),
+        (_side(TENSOR_PLACES[0] + TENSOR.size, 2**32 - 1), "more bytes"),
         (_header(channels=0), "sides of 1"),
         (_header(channels=65_536), "more bytes"),
         (_header(height=2**32 - 1), "sides of 1"),
@@ -207,24 +211,22 @@ def _metadata(text):
         (_header(names=2**32 - 1), "more bytes"),
         (_header(metadata=2**32 - 1), "1048576 bytes of metadata"),
         (_header(classes=4), "names of 4 classes"),
-        (_record(0, "name_offset", 1), "names one after another"),
         (_record(0, "name_bytes", 65_535), "names one after another"),
         (_record(1, "name_bytes", 0), "found"),
-        (_record(0, "dimensions", 3), "3 sizes"),
+        (_record(0, "dimensions", 1), "known kind of layer"),
         (_record(0, "dimensions", 5), "known kind of layer"),
         (_record(0, "bits", 1), "2 to 16 bits"),
         (_record(0, "bits", 17), "2 to 16 bits"),
         (_record(0, "bits", 32), "expected a scale"),
-        (_record(0, "coding", 4), "known kind of layer"),
+        (_record(0, "coding", len(CODINGS)), "known coding of conv"),
         (_record(0, "reserved", 1), "known kind of layer"),
         (_record(0, "index_bits", 255), "index bits"),
-        (_record(0, "s0", 0), "a number of weights from 1 to"),
-        (_record(0, "s1", 2**32 - 1), "a number of weights from 1 to"),
-        (_record(2, "s2", 1), "2 sizes"),
-        (_record(0, "scales", 2**32 - 1), "expected a scale"),
+        (_layer_side(0, 0, 0), "a number of weights from 1 to"),
+        (_layer_side(0, 1, 2**32 - 1), "a number of weights from 1 to"),
+        (_record(0, "scales", 0), "expected a scale for conv"),
+        (_record(0, "scales", 3), "found kind 3"),
         (_record(0, "entries", 2**32 - 1), "entries of 150 weights"),
         (_record(0, "bytes", 2**32 - 1), "more bytes"),
-        (_record(0, "offset", 2**64 - 1), "at byte"),
         (_metadata(b"[" * 500_000), "metadata in JSON"),
         (_metadata(b"{}"), "metadata of a packed network with an entry network"),
         (
@@ -274,8 +276,7 @@ def test_a_file_without_room_for_its_checksum(size, message):
 
 def test_flags_are_0_or_1():
     data = pack_bytes(random_network(0, (4, 4, 4), 0.3), "csr")[:-4]
-    place = TENSOR.unpack_from(data, HEADER.size + 8 + len(SHAPES) * LAYER.size + 3 * TENSOR.size)[-1]
-    assert data[place : place + 3] == b"\1\0\1"
+    place = data.rindex(b"\1\0\1\0")
     with pytest.raises(UserError, match=r"expected 0 and 1 in norm\.flags, found 2"):
         parse_packed(checked(data[:place] + b"\2" + data[place + 1 :]))
 
@@ -313,7 +314,7 @@ def test_an_all_zero_layer_may_not_claim_more_weights_than_allowed():
         parse_packed(data, max_weights=365)
     assert_same(parse_packed(data, max_weights=366), network)
     with pytest.raises(UserError, match="a number of weights from 1 to"):
-        parse_packed(checked(_record(0, "s1", 2**28)(data[:-4])))
+        parse_packed(checked(_layer_side(0, 1, 2**28)(data[:-4])))
 
 
 @pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf])
