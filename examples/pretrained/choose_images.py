@@ -17,17 +17,21 @@ def choose(source: Path, target: Path, counts: dict[str, int]) -> None:
         target: the new folder.
         counts: images of each class in ``train``, ``val`` and ``test``.
     """
-    wanted = {"train": ("train", "val"), "test": ("test",)}
-    for split, parts in wanted.items():
+    if target.exists():
+        raise SystemExit(f"expected the name of a new folder, found {target}, which exists")
+    links: dict[Path, Path] = {}
+    for split, parts in (("train", ("train", "val")), ("test", ("test",))):
         for folder in sorted(path for path in (source / split).iterdir() if path.is_dir()):
             images = sorted(folder.iterdir())
+            needed = sum(counts[part] for part in parts)
+            if len(images) < needed:
+                raise SystemExit(f"expected at least {needed} images in {folder}, found {len(images)}")
             random.Random(SEED).shuffle(images)
             for part in parts:
-                chosen, images = images[: counts[part]], images[counts[part] :]
-                if len(chosen) < counts[part]:
-                    raise SystemExit(f"expected {counts[part]} more images in {folder}, found {len(chosen)}")
-                for image in chosen:
-                    link(image, target / part / folder.name / image.name)
+                links |= {target / part / folder.name / image.name: image for image in images[: counts[part]]}
+                images = images[counts[part] :]
+    for name, image in links.items():
+        link(image, name)
 
 
 def link(image: Path, name: Path) -> None:
@@ -43,7 +47,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("source", type=Path, help="folder with train/CLASS/ and test/CLASS/")
     parser.add_argument("target", type=Path, help="folder to make")
-    for part, count in (("train", 1500), ("val", 100), ("test", 200)):
+    for part, count in (("train", 1000), ("val", 100), ("test", 200)):
         parser.add_argument(f"--{part}", type=int, default=count, help=f"images of each class; default: {count}")
     arguments = parser.parse_args()
     choose(arguments.source, arguments.target, {part: getattr(arguments, part) for part in ("train", "val", "test")})
