@@ -106,7 +106,7 @@ def one_thread() -> Iterator[None]:
 def few_images_for_the_sensitivity_of_layers() -> Iterator[None]:
     """Every library comes with a page of its layers' sensitivity, which would take longer than its training."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("emomc.pretraining.layer_sensitivity.IMAGES", 32)
+        patch.setattr("emomc.pretraining.measured_images.MOST", 32)
         yield
 
 

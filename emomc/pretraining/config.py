@@ -38,9 +38,9 @@ class PretrainingConfig:
     exclude_layers: list[str] = dataclasses.field(default_factory=list)
     """Patterns such as ``head.*`` of layer names that stay uncompressed."""
     pre_train_epochs: int = 30
-    """Epochs of training from scratch."""
+    """Epochs of training the dense network, from scratch or from weights that do not fit in everything."""
     learning_rate: float = 0.005
-    """Largest learning rate of the training from scratch."""
+    """Largest learning rate of that training."""
     optimizer: OptimizerName = "adamw"
     """adamw, adam, or sgd with Nesterov momentum."""
     weight_decay: float = 0.01
@@ -66,7 +66,7 @@ class PretrainingConfig:
     distillation: float = 0.5
     """Share of the loss of robust levels that is the divergence from the dense network's answers, 0..1."""
     pre_prune_learning_rate: float | None = None
-    """Largest learning rate of each level's fine-tuning; without it, that of the training from scratch times 0.4."""
+    """Largest learning rate of each level's fine-tuning; without it, that of the dense network's training times 0.4."""
     pre_prune_schedule: Literal["chain", "restart"] = "chain"
     """chain: each level starts from the one above. restart: each starts from the dense network and is pruned in equal
     ratios, one step an epoch, as the paper's reference does."""

@@ -18,11 +18,10 @@ from emomc.library.manifest import DENSE
 from emomc.lightning_modules.pre_pruning import PrePruningClassifier
 from emomc.networks.layers import LayerShape, as_stored, output_first
 from emomc.networks.state import load_unique
+from emomc.pretraining.measured_images import images_to_measure
 from emomc.runtime.memory import memory_for
 from emomc.runtime.recipe import Recipe
 
-IMAGES = 512
-"""Validation images that are measured on; all if there are fewer."""
 DENSITIES = (80, 60, 40, 30, 20, 15, 10, 7, 5, 3, 2)
 """Percent of the layer's weights that remain."""
 BITS = (8, 6, 5, 4, 3, 2)
@@ -74,7 +73,7 @@ def measure_layers(
         channels_last: run the network in channels-last memory format.
     """
     manifest = library.manifest
-    images, labels = load_some(data, "validation", IMAGES)
+    images, labels = load_some(data, "validation", images_to_measure(len(manifest.compressed_layers)))
     network = copy.deepcopy(network)
     load_unique(network, library.load_state(DENSE))
     layers = {layer.name: layer for layer in manifest.compressed_layers}

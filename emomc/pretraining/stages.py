@@ -25,6 +25,7 @@ from emomc.library.library import Library
 from emomc.library.manifest import DENSE
 from emomc.networks.state import load_unique, unique_state
 from emomc.pretraining.config import PretrainingConfig
+from emomc.pretraining.measured_images import images_to_measure
 from emomc.pretraining.modules import dense_module, level_module
 from emomc.pretraining.norms import reestimate_norms
 from emomc.runtime.checkpoint_io import check_checkpoint
@@ -32,9 +33,6 @@ from emomc.runtime.devices import Devices
 from emomc.runtime.memory import memory_for
 from emomc.runtime.seeds import derive_seed
 from emomc.runtime.trainers import training_trainer
-
-SENSITIVITY_IMAGES = 512
-"""Training images that the sensitivity of layers is measured on; all if there are fewer."""
 
 
 def stage_of(percent: int) -> str:
@@ -122,7 +120,7 @@ class StageTraining:
         macs = {layer.name: layer.macs for layer in self.library.manifest.compressed_layers}
         batches = None
         if criterion == SENSITIVITY:
-            images, _ = load_some(self.data, "train", SENSITIVITY_IMAGES)
+            images, _ = load_some(self.data, "train", images_to_measure(len(macs)))
             batches = images.split(self.library.manifest.data["batch_size"])
         return PruningSchedule(self._percents(percent), criterion, macs, batches, cost)
 

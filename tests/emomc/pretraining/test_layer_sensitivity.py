@@ -19,7 +19,7 @@ from emomc.library.data_sources import library_data
 from emomc.library.manifest import DENSE
 from emomc.library.network_sources import library_network
 from emomc.networks.state import load_unique
-from emomc.pretraining import layer_sensitivity
+from emomc.pretraining import measured_images
 from emomc.pretraining.layer_sensitivity import BITS, DENSITIES, NetworkSensitivity, measure_layers
 from emomc.pretraining.sensitivity_page import sensitivity_page, sensitivity_table
 
@@ -42,7 +42,7 @@ class TestMeasuring:
             assert tuple(one.by_bits) == BITS
 
     def test_counts_are_those_of_the_network_changed_by_hand(self, shared_library, network, found):
-        images, labels = load_some(library_data(shared_library), "validation", layer_sensitivity.IMAGES)
+        images, labels = load_some(library_data(shared_library), "validation", measured_images.MOST)
         assert found.images == len(labels)
         dense = copy.deepcopy(network).eval()
         load_unique(dense, shared_library.load_state(DENSE))

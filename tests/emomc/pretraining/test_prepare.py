@@ -36,7 +36,7 @@ def level_files(folder):
 
 @pytest.fixture(autouse=True)
 def few_images_for_sensitivity(monkeypatch):
-    monkeypatch.setattr("emomc.pretraining.stages.SENSITIVITY_IMAGES", 64)
+    monkeypatch.setattr("emomc.pretraining.measured_images.MOST", 64)
 
 
 class Stop(pl.Callback):
