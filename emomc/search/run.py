@@ -223,6 +223,8 @@ def _conditions(evaluator: CandidateEvaluator, config: SearchConfig, images: Ten
     inputs = evaluator.networks.inputs
     # Logs that are older than other roundings do not name the nearest.
     rounding = {} if config.rounding == "nearest" else {"rounding": config.rounding}
+    narrow = config.quantization.activation_bits is not None
+    biases = {"integer_biases": True} if narrow and config.quantization.integer_biases else {}
     return {
         "images": tensor_digest(images, labels),
         "quantizer": {
@@ -230,6 +232,7 @@ def _conditions(evaluator: CandidateEvaluator, config: SearchConfig, images: Ten
             "per_channel": config.per_channel,
             "bias_correction": config.bias_correction,
             **rounding,
+            **biases,
         },
         "calibration": inputs.digest if inputs else None,
         "activation_bits": config.activation_bits,
