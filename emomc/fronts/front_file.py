@@ -188,4 +188,4 @@ def charged_activation_bits(front: Front) -> int:
     description = front.get("hardware_description")
     precision = description.get("precision") if isinstance(description, Mapping) else None
     found = precision.get("I") if isinstance(precision, Mapping) else None
-    return found if is_whole(found) else FULL_ACTIVATION_BITS
+    return int(found) if is_whole(found) and found is not None else FULL_ACTIVATION_BITS
