@@ -33,7 +33,7 @@ from emomc.common.errors import UserError
 from emomc.common.run_folder import find_finished_search
 from emomc.compression.codings import CODINGS, stream_bits
 from emomc.data.splits import load_split
-from emomc.export.formats import FormatName, export_network, verify_export
+from emomc.export.formats import ExportOptions, FormatName, export_network, verify_export
 from emomc.export.loading import unpack_network
 from emomc.export.verification import EvaluationConditions
 from emomc.fronts.front_file import read_front
@@ -86,7 +86,7 @@ class Exporter:
         """Export one point in two formats and run it in three ways."""
         packed = pack_point(self.library, None, self.front, point, self.search)
         file, graph = self.folder / "network.emomc", self.folder / "network.onnx"
-        size = export_network(file, packed, "emomc", coding=self.front["coding"])
+        size = export_network(file, packed, "emomc", options=ExportOptions(self.front["coding"]))
         export_network(graph, packed, "onnx")
         in_c, same = self._in_c(file, packed)
         return {
@@ -108,7 +108,7 @@ class Exporter:
         conditions = EvaluationConditions(
             self.library.manifest.evaluation_batch_size, self.front["settings"]["precision"]
         )
-        return verify_export(path, format, packed, self.images, self.labels, conditions)
+        return verify_export(path, format, packed, self.images, self.labels, conditions).correct
 
     def _pixels(self) -> Tensor:
         """Undo the normalisation: the pixels, as a camera gives them."""

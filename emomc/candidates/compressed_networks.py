@@ -16,15 +16,16 @@ from torch import Tensor, nn
 from emomc.candidates.finetuned_weights import FinetunedNetwork, finetuned_path, read_finetuned
 from emomc.candidates.genotype import Genotype
 from emomc.common.cache import BoundedCache
-from emomc.common.errors import UserError
-from emomc.compression.activations import ActivationRounding
+from emomc.common.errors import UserError, require
+from emomc.compression.activation_grid import ActivationGrid, Range
+from emomc.compression.activations import ActivationRounding, integer_bias
 from emomc.compression.bias_correction import mean_output_error
 from emomc.compression.input_products import input_blocks
 from emomc.compression.layer_inputs import LayerInputs
 from emomc.compression.quantization import QuantizedTensor, dequantize, quantize_symmetric, weight_of_codes
 from emomc.compression.quantizers import Quantizer
 from emomc.compression.rounding import MOST_LEARNED_BITS, learn_rounding
-from emomc.compression.widths import UNCOMPRESSED_BITS
+from emomc.compression.widths import FULL_ACTIVATION_BITS, UNCOMPRESSED_BITS
 from emomc.library.layer_input_store import LayerInputStore
 from emomc.library.library import Library
 from emomc.networks.folding import FoldedNetwork, FoldedState
@@ -77,8 +78,7 @@ class CompressedNetworks:
         self._finetuned_folder = finetuned_folder
         self._folded = FoldedNetwork(graph, self.layers if quantizer.bias_correction else ()).to(self.device)
         self.network = self._folded.module
-        bits = quantizer.activation_bits
-        self._rounding = ActivationRounding(self._folded, bits) if bits is not None else None
+        self._rounding = ActivationRounding(self._folded) if quantizer.activation_bits is not None else None
         self._corrected = tuple(layer for layer in self.layers if layer in self._folded.bias_keys)
         if quantizer.bias_correction and len(self._corrected) < len(self.layers):
             without = ", ".join(sorted({*self.layers} - {*self._corrected}))
@@ -126,41 +126,56 @@ class CompressedNetworks:
         """Return the scale by which a layer's codes are multiplied when the network runs, float32."""
         return self.level(percent).scale(layer, self.quantized(percent, layer, bits, finetuned).scale)
 
-    def ranges(self, percent: int) -> dict[str, tuple[float, float]]:
+    def ranges(self, percent: int) -> dict[str, Range]:
         """Return layer name -> smallest and largest input of the layer in the calibration of a level."""
         if self.inputs is None:
             raise ValueError("expected inputs= for ranges of activations, found none")
         return {name: inputs.range for name, inputs in self.inputs.level(percent).items()}
 
+    def grids(self, genotype: Genotype) -> dict[str, ActivationGrid] | None:
+        """Return layer name -> the grid of its inputs; None: they are not rounded.
+
+        Inputs are rounded to narrow activations unless every layer is uncompressed.
+
+        Raises:
+            UserError: the calibration lacks a layer, or its smallest input is above its largest.
+        """
+        if self.quantizer.activation_bits is None or all(bits == UNCOMPRESSED_BITS for bits in genotype.bits):
+            return None
+        return {layer.name: self._grid(genotype.level, layer.name) for layer in self._folded.layers}
+
+    def _grid(self, percent: int, layer: str) -> ActivationGrid:
+        bits = self.quantizer.activation_bits
+        low, high = self.ranges(percent).get(layer, (1.0, 0.0))
+        require(low <= high, f"the smallest and the largest input of {layer} as its range", (low, high))
+        return ActivationGrid.of_range(bits or FULL_ACTIVATION_BITS, low, high)
+
     def rest(self, genotype: Genotype) -> dict[str, Tensor]:
-        """Return a genotype's state without the layers' weights; with bias correction, its biases are corrected."""
-        if genotype.finetuned:
-            return self.finetuned(genotype.finetuned).rest
-        rest = self.level(genotype.level).rest
-        if not self.quantizer.bias_correction:
-            return rest
-        bits_of = dict(zip(self.layers, genotype.bits, strict=True))
-        corrected = {
-            self._folded.bias_keys[layer]: self._biases.get(
-                (genotype.level, layer, bits_of[layer]),
-                functools.partial(self._corrected_bias, genotype.level, layer, bits_of[layer]),
-            )
-            for layer in self._corrected
-            if bits_of[layer] != UNCOMPRESSED_BITS
-        }
-        return rest | corrected
+        """Return a genotype's state without the layers' weights.
+
+        Biases are corrected if the quantizer says so; under narrow activations they are those of integer arithmetic.
+        """
+        finetuned, level = genotype.finetuned, genotype.level
+        rest = self.finetuned(finetuned).rest if finetuned else self.level(level).rest
+        own = {}
+        for layer, bits in zip(self.layers, genotype.bits, strict=True):
+            key = self._folded.bias_keys.get(layer)
+            if key is None or bits == UNCOMPRESSED_BITS:
+                continue
+            if finetuned:
+                own[key] = self._integer_bias(rest[key], level, layer, bits, finetuned)
+            else:
+                make = functools.partial(self._bias, rest[key], level, layer, bits)
+                own[key] = self._biases.get((level, layer, bits), make)
+        return rest | own
 
     @torch.no_grad()
     def load(self, genotype: Genotype) -> nn.Module:
-        """Copy a genotype's weights into the shared folded network, in place, and return it.
-
-        Layer inputs are rounded to narrow activations unless every layer is uncompressed.
-        """
+        """Copy a genotype's weights and grids into the shared folded network, in place, and return it."""
         folded = self.level(genotype.level)
         self.network.load_state_dict(self.rest(genotype), strict=False)
         if self._rounding is not None:
-            whole = all(bits == UNCOMPRESSED_BITS for bits in genotype.bits)
-            self._rounding.use(None if whole else self.ranges(genotype.level))
+            self._rounding.use(self.grids(genotype))
         bits_of = dict(zip(self.layers, genotype.bits, strict=True))
         for layer in self._folded.layers:
             bits = bits_of.get(layer.name, UNCOMPRESSED_BITS)
@@ -246,7 +261,13 @@ class CompressedNetworks:
         return [found[bits] for bits in widths]
 
     @torch.no_grad()
-    def _corrected_bias(self, percent: int, layer: str, bits: int) -> Tensor:
+    def _bias(self, bias: Tensor, percent: int, layer: str, bits: int) -> Tensor:
+        """Return the bias of a quantized layer, from its folded bias."""
+        if self.quantizer.bias_correction:
+            bias = self._corrected_bias(bias, percent, layer, bits)
+        return self._integer_bias(bias, percent, layer, bits)
+
+    def _corrected_bias(self, bias: Tensor, percent: int, layer: str, bits: int) -> Tensor:
         """Return the folded bias that gives the layer the mean output of its unquantized weights."""
         folded = self.level(percent)
         weight = folded.weights[layer]
@@ -255,8 +276,12 @@ class CompressedNetworks:
         quantized = self.quantized(percent, layer, bits).dequantize()
         error = mean_output_error(mean_patch, weight, quantized)
         factor = folded.factors.get(layer)
-        bias = folded.rest[self._folded.bias_keys[layer]]
         return (bias.double() - (error if factor is None else error * factor.double())).to(bias.dtype)
+
+    def _integer_bias(self, bias: Tensor, percent: int, layer: str, bits: int, finetuned: str = "") -> Tensor:
+        if self.quantizer.activation_bits is None or not self.quantizer.integer_biases:
+            return bias
+        return integer_bias(bias, self.folded_scale(percent, layer, bits, finetuned), self._grid(percent, layer))
 
     def _measured(self, percent: int, layer: str, blocks: int = 0) -> LayerInputs:
         """Return the measured inputs of a layer, with their covariance in so many blocks if there are any.

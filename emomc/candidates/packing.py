@@ -33,7 +33,7 @@ def describe(manifest: Manifest) -> NetworkDescription:
 
 
 def pack_candidate(networks: CompressedNetworks, genotype: Genotype) -> PackedNetwork:
-    """Return a candidate's codes, scales and other tensors, exactly as its evaluation used them.
+    """Return a candidate's codes, scales, grids and other tensors, exactly as its evaluation used them.
 
     Args:
         networks: the library's compressed networks.
@@ -41,6 +41,7 @@ def pack_candidate(networks: CompressedNetworks, genotype: Genotype) -> PackedNe
     """
     level = networks.level(genotype.level)
     bits_of = dict(zip(networks.layers, genotype.bits, strict=True))
+    grids = networks.grids(genotype) or {}
     layers = []
     for layer in networks.library.manifest.stored_layers:
         bits = bits_of.get(layer.name, UNCOMPRESSED_BITS)
@@ -49,7 +50,7 @@ def pack_candidate(networks: CompressedNetworks, genotype: Genotype) -> PackedNe
         else:
             which = genotype.level, layer.name, bits, genotype.finetuned
             weights, scale = _array(networks.quantized(*which).codes), _array(networks.folded_scale(*which))
-        layers.append(PackedLayer(layer.name, bits, weights, scale))
+        layers.append(PackedLayer(layer.name, bits, weights, scale, grids.get(layer.name)))
     return PackedNetwork(
         describe(networks.library.manifest),
         tuple(layers),

@@ -15,8 +15,9 @@ from emomc.cli.user_code_options import add_user_code_options, check_user_code_o
 from emomc.common.errors import UserError
 from emomc.common.run_folder import find_finished_search
 from emomc.compression.codings import CodingName
-from emomc.export.formats import FORMATS, FormatName, check_packages
-from emomc.fronts.front_file import read_front
+from emomc.export.formats import FORMATS, ExportOptions, FormatName, check_packages
+from emomc.export.onnx_targets import MAX_OPSET, MIN_OPSET, TARGETS, OnnxWeights, TargetName, onnx_options
+from emomc.fronts.front_file import Front, activation_bits, charged_activation_bits, read_front
 from emomc.fronts.pick_rules import DEFAULT_PICK, parse_pick
 
 
@@ -53,9 +54,32 @@ def build_parser() -> ArgumentParser:
         help="How an emomc file stores the weights; default: the coding of the search.",
     )
     parser.add_argument(
+        "--target",
+        type=TargetName | None,
+        default=None,
+        help="Toolchain that an onnx file is for; default onnxruntime. "
+        + "; ".join(f"{name}: {target.summary}" for name, target in TARGETS.items())
+        + ". It decides what of the next three is not given.",
+    )
+    parser.add_argument("--onnx_opset", type=int | None, default=None, help=f"ONNX opset, {MIN_OPSET}..{MAX_OPSET}.")
+    parser.add_argument(
+        "--onnx_int4",
+        type=bool | None,
+        default=None,
+        help="Store weights of up to 4 bits as 4-bit integers (true) or as 8-bit ones (false).",
+    )
+    parser.add_argument(
+        "--onnx_weights",
+        type=OnnxWeights | None,
+        default=None,
+        help="integers: behind a DequantizeLinear, one scale or one for each channel, as the network has them. "
+        "float32: the products.",
+    )
+    parser.add_argument(
         "--verify",
         action="store_true",
-        help="Read the file, evaluate it on the test images and compare with the front.",
+        help="Read the file, evaluate it on the test images (onnx: the validation images, too) and compare with the "
+        "front.",
     )
     add_user_code_options(parser)
     return parser
@@ -74,19 +98,43 @@ def _run(arguments: Namespace) -> None:
         raise UserError(f"expected --output with a file to write, found the folder {output}")
     if output.is_symlink() or (output.exists() and not output.is_file()):
         raise UserError(f"expected --output with a new file or one to replace, found a link or a device at {output}")
-    if arguments.verify and FORMATS[arguments.format].count_correct is None:
-        raise UserError(f"expected a format that can be verified with --verify, found {arguments.format}")
     if arguments.coding is not None and arguments.format != "emomc":
         raise UserError(f"expected --coding with the format emomc alone, found {arguments.format}")
+    for name in ("target", "onnx_opset", "onnx_int4", "onnx_weights"):
+        if getattr(arguments, name) is not None and arguments.format != "onnx":
+            raise UserError(f"expected --{name} with the format onnx alone, found {arguments.format}")
     check_packages(arguments.format)
     rule = parse_pick(arguments.pick)
     search = find_finished_search(Path(arguments.run), arguments.search)
     front = read_front(search.front)
+    options = _options(arguments, front)
+    if arguments.verify:
+        options.check_runs(arguments.format)
     from emomc.cli.export_run import export  # after the options are checked: torch takes seconds to import
 
     raise_at_interrupt()
 
-    export(arguments, search, front, rule, output)
+    export(arguments, search, front, rule, output, options)
+
+
+def _options(arguments: Namespace, front: Front) -> ExportOptions:
+    """Return what the format leaves open.
+
+    Raises:
+        UserError: options that do not go together, or with the activations of the search.
+    """
+    coding = arguments.coding or front["coding"]
+    if arguments.format != "onnx":
+        return ExportOptions(coding)
+    bits = activation_bits(front)
+    onnx = onnx_options(
+        arguments.target or "onnxruntime",
+        opset=arguments.onnx_opset,
+        int4=arguments.onnx_int4,
+        weights=arguments.onnx_weights,
+        activation_bits=bits,
+    )
+    return ExportOptions(coding, onnx, charged_activation_bits(front))
 
 
 if __name__ == "__main__":

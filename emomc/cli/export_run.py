@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -20,11 +21,11 @@ from emomc.common.files import existing_file, sha256_of_file
 from emomc.common.run_folder import SearchFolder
 from emomc.common.schema import checked
 from emomc.compression.quantizers import Quantizer, QuantizerName, RoundingName
-from emomc.compression.widths import FULL_ACTIVATION_BITS, MIN_ACTIVATION_BITS
-from emomc.data.splits import load_split
-from emomc.export.formats import FORMATS, FormatName, export_network, verify_export
-from emomc.export.verification import EvaluationConditions, ExpectedScores
-from emomc.fronts.front_file import Front, Point
+from emomc.compression.widths import FULL_ACTIVATION_BITS
+from emomc.data.splits import Split, has_test_images, load_split
+from emomc.export.formats import FORMATS, ExportOptions, FormatName, export_network, verify_export
+from emomc.export.verification import EvaluationConditions, ExpectedScores, ReadBack
+from emomc.fronts.front_file import Front, Point, activation_bits
 from emomc.fronts.pick_rules import Pick
 from emomc.fronts.picks import pick_point
 from emomc.library.data_sources import check_images, library_data, measured_dataset, names_users_data
@@ -43,7 +44,9 @@ from emomc.runtime.trainers import validation_trainer
 _CHECKED_IMAGES = 16
 
 
-def export(arguments: Namespace, search: SearchFolder, front: Front, rule: Pick, output: Path) -> None:
+def export(
+    arguments: Namespace, search: SearchFolder, front: Front, rule: Pick, output: Path, options: ExportOptions
+) -> None:
     """Write one point of a front, print the result and verify the file if requested.
 
     Args:
@@ -52,36 +55,38 @@ def export(arguments: Namespace, search: SearchFolder, front: Front, rule: Pick,
         front: the content of its front.json.
         rule: chooses the point.
         output: the file to write.
+        options: what the format leaves open.
     """
     with quiet_lightning():
         picked = pick_point(rule, front)
         point = front["points"][picked.position]
+        if options.onnx is not None:
+            options.onnx.check_weight_bits(point["bits"])
         library = Library.open(search.run.library)
         _settings(front)
         check_same_library(library, front, point, search)
         library.check_file(int(point["level"]))
-        test = _test_images(library, front, arguments) if arguments.verify else None
+        images = _images(library, front, arguments) if arguments.verify else {}
         network = library_network(library, arguments.network)
         # A network of the zoo is built from the file alone, as users of the file do.
         users_network = network if arguments.network else None
         networks, genotype = point_network(library, network, front, point, search)
         packed = pack_candidate(networks, genotype)
-        coding = arguments.coding or front["coding"]
         promise, verdict = "", []
 
         def verify(path: Path) -> None:
             nonlocal promise
-            promise = _promise(front, point, arguments.format, coding, path.stat().st_size)
-            if test is not None:
-                conditions = _conditions(networks, front, point)
-                correct = verify_export(path, arguments.format, packed, *test, conditions, users_network)
-                verdict.append(_verdict(correct, len(test[1]), point, arguments.format, conditions))
+            promise = _promise(front, point, arguments.format, options.coding, path.stat().st_size)
+            conditions = _conditions(networks, front)
+            for split, measured in images.items():
+                found = verify_export(path, arguments.format, packed, *measured, conditions, users_network)
+                verdict.append(_verdict(found, split, len(measured[1]), point, arguments.format))
 
         written = export_network(
             output,
             packed,
             arguments.format,
-            coding=coding,
+            options=options,
             network=users_network,
             expected=_expected_scores(networks, genotype),
             verify=verify,
@@ -91,8 +96,11 @@ def export(arguments: Namespace, search: SearchFolder, front: Front, rule: Pick,
         print(*verdict, sep="\n", end="\n" if verdict else "")
 
 
-def _test_images(library: Library, front: Front, arguments: Namespace) -> tuple[Tensor, Tensor]:
-    """Return the test images that a front was measured on, and their labels; older fronts do not say which they were.
+def _images(library: Library, front: Front, arguments: Namespace) -> dict[Split, tuple[Tensor, Tensor]]:
+    """Return the images that a front was measured on, and their labels; older fronts do not say which they were.
+
+    These are the test images. An onnx file is compared on the validation images, too, and on those alone where there
+    are no others.
 
     Raises:
         UserError: they cannot be loaded, or are others now.
@@ -104,15 +112,20 @@ def _test_images(library: Library, front: Front, arguments: Namespace) -> tuple[
             raise UserError(f"expected --dataset {measured}, on which the front was measured, found no --dataset")
         dataset = measured
     data = library_data(library, dataset, arguments.data_dir)
-    images, labels = load_split(data, "test")
-    check_images(library, data, images, labels, "test")
-    recorded = (front.get("images_sha256") or {}).get("test")
-    if recorded is not None and recorded != (found := tensor_digest(images, labels)):
-        raise UserError(
-            f"expected the test images of {measured} that the front was measured on ({recorded[:12]}), found others in "
-            f"{measured_dataset(library, data, dataset)} ({found[:12]})"
-        )
-    return images, labels
+    splits: tuple[Split, ...] = ("test",)
+    if arguments.format == "onnx":
+        splits = ("validation", "test") if has_test_images(data) else ("validation",)
+    found: dict[Split, tuple[Tensor, Tensor]] = {}
+    for split in splits:
+        images, labels = found[split] = load_split(data, split)
+        check_images(library, data, images, labels, split)
+        recorded = (front.get("images_sha256") or {}).get(split)
+        if recorded is not None and recorded != (digest := tensor_digest(images, labels)):
+            raise UserError(
+                f"expected the {split} images of {measured} that the front was measured on ({recorded[:12]}), found "
+                f"others in {measured_dataset(library, data, dataset)} ({digest[:12]})"
+            )
+    return found
 
 
 def check_same_library(library: Library, front: Front, point: Point, search: SearchFolder | None) -> None:
@@ -156,12 +169,9 @@ class _Settings:
     per_channel: bool
     bias_correction: bool = False
     rounding: RoundingName = "nearest"
-    activation_bits: int = FULL_ACTIVATION_BITS
     precision: str = "32-true"
 
     def __post_init__(self) -> None:
-        bits = f"activation_bits of {MIN_ACTIVATION_BITS}..{FULL_ACTIVATION_BITS}"
-        require(MIN_ACTIVATION_BITS <= self.activation_bits <= FULL_ACTIVATION_BITS, bits, self.activation_bits)
         # Lightning knows the names.
         with lightning_refusals():
             validation_trainer(torch.device("cpu"), self.precision)
@@ -171,13 +181,10 @@ def _settings(front: Front) -> _Settings:
     return checked(_Settings, front["settings"], "a front with the settings of its search")
 
 
-def _conditions(networks: CompressedNetworks, front: Front, point: Point) -> EvaluationConditions:
-    settings = _settings(front)
+def _conditions(networks: CompressedNetworks, front: Front) -> EvaluationConditions:
     return EvaluationConditions(
         batch_size=networks.library.manifest.evaluation_batch_size,
-        precision=settings.precision,
-        activation_bits=settings.activation_bits,
-        input_ranges=point.get("input_ranges"),
+        precision=_settings(front).precision,
         memory_format=networks.memory_format,
         compiled=front.get("compiled", False),
     )
@@ -213,9 +220,14 @@ def point_network(
     Raises:
         UserError: the front names layers or settings that the library does not have.
     """
-    settings = _settings(front)
+    settings, rounded_bits = _settings(front), activation_bits(front)
     quantizer = Quantizer(
-        settings.quantizer, settings.per_channel, settings.bias_correction, rounding=settings.rounding
+        settings.quantizer,
+        settings.per_channel,
+        settings.bias_correction,
+        rounded_bits if rounded_bits < FULL_ACTIVATION_BITS else None,
+        settings.rounding,
+        integer_biases=front.get("integer_biases") is True,
     )
     try:
         bits = tuple(int(point["bits"][layer.name]) for layer in library.manifest.compressed_layers)
@@ -228,7 +240,26 @@ def point_network(
     finetuned_folder = search.finetuned if search else None
     graph = checked_library_graph(library, network or library_network(library), _noise(library))
     networks = CompressedNetworks(library, graph, quantizer, inputs=inputs, finetuned_folder=finetuned_folder)
-    return networks, Genotype(int(point["level"]), bits, str(point.get("tuned") or ""))
+    genotype = Genotype(int(point["level"]), bits, str(point.get("tuned") or ""))
+    _check_ranges(networks, genotype, point)
+    return networks, genotype
+
+
+def _check_ranges(networks: CompressedNetworks, genotype: Genotype, point: Point) -> None:
+    """Check that the ranges in the front are those of the calibration.
+
+    Raises:
+        UserError: they are not.
+    """
+    recorded = point.get("input_ranges")
+    if recorded is None or networks.inputs is None:
+        return
+    for layer, range_ in networks.ranges(genotype.level).items():
+        found = recorded.get(layer) if isinstance(recorded, Mapping) else recorded
+        expected = (
+            f"the smallest and the largest input of {layer} as in the calibration, {range_[0]:g} and {range_[1]:g}"
+        )
+        require(found == list(range_), expected, found)
 
 
 def _noise(library: Library) -> Tensor:
@@ -242,7 +273,8 @@ def _noise(library: Library) -> Tensor:
 @torch.no_grad()
 def _expected_scores(networks: CompressedNetworks, genotype: Genotype) -> ExpectedScores:
     images = _noise(networks.library)
-    return ExpectedScores(images, networks.load(genotype)(images))
+    rounded = networks.grids(genotype) is not None
+    return ExpectedScores(images, networks.load(genotype)(images), rounded)
 
 
 def _promise(front: Front, point: Point, format: str, coding: str, written: int) -> str:
@@ -261,27 +293,28 @@ def _promise(front: Front, point: Point, format: str, coding: str, written: int)
     return ", as the search counted"
 
 
-def _verdict(correct: int, images: int, point: Point, format: FormatName, conditions: EvaluationConditions) -> str:
-    """Compare the file's test accuracy with that of the front.
+def _verdict(found: ReadBack, split: Split, images: int, point: Point, format: FormatName) -> str:
+    """Compare the file's accuracy with that of the front.
 
     Raises:
         UserError: they differ; if the format is not exact, by more than one image and more than 0.1 % of the images.
     """
-    accuracy = f"test accuracy {100 * correct / images:.2f} %"
-    if format == "onnx" and point.get("input_ranges"):
-        return (
-            f"Read back: {accuracy} with activations in float32; the front's figure is with "
-            f"{conditions.activation_bits} bits"
+    text = f"{split} accuracy {100 * found.correct / images:.2f} % ({found.correct:,} of {images:,} images)"
+    allowed = 0.0 if FORMATS[format].exact else max(1.0, images / 1000)
+    if found.other_class is not None and found.other_class > allowed:
+        raise UserError(
+            f"expected the class of the network that was searched for every {split} image, or all but "
+            f"{int(allowed)}, found {found.other_class:,} others: nothing is written"
         )
-    text = f"{accuracy} ({correct:,} of {images:,} images)"
-    promised = point.get("test_correct")
+    promised = point.get(f"{split}_correct")
     if promised is None:
         return f"Read back: {text}; the front has no figure to compare with"
-    allowed = 0.0 if FORMATS[format].exact else max(1.0, images / 1000)
-    if point.get("test_images") != images or abs(correct - promised) > allowed:
+    if point.get(f"{split}_images") != images or abs(found.correct - promised) > allowed:
         raise UserError(
-            f"expected {promised:,} of {point.get('test_images')} test images classified correctly, as in the "
+            f"expected {promised:,} of {point.get(f'{split}_images')} {split} images classified correctly, as in the "
             f"front, found {text}; equal results need the machine, number of threads and images of the search: "
             f"nothing is written"
         )
-    return f"Read back: {text}, as the front says" + ("" if correct == promised else f" ({promised:,}) within 0.1 %")
+    others = f"; {found.other_class} of another class" if found.other_class else ""
+    within = "" if found.correct == promised else f" ({promised:,}) within 0.1 %"
+    return f"Read back: {text}, as the front says{within}{others}"

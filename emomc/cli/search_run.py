@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 
 from jsonargparse import Namespace
 from rich.console import Console
@@ -14,8 +15,9 @@ from emomc.callbacks.search.rich_front_table import RichFrontTable
 from emomc.callbacks.search.tensorboard_front_logger import TensorBoardFrontLogger
 from emomc.candidates.objectives import COSTS
 from emomc.cli.command import stdout_is_terminal
-from emomc.common.errors import UserError
+from emomc.common.errors import UserError, UserFact, UserNote
 from emomc.common.files import write_text
+from emomc.compression.widths import FULL_ACTIVATION_BITS
 from emomc.fronts.document import front_document
 from emomc.fronts.pick_rules import Pick, check_index, check_pick
 from emomc.fronts.picks import pick_point
@@ -53,6 +55,7 @@ def search(arguments: Namespace, config: SearchConfig, options: RunOptions, pick
     with quiet_lightning(), process_group_left():
         library = Library.open(arguments.library)
         _check_choices(arguments, library, config, options, pick)
+        _tell_other_widths(config)
         fabric = make_fabric(arguments.accelerator, _devices(arguments.devices), arguments.num_nodes, default=1)
         with lightning_refusals():
             validation_trainer(fabric.device, config.precision)
@@ -94,6 +97,24 @@ def _check_choices(
     check_pick(pick, [cost for cost in COSTS if cost != "latency_ms" or has_clock], most)
     if arguments.layers not in (None, "pick"):
         check_index(int(arguments.layers), most, "--layers with an index")
+
+
+def _tell_other_widths(config: SearchConfig) -> None:
+    """Say where inputs of layers are evaluated with other bits than the costs are for."""
+    evaluated, hardware = config.activation_bits, load_hardware(config.hardware)
+    charged = hardware.precision.I
+    if evaluated < FULL_ACTIVATION_BITS:
+        fact = (
+            f"Activations have {evaluated} bits in evaluations and costs; those of the uncompressed network are "
+            f"charged for {evaluated} bits, too, but evaluated without rounding."
+        )
+        warnings.warn(fact, UserFact, stacklevel=2)
+    elif charged < FULL_ACTIVATION_BITS:
+        note = (
+            f"activations are charged for the {charged} bits of {hardware.name} and evaluated without rounding: "
+            f"--activation_bits {charged} evaluates what is charged"
+        )
+        warnings.warn(note, UserNote, stacklevel=2)
 
 
 def _check_budget(search: Search, pick: Pick) -> None:

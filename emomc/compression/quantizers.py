@@ -128,6 +128,9 @@ class Quantizer:
     """Bits to which the layers' inputs are rounded in evaluations, 2..15; None: not rounded."""
     rounding: RoundingName = "nearest"
     """To the nearest code, or to the codes and steps of ``learn_rounding``."""
+    integer_biases: bool = True
+    """Whether, where inputs are rounded, biases are whole multiples of the step of their layer's sums, too. False for
+    what was searched before that."""
 
     @property
     def needs_layer_inputs(self) -> bool:

@@ -14,12 +14,35 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from emomc.common.errors import UserError
 from emomc.common.files import atomic_write
+from emomc.compression.widths import FULL_ACTIVATION_BITS
+from emomc.export.onnx_targets import OnnxOptions
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from emomc.export.verification import EvaluationConditions, ExpectedScores
+    from emomc.export.verification import EvaluationConditions, ExpectedScores, ReadBack
     from emomc.packed_file.network import PackedNetwork
+
+
+@dataclasses.dataclass(frozen=True)
+class ExportOptions:
+    """What a format leaves open."""
+
+    coding: str = "best"
+    """For ``emomc``: a name of ``CODINGS``, or ``best`` for the shortest per layer."""
+    onnx: OnnxOptions | None = None
+    """For ``onnx``; None: what suits onnxruntime."""
+    activation_bits: int = FULL_ACTIVATION_BITS
+    """For ``onnx`` and ZigZag: bits of inputs that are not rounded, as the search counted them."""
+
+    def check_runs(self, format: FormatName) -> None:
+        """Check that a file can be run here.
+
+        Raises:
+            UserError: it is for a tool that computes no classes.
+        """
+        if format == "onnx" and self.onnx is not None and not self.onnx.target.runs_in_onnxruntime:
+            raise UserError(f"expected a target that can be verified, found {self.onnx.target.name}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,37 +53,31 @@ class ExportFormat:
     """Name on the command line."""
     summary: str
     """Description for help texts."""
-    write: Callable[[Path, PackedNetwork, str, nn.Module | None], int]
-    """Path, packed network, coding, and a user's network before folding -> bytes written."""
-    count_correct: Callable[..., int] | None
-    """Arguments of ``verify_export`` except the format -> images classified correctly; None: it cannot be run."""
-    scores: Callable[[Path, PackedNetwork, Tensor, nn.Module | None], Tensor] | None
-    """Path, network, images, and a user's network -> the class scores of the file; None: it cannot be run."""
+    write: Callable[[Path, PackedNetwork, ExportOptions, nn.Module | None], int]
+    """Path, packed network, options, and a user's network before folding -> bytes written."""
+    read_back: Callable[..., ReadBack]
+    """Arguments of ``verify_export`` except the format -> what the file gives for the images."""
+    scores: Callable[[Path, PackedNetwork, Tensor, nn.Module | None], Tensor]
+    """Path, network, images, and a user's network -> the class scores of the file."""
     exact: bool = True
     """Whether that number equals the search's exactly, on the same machine."""
     packages: tuple[str, ...] = ()
     """Packages that writing and checking a file need, of the extra ``export``."""
 
 
-def _write_packed(path: Path, packed: PackedNetwork, coding: str, network: nn.Module | None) -> int:
+def _write_packed(path: Path, packed: PackedNetwork, options: ExportOptions, network: nn.Module | None) -> int:
     from emomc.packed_file.writer import write_packed
 
-    return write_packed(path, packed, coding)
+    return write_packed(path, packed, options.coding)
 
 
-def _write_onnx(path: Path, packed: PackedNetwork, coding: str, network: nn.Module | None) -> int:
+def _write_onnx(path: Path, packed: PackedNetwork, options: ExportOptions, network: nn.Module | None) -> int:
     from emomc.export.onnx_graph import write_onnx
 
-    return write_onnx(path, packed, network)
+    return write_onnx(path, packed, network, options=options.onnx, activation_bits=options.activation_bits)
 
 
-def _write_onnx_for_zigzag(path: Path, packed: PackedNetwork, coding: str, network: nn.Module | None) -> int:
-    from emomc.export.onnx_graph import write_onnx_for_zigzag
-
-    return write_onnx_for_zigzag(path, packed, network)
-
-
-def _write_dense(path: Path, packed: PackedNetwork, coding: str, network: nn.Module | None) -> int:
+def _write_dense(path: Path, packed: PackedNetwork, options: ExportOptions, network: nn.Module | None) -> int:
     from emomc.export.state_dict import write_dense
 
     return write_dense(path, packed, network)
@@ -75,9 +92,6 @@ def _verification(name: str) -> Callable[..., Any]:
     return call
 
 
-# torch's exporter needs the second.
-_ONNX = ("onnx", "onnxscript")
-
 FORMATS: Mapping[str, ExportFormat] = {
     format.name: format
     for format in (
@@ -85,26 +99,23 @@ FORMATS: Mapping[str, ExportFormat] = {
             "emomc",
             "packed file of the size that the search counted",
             _write_packed,
-            _verification("count_correct_packed"),
+            _verification("read_back_packed"),
             _verification("scores_packed"),
         ),
         ExportFormat(
             "onnx",
-            "integer weights, for onnxruntime",
+            "for toolchains, see --target",
             _write_onnx,
-            _verification("count_correct_onnx"),
+            _verification("read_back_onnx"),
             _verification("scores_onnx"),
             exact=False,
-            packages=(*_ONNX, "onnxruntime"),
-        ),
-        ExportFormat(
-            "onnx-zigzag", "for the accelerator model ZigZag only", _write_onnx_for_zigzag, None, None, packages=_ONNX
+            packages=("onnx", "onnxscript", "onnxruntime"),
         ),
         ExportFormat(
             "torch",
             "dense float32 state dict as safetensors",
             _write_dense,
-            _verification("count_correct_dense"),
+            _verification("read_back_dense"),
             _verification("scores_dense"),
         ),
     )
@@ -133,7 +144,7 @@ def export_network(
     packed: PackedNetwork,
     format: FormatName,
     *,
-    coding: str = "best",
+    options: ExportOptions | None = None,
     network: nn.Module | None = None,
     expected: ExpectedScores | None = None,
     verify: Callable[[Path], None] | None = None,
@@ -144,9 +155,9 @@ def export_network(
         path: the file to create or replace; it is written completely or not at all.
         packed: the network.
         format: a name of ``FORMATS``.
-        coding: for ``emomc``: a name of ``CODINGS``, or ``best`` for the shortest per layer.
+        options: what the format leaves open; None: as they are by default.
         network: a user's network before folding; None for a network of the zoo.
-        expected: scores that the file must give before it takes its name. A format that cannot be run is not checked.
+        expected: scores that the file must give before it takes its name, if it can be run here.
         verify: called with the path of the file before it takes its name, which it does not if an error is raised.
 
     Returns:
@@ -155,10 +166,11 @@ def export_network(
     Raises:
         UserError: the format is unknown, the file gives other scores, or as ``write_packed`` and ``write_onnx``.
     """
-    chosen = _format(format)
+    chosen, options = _format(format), options or ExportOptions()
+    runs = options.onnx is None or options.onnx.target.runs_in_onnxruntime
     with atomic_write(path) as partial:
-        written = chosen.write(partial, packed, coding, network)
-        if expected is not None and chosen.scores is not None:
+        written = chosen.write(partial, packed, options, network)
+        if expected is not None and runs:
             expected.check(chosen.scores(partial, packed, expected.images, network), f"the file of the format {format}")
         if verify is not None:
             verify(partial)
@@ -173,8 +185,8 @@ def verify_export(
     labels: Tensor,
     conditions: EvaluationConditions,
     network: nn.Module | None = None,
-) -> int:
-    """Read an exported file and count the images that it classifies correctly.
+) -> ReadBack:
+    """Read an exported file and classify images with it.
 
     Args:
         path: the file.
@@ -186,12 +198,9 @@ def verify_export(
         network: a user's network before folding.
 
     Raises:
-        UserError: the file cannot be read, or the format cannot be run.
+        UserError: the file cannot be read.
     """
-    count_correct = _format(format).count_correct
-    if count_correct is None:
-        raise UserError(f"expected a format that can be verified, found {format}")
-    return count_correct(path, packed, images, labels, conditions, network)
+    return _format(format).read_back(path, packed, images, labels, conditions, network)
 
 
 def _format(name: str) -> ExportFormat:

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from emomc.common.errors import UserError
+from emomc.compression.activation_grid import ActivationGrid
+from emomc.compression.activations import ActivationRounding
 from emomc.compression.quantization import dequantize
 from emomc.networks.build import build_network
 from emomc.networks.folding import FoldedNetwork
@@ -39,11 +41,14 @@ def load_compressed(path: Path | str, network: nn.Module | None = None) -> nn.Mo
 
 def unpack_network(packed: PackedNetwork, network: nn.Module | None = None) -> nn.Module:
     """Return the network that was packed; see ``load_compressed``."""
-    return unpack_folded(packed, network).module
+    return round_inputs(unpack_folded(packed, network), packed).module
 
 
 def unpack_folded(packed: PackedNetwork, network: nn.Module | None = None) -> FoldedNetwork:
-    """Return the network that was packed with what is known of its layers; see ``load_compressed``."""
+    """Return the network that was packed with what is known of its layers; see ``load_compressed``.
+
+    Inputs of layers are not rounded: see ``round_inputs``.
+    """
     description = packed.description
     own = network is None
     graph = trace_network(
@@ -62,6 +67,27 @@ def unpack_folded(packed: PackedNetwork, network: nn.Module | None = None) -> Fo
     folded.module.load_state_dict(state, strict=False, assign=own)
     folded.module.requires_grad_(False)
     return folded
+
+
+def round_inputs(folded: FoldedNetwork, packed: PackedNetwork) -> FoldedNetwork:
+    """Make a network round the inputs of its layers as the packed network says, in place; return it."""
+    grids = input_grids(packed)
+    if grids:
+        ActivationRounding(folded).use(grids)
+    return folded
+
+
+def input_grids(packed: PackedNetwork) -> dict[str, ActivationGrid]:
+    """Return layer name -> the grid of its inputs; empty: they are not rounded.
+
+    Raises:
+        UserError: some layers have a grid and some have none.
+    """
+    grids = {layer.name: layer.inputs for layer in packed.layers if layer.inputs is not None}
+    if grids and len(grids) < len(packed.layers):
+        without = next(layer.name for layer in packed.layers if layer.inputs is None)
+        raise UserError(f"expected a grid for the inputs of every layer or of none, found none for {without}")
+    return grids
 
 
 def dense_state(packed: PackedNetwork, network: nn.Module | None = None) -> dict[str, Tensor]:

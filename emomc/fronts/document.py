@@ -73,6 +73,7 @@ def front_document(search: Search) -> dict[str, Any]:
         "accounting": config.accounting,
         "packed_file_version": VERSION,
         "calibration": search.inputs.digest if search.inputs else None,
+        "integer_biases": config.quantization.activation_bits is not None and config.quantization.integer_biases,
         "graph_sha256": manifest.graph_sha256,
         "compiled": search.compiled,
         "energy_unit": model.hardware.energy_label,

@@ -10,9 +10,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from emomc.common.errors import UserError
+from emomc.common.errors import UserError, is_whole, require
 from emomc.common.files import read_json
 from emomc.common.schema import checked
+from emomc.compression.widths import FULL_ACTIVATION_BITS, MIN_ACTIVATION_BITS
 
 FRONT_FORMAT_VERSION = 1
 """Incremented when an old reader would misread the new layout, not for new optional entries."""
@@ -99,6 +100,7 @@ class _Front:
     calibration: str | None = None
     graph_sha256: str | None = None
     compiled: bool = False
+    integer_biases: bool = False
     images_sha256: dict[str, str] | None = None
     preprocessing: dict[str, Any] | None = None
 
@@ -165,3 +167,26 @@ def _check_accuracies(entry: _Costs, place: str) -> None:
                 f"expected {kind}_images of at least 1 and {kind}_correct among them in {place}, "
                 f"found {images} and {correct}"
             )
+
+
+def activation_bits(front: Front) -> int:
+    """Return the bits to which the search rounded the inputs of layers, 2..16; at 16 they were not rounded.
+
+    Raises:
+        UserError: the front has another value.
+    """
+    found = front["settings"].get("activation_bits", FULL_ACTIVATION_BITS)
+    expected = f"activation_bits of {MIN_ACTIVATION_BITS}..{FULL_ACTIVATION_BITS}"
+    require(is_whole(found) and MIN_ACTIVATION_BITS <= found <= FULL_ACTIVATION_BITS, expected, found)
+    return int(found)
+
+
+def charged_activation_bits(front: Front) -> int:
+    """Return the bits of an input that the search's costs are for; 16 if an older front does not say."""
+    rounded = activation_bits(front)
+    if rounded < FULL_ACTIVATION_BITS:
+        return rounded
+    description = front.get("hardware_description")
+    precision = description.get("precision") if isinstance(description, Mapping) else None
+    found = precision.get("I") if isinstance(precision, Mapping) else None
+    return int(found) if is_whole(found) and found is not None else FULL_ACTIVATION_BITS

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from emomc.common.errors import UserError, first_line
 from emomc.common.json_values import parse_json
+from emomc.compression.activation_grid import ActivationGrid
 from emomc.compression.codings import MAX_CODE_BITS, MAX_WEIGHTS, MIN_CODE_BITS
 from emomc.compression.widths import UNCOMPRESSED_BITS
 from emomc.packed_file.layout import (
@@ -60,6 +61,8 @@ class PackedLayer:
     """Integer codes in the shape of the weight (float32 weights at 32 bits), output channels first."""
     scale: NDArray[np.float32]
     """Shape (1,) or (output channels,), with BatchNorm folded in; (0,) at 32 bits."""
+    inputs: ActivationGrid | None = None
+    """The grid to which each call of the layer rounds its input; None: inputs are not rounded."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -236,6 +236,8 @@ def _conditions(evaluator: CandidateEvaluator, config: SearchConfig, digest: str
     inputs = evaluator.networks.inputs
     # Logs that are older than other roundings do not name the nearest.
     rounding = {} if config.rounding == "nearest" else {"rounding": config.rounding}
+    narrow = config.quantization.activation_bits is not None
+    biases = {"integer_biases": True} if narrow and config.quantization.integer_biases else {}
     return {
         "images": digest,
         "quantizer": {
@@ -243,6 +245,7 @@ def _conditions(evaluator: CandidateEvaluator, config: SearchConfig, digest: str
             "per_channel": config.per_channel,
             "bias_correction": config.bias_correction,
             **rounding,
+            **biases,
         },
         "calibration": inputs.digest if inputs else None,
         "activation_bits": config.activation_bits,

@@ -198,9 +198,9 @@ def test_nothing_but_a_file_is_replaced(run_folder, export, tmp_path, kind):
 
 
 def test_a_format_that_cannot_be_verified_is_refused_before_the_work(run_folder, export, tmp_path):
-    status, _, error = export(run_folder, "--format", "onnx-zigzag", "--verify")
+    status, _, error = export(run_folder, "--format", "onnx", "--target", "zigzag", "--verify")
     assert status == 2
-    assert "expected a format that can be verified with --verify, found onnx-zigzag" in error
+    assert "expected a target that can be verified, found zigzag" in error
     assert not (tmp_path / "out").exists()
 
 

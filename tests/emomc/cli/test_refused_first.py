@@ -178,7 +178,26 @@ def no_network(monkeypatch):
 
 
 EXPORT = {
-    "a format that cannot be run": (("--format", "onnx-zigzag", "--verify"), "can be verified .*onnx-zigzag"),
+    "a target that cannot be run": (("--format", "onnx", "--target", "zigzag", "--verify"), "can be verified.*zigzag"),
+    "a target without ONNX": (("--target", "openvino"), "--target with the format onnx alone, found emomc"),
+    "an opset without ONNX": (("--format", "torch", "--onnx_opset", "17"), "--onnx_opset with the format onnx alone"),
+    "an opset that is too old": (("--format", "onnx", "--onnx_opset", "12"), r"--onnx_opset of 13\.\.21.*found 12"),
+    "integers where none are read": (
+        ("--format", "onnx", "--target", "ncnn", "--onnx_weights", "integers"),
+        "--onnx_weights float32 for ncnn",
+    ),
+    "4-bit integers where none are read": (
+        ("--format", "onnx", "--target", "qonnx", "--onnx_int4", "true"),
+        "--onnx_int4 false with --target qonnx",
+    ),
+    "4-bit integers without any": (
+        ("--format", "onnx", "--onnx_weights", "float32", "--onnx_int4", "true"),
+        "--onnx_int4 false with --onnx_weights float32",
+    ),
+    "4-bit integers in an old opset": (
+        ("--format", "onnx", "--onnx_opset", "17", "--onnx_int4", "true"),
+        "--onnx_opset 21 with --onnx_int4 true",
+    ),
     "a coding that is not used": (("--format", "onnx", "--coding", "csr"), "--coding with the format emomc .*onnx"),
     "a pick that is none": (("--pick", "index:-1"), "index:NUMBER"),
     "a pick of nobody": (("--pick", "index:77"), "77"),

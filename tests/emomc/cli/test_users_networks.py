@@ -39,7 +39,12 @@ def test_through_all_commands(run, tmp_path, name):
         ran = run("export", "--run", folder, *network, *arguments)
         assert ran.status == 0, ran
         assert "as the front says" in ran.out
-    assert run("export", "--run", folder, *network, "--format", "onnx-zigzag", "--output", tmp_path / "z").status == 0
+    assert (
+        run(
+            "export", "--run", folder, *network, "--format", "onnx", "--target", "zigzag", "--output", tmp_path / "z"
+        ).status
+        == 0
+    )
 
 
 @pytest.mark.parametrize("network", REFUSED, ids=lambda network: network.__name__)

@@ -361,10 +361,10 @@ EXPORT: dict[str, tuple[Damage, tuple[str, ...], str]] = {
         FIRST,
         r"activation_bits of 2\.\.16, found 1000000000",
     ),
-    "a point without the range of a layer": (
+    "a point with another range of a layer": (
         point(input_ranges={"conv1": [0, 1]}),
-        (*FIRST, "--verify"),
-        "smallest and the largest input of conv2",
+        FIRST,
+        r"smallest and the largest input of conv1 as in the calibration.*found \[0, 1\]",
     ),
     "a point with a count of unknown images": (point(test_images=None), (*FIRST, "--verify"), "of None test images"),
     "a calibration of another shape": (

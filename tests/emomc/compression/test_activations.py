@@ -19,6 +19,7 @@ from emomc.callbacks.search.front_writer import FrontWriter
 from emomc.candidates.compressed_networks import CompressedNetworks
 from emomc.cli.export import main as export
 from emomc.common.errors import UserError
+from emomc.compression.activation_grid import ActivationGrid
 from emomc.compression.activations import ActivationRounding, round_activations
 from emomc.compression.quantizers import Quantizer
 from emomc.library.library import Library
@@ -39,37 +40,37 @@ def test_values_move_by_half_a_step_at_most_and_zero_stays(bits, seed, signed):
     values = torch.randn(50, generator=torch.Generator().manual_seed(seed)) * 3
     values = torch.cat([values if signed else values.relu(), torch.zeros(1)])
     low, high = float(values.min()), float(values.max())
-    rounded = round_activations(values, bits, low, high)
+    rounded = round_activations(values, ActivationGrid.of_range(bits, low, high))
     step = max(-low, high) / (2 ** (bits - 1) - 1 if low < 0 else 2**bits - 1)
     assert float((rounded - values).abs().max()) <= step / 2 * (1 + 1e-3)
     assert rounded[-1] == 0
     assert len(rounded.unique()) <= 2**bits
-    torch.testing.assert_close(round_activations(rounded, bits, low, high), rounded)
+    torch.testing.assert_close(round_activations(rounded, ActivationGrid.of_range(bits, low, high)), rounded)
 
 
 def test_values_beyond_the_range_are_clipped():
     values = torch.tensor([-5.0, 0.5, 9.0])
-    assert round_activations(values, 8, 0.0, 1.0)[[0, 2]].tolist() == [0.0, 1.0]
-    assert round_activations(values, 8, -1.0, 2.0)[[0, 2]].tolist() == [-2.0, 2.0]
+    assert round_activations(values, ActivationGrid.of_range(8, 0.0, 1.0))[[0, 2]].tolist() == [0.0, 1.0]
+    assert round_activations(values, ActivationGrid.of_range(8, -1.0, 2.0))[[0, 2]].tolist() == [-2.0, 2.0]
 
 
 def test_nothing_but_zeros():
-    assert round_activations(torch.zeros(3), 8, 0.0, 0.0).tolist() == [0, 0, 0]
+    assert round_activations(torch.zeros(3), ActivationGrid.of_range(8, 0.0, 0.0)).tolist() == [0, 0, 0]
 
 
 def test_gradients_pass_within_the_range():
     values = torch.tensor([-1.0, 0.3, 2.0], requires_grad=True)
-    round_activations(values, 4, 0.0, 1.0).sum().backward()
+    round_activations(values, ActivationGrid.of_range(4, 0.0, 1.0)).sum().backward()
     assert values.grad.tolist() == [0, 1, 0]
 
 
 def test_a_copy_of_a_network_rounds_for_itself():
     folded = FoldedNetwork(trace_network(nn.Sequential(nn.Linear(1, 1, bias=False)), (1, 1, 1)))
     network = folded.module
-    rounding = ActivationRounding(folded, 2)
+    rounding = ActivationRounding(folded)
     given_ = torch.tensor([[[[0.4]]]])
     plain = network(given_)
-    rounding.use({"0": (0.0, 3.0)})
+    rounding.use({"0": ActivationGrid.of_range(2, 0.0, 3.0)})
     other = copy.deepcopy(network)
     rounding.use(None)
     assert torch.equal(network(given_), plain)
@@ -121,6 +122,23 @@ def test_an_export_is_checked_with_the_ranges_of_the_front(narrow, tmp_path, cap
         arguments = ["--run", str(search.folder), "--pick", f"index:{point['index']}", "--verify"]
         assert export([*arguments, "--output", str(tmp_path / "point.emomc")]) == 0
         assert "as the front says" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("target", ["onnxruntime", "openvino"])
+def test_an_onnx_file_gives_the_promised_classes_with_narrow_activations(narrow, tmp_path, capsys, target):
+    pytest.importorskip("onnxruntime", reason="the extra 'export' is not installed")
+    pytest.importorskip("onnxscript", reason="the extra 'export' is not installed")
+    search = narrow[3]
+    assert json.loads((search.folder / "front.json").read_text())["integer_biases"]
+    arguments = ["--run", str(search.folder), "--pick", "max-accuracy", "--verify", "--format", "onnx"]
+    status = export([*arguments, "--target", target, "--output", str(tmp_path / "point.onnx")])
+    printed = capsys.readouterr()
+    assert status == 0, printed.err
+    validation, test = (line for line in printed.out.splitlines() if line.startswith("Read back"))
+    assert validation.startswith("Read back: validation accuracy")
+    assert test.startswith("Read back: test accuracy")
+    assert "as the front says" in validation
+    assert "as the front says" in test
 
 
 def test_ranges_are_needed(shared_library):

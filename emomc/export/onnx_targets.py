@@ -1,0 +1,169 @@
+"""The toolchains that ONNX files are written for, and the options that each takes.
+
+To add a toolchain, add an entry to ``TARGETS``. Nothing here imports torch or onnx.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Literal
+
+from emomc.common.errors import UserError, require
+from emomc.compression.codings import MAX_CODE_BITS
+from emomc.compression.widths import FULL_ACTIVATION_BITS
+
+MIN_OPSET, MAX_OPSET = 13, 21
+"""The first ONNX opset with scales per channel, and the latest that is written."""
+NARROW_OPSET = 21
+"""The first ONNX opset whose QuantizeLinear and DequantizeLinear take 4-bit and 16-bit integers."""
+CONTAINER_BITS = 8
+"""Bits of the integers that toolchains compute with."""
+
+OnnxWeights = Literal["integers", "float32"]
+Activations = Literal["operators", "qdq", "qcdq", "attributes"]
+
+
+@dataclasses.dataclass(frozen=True)
+class OnnxTarget:
+    """A toolchain that reads ONNX files."""
+
+    name: str
+    """Name on the command line."""
+    summary: str
+    """Description for help texts."""
+    activations: Activations = "qdq"
+    """How narrow activations are written. qdq: QuantizeLinear and DequantizeLinear on the inputs of layers, after a
+    Clip of their float values where the integers have more values than the grid. qcdq: the Clip is between the two.
+    operators: as qcdq, and ConvInteger or MatMulInteger where onnxruntime does not fuse. attributes: layers carry the
+    widths of ZigZag, and nothing is rounded."""
+    opset: int = MAX_OPSET
+    """Where none is asked for."""
+    max_opset: int = MAX_OPSET
+    """The latest that the toolchain takes."""
+    weights: OnnxWeights = "integers"
+    """Where nothing is asked for."""
+    takes_integers: bool = True
+    """Whether it takes weights as integers."""
+    takes_int4: bool = False
+    """Whether it takes weights as 4-bit integers."""
+    signed_only: bool = False
+    """Whether integers of activations are signed with a zero point of 0."""
+
+    @property
+    def runs_in_onnxruntime(self) -> bool:
+        """Whether onnxruntime runs the file as well."""
+        return self.activations != "attributes"
+
+
+TARGETS: Mapping[str, OnnxTarget] = {
+    target.name: target
+    for target in (
+        OnnxTarget("onnxruntime", "onnxruntime", activations="operators", takes_int4=True),
+        OnnxTarget("openvino", "OpenVINO", takes_int4=True),
+        OnnxTarget("tensorrt", "TensorRT", signed_only=True, opset=17, max_opset=20),
+        OnnxTarget("tflite", "TensorFlow Lite, through onnx2tf", opset=17, max_opset=20),
+        OnnxTarget("qonnx", "QONNX and FINN", activations="qcdq", opset=17, max_opset=20),
+        OnnxTarget("hls4ml", "hls4ml, through qonnx", activations="qcdq", opset=17, max_opset=20),
+        OnnxTarget(
+            "zigzag", "the accelerator model ZigZag", activations="attributes", weights="float32", takes_integers=False
+        ),
+        OnnxTarget("ncnn", "ncnn, through pnnx", weights="float32", takes_integers=False, opset=17),
+    )
+}
+"""Name -> target."""
+
+if TYPE_CHECKING:
+    TargetName = str
+else:
+    TargetName = Literal[tuple(TARGETS)]
+
+
+@dataclasses.dataclass(frozen=True)
+class OnnxOptions:
+    """How an ONNX file is written."""
+
+    target: OnnxTarget = TARGETS["onnxruntime"]
+    opset: int = MAX_OPSET
+    """13..21."""
+    int4: bool = True
+    """Whether weights of up to 4 bits are stored as 4-bit integers rather than as 8-bit ones."""
+    weights: OnnxWeights = "integers"
+    """integers: behind a DequantizeLinear. float32: the products of codes and scales."""
+
+    def check_weight_bits(self, bits_of: Mapping[str, int]) -> None:
+        """Check that the opset has integers for the weights.
+
+        Args:
+            bits_of: layer name -> bits of its weights.
+
+        Raises:
+            UserError: it has none.
+        """
+        if self.weights == "float32" or self.opset >= NARROW_OPSET:
+            return
+        for layer, bits in bits_of.items():
+            if CONTAINER_BITS < bits <= MAX_CODE_BITS:
+                later = f"--onnx_opset {NARROW_OPSET} or " if self.target.max_opset >= NARROW_OPSET else ""
+                raise UserError(
+                    f"expected {later}--onnx_weights float32 for {self.target.name} where weights have more than "
+                    f"{CONTAINER_BITS} bits, found {bits} bits in {layer}; search with --max_bits {CONTAINER_BITS}"
+                )
+
+
+def onnx_options(
+    target: TargetName = "onnxruntime",
+    *,
+    opset: int | None = None,
+    int4: bool | None = None,
+    weights: OnnxWeights | None = None,
+    activation_bits: int = FULL_ACTIVATION_BITS,
+) -> OnnxOptions:
+    """Return the options of a file for a target; what is not given, the target decides.
+
+    Args:
+        target: a name of ``TARGETS``.
+        opset: ONNX opset, 13..21.
+        int4: whether to store weights of up to 4 bits as INT4.
+        weights: integers, or float32.
+        activation_bits: bits of the layers' inputs, 2..16; at 16 they are not rounded.
+
+    Raises:
+        UserError: the target cannot take the combination.
+    """
+    require(target in TARGETS, f"a target of {', '.join(TARGETS)}", target)
+    chosen = TARGETS[target]
+    narrow = activation_bits < FULL_ACTIVATION_BITS and chosen.activations != "attributes"
+    most = chosen.max_opset
+    require(opset is None or MIN_OPSET <= opset <= most, f"--onnx_opset of {MIN_OPSET}..{most} for {target}", opset)
+    if weights == "integers" and not chosen.takes_integers:
+        raise UserError(f"expected --onnx_weights float32 for {target}, found integers")
+    weights = weights or chosen.weights
+    if int4 and (weights == "float32" or not chosen.takes_int4):
+        with_what = "--onnx_weights float32" if chosen.takes_int4 else f"--target {target}"
+        raise UserError(f"expected --onnx_int4 false with {with_what}, found true")
+    if int4 and narrow and activation_bits <= CONTAINER_BITS:
+        raise UserError(
+            f"expected --onnx_int4 false with activations of {activation_bits} bits, since no runtime computes with "
+            f"4-bit weights and 8-bit activations as integers, found true"
+        )
+    if weights == "float32" and narrow and chosen.activations == "operators":
+        raise UserError(
+            f"expected --onnx_weights integers for {target} with activations of {activation_bits} bits, since it would "
+            f"round float32 weights itself, found float32"
+        )
+    if chosen.signed_only and narrow and activation_bits >= CONTAINER_BITS:
+        raise UserError(
+            f"expected activations of at most 7 bits for {target}, whose 8-bit integers are signed, found "
+            f"{activation_bits}: search with --activation_bits 7"
+        )
+    opset = opset or chosen.opset
+    if narrow and activation_bits > CONTAINER_BITS and opset < NARROW_OPSET:
+        later = most >= NARROW_OPSET
+        expected = f"--onnx_opset {NARROW_OPSET}" if later else f"activations of at most {CONTAINER_BITS} bits"
+        raise UserError(f"expected {expected} for {target}, found --onnx_opset {opset} and {activation_bits} bits")
+    if int4 and opset < NARROW_OPSET:
+        raise UserError(f"expected --onnx_opset {NARROW_OPSET} with --onnx_int4 true, found {opset}")
+    if int4 is None:
+        int4 = chosen.takes_int4 and weights == "integers" and opset >= NARROW_OPSET and not narrow
+    return OnnxOptions(chosen, opset, int4, weights)
