@@ -45,6 +45,7 @@ from emomc.common.errors import UserError, UserNote
 from emomc.common.files import sha256_of_file
 from emomc.common.run_folder import LOG_FILE, RunFolder
 from emomc.compression.quantization import quantize_symmetric
+from emomc.data.class_order import read_class_order
 from emomc.data.config import DataConfig
 from emomc.data.images import FileImages, read_header
 from emomc.data.preprocessing import Preprocessing
@@ -171,6 +172,8 @@ def make_readers(folder: Path) -> list[Reader]:
     torch_file, tensor_file = folder / "weights.pt", folder / "weights.safetensors"
     torch.save(network.state_dict(), torch_file)
     safetensors.torch.save_file(network.state_dict(), tensor_file)
+    order_of_classes = folder / "classes.json"
+    order_of_classes.write_text(json.dumps({str(label): [f"n{label}", f"class {label}"] for label in range(4)}))
     packed = folder / "network.emomc"
     write_packed(packed, pack_candidate(search.cost_model.networks, search.front[0].genotype), "best")
     readers = [
@@ -183,6 +186,7 @@ def make_readers(folder: Path) -> list[Reader]:
         Reader("layer inputs", calibration, lambda: open_calibration(library, calibration.parent.name).level(level)),
         Reader("fine-tuned weights", tuned, lambda: read_finetuned(tuned)),
         Reader("hardware", hardware, lambda: load_hardware(hardware), "yaml"),
+        Reader("order of classes", order_of_classes, lambda: read_class_order(order_of_classes, ("n1", "n2")), "json"),
         Reader("settings", settings, lambda: _parse_settings(settings), "yaml"),
         Reader("weights of torch", torch_file, lambda: load_weights(network, torch_file)),
         Reader("weights as safetensors", tensor_file, lambda: load_weights(network, tensor_file)),

@@ -12,6 +12,7 @@ READERS = {
     "emomc/common/schema.py:checked": ("manifest of a library", "settings"),
     "emomc/common/yaml_files.py:parse_yaml": ("hardware", "settings"),
     "emomc/common/yaml_files.py:read_yaml": ("hardware", "settings"),
+    "emomc/data/class_order.py:_of_json": ("order of classes",),
     "emomc/fronts/front_file.py:read_front": ("front",),
     "emomc/hardware/description.py:load_hardware": ("hardware",),
     "emomc/library/layer_input_store.py:_read": ("layer inputs",),

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-from emomc.runtime.digests import add_tensor, begin_tensor
+from emomc.runtime.digests import TensorDigest
 
 # Images that are made floats at once for a digest.
 _PART = 1024
@@ -42,10 +41,10 @@ class HeldImages:
 
     def digest(self) -> str:
         """Return the ``tensor_digest`` of the floats and the labels; it is the same however they are held."""
-        digest = hashlib.sha256()
-        begin_tensor(digest, tuple(self.images.shape), torch.float32)
+        digest = TensorDigest()
+        digest.begin(tuple(self.images.shape), torch.float32)
         for first in range(0, len(self), _PART):
-            add_tensor(digest, self.floats(first, first + _PART))
-        begin_tensor(digest, tuple(self.labels.shape), self.labels.dtype)
-        add_tensor(digest, self.labels)
-        return digest.hexdigest()
+            digest.add(self.floats(first, first + _PART))
+        digest.begin(tuple(self.labels.shape), self.labels.dtype)
+        digest.add(self.labels)
+        return digest.hex()

@@ -7,7 +7,6 @@ it is, and read again in every epoch, since the transform may draw random number
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sized
 from typing import Any, NamedTuple
@@ -73,9 +72,8 @@ class SampleImages:
 
     def subset(self, indices: Tensor) -> SampleImages:
         """Return some of the images, in the order of ``indices``."""
-        chosen = copy.copy(self)
-        chosen._indices, chosen.labels = self._indices[indices], self.labels[indices]
-        return chosen
+        chosen = self._indices[indices], self.labels[indices]
+        return SampleImages(self._dataset, self._name, *chosen, self.image_shape, self.preprocessing)
 
     def decoded(self) -> ArrayImages:
         """Read every image."""

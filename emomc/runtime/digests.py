@@ -10,23 +10,32 @@ import torch
 from torch import Tensor
 
 
+class TensorDigest:
+    """The SHA-256 of tensors' shapes, types and values, which may come in parts."""
+
+    def __init__(self) -> None:
+        self._digest = hashlib.sha256()
+
+    def begin(self, shape: tuple[int, ...], kind: torch.dtype) -> None:
+        """Add the shape and the type of a tensor; its values follow."""
+        self._digest.update(f"{shape} {kind}".encode())
+
+    def add(self, part: Tensor) -> None:
+        """Add the values of the tensor, or of its next rows."""
+        self._digest.update(part.detach().cpu().contiguous().numpy().tobytes())
+
+    def hex(self) -> str:
+        """Return the digest as 64 hex digits."""
+        return self._digest.hexdigest()
+
+
 def tensor_digest(*tensors: Tensor) -> str:
     """Return the SHA-256 of tensors' shapes, types and values."""
-    digest = hashlib.sha256()
+    digest = TensorDigest()
     for tensor in tensors:
-        begin_tensor(digest, tuple(tensor.shape), tensor.dtype)
-        add_tensor(digest, tensor)
-    return digest.hexdigest()
-
-
-def begin_tensor(digest: hashlib._Hash, shape: tuple[int, ...], kind: torch.dtype) -> None:
-    """Add the shape and the type of a tensor to a digest; its values follow, whole or in parts."""
-    digest.update(f"{shape} {kind}".encode())
-
-
-def add_tensor(digest: hashlib._Hash, part: Tensor) -> None:
-    """Add the values of a tensor, or of a part of its rows, to a digest."""
-    digest.update(part.detach().cpu().contiguous().numpy().tobytes())
+        digest.begin(tuple(tensor.shape), tensor.dtype)
+        digest.add(tensor)
+    return digest.hex()
 
 
 def state_digest(state: Mapping[str, Tensor]) -> str:
