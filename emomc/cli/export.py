@@ -16,7 +16,7 @@ from emomc.common.errors import UserError
 from emomc.common.run_folder import find_finished_search
 from emomc.compression.codings import CodingName
 from emomc.export.formats import FORMATS, ExportOptions, FormatName, check_packages
-from emomc.export.onnx_targets import MAX_OPSET, MIN_OPSET, TARGETS, OnnxWeights, TargetName, onnx_options
+from emomc.export.onnx_targets import MAX_OPSET, MIN_OPSET, TARGETS, OnnxWeights, PixelLayout, TargetName, onnx_options
 from emomc.fronts.front_file import Front, activation_bits, charged_activation_bits, read_front
 from emomc.fronts.pick_rules import DEFAULT_PICK, parse_pick
 
@@ -76,6 +76,13 @@ def build_parser() -> ArgumentParser:
         "float32: the products.",
     )
     parser.add_argument(
+        "--preprocess",
+        type=PixelLayout | bool | None,
+        default=None,
+        help="Let the onnx file take uint8 pixels of the network's size and normalise them itself: nchw (or true), "
+        "channels before height and width, or nhwc.",
+    )
+    parser.add_argument(
         "--verify",
         action="store_true",
         help="Read the file, evaluate it on the test images (onnx: the validation images, too) and compare with the "
@@ -100,7 +107,8 @@ def _run(arguments: Namespace) -> None:
         raise UserError(f"expected --output with a new file or one to replace, found a link or a device at {output}")
     if arguments.coding is not None and arguments.format != "emomc":
         raise UserError(f"expected --coding with the format emomc alone, found {arguments.format}")
-    for name in ("target", "onnx_opset", "onnx_int4", "onnx_weights"):
+    arguments.preprocess = {True: "nchw", False: None}.get(arguments.preprocess, arguments.preprocess)
+    for name in ("target", "onnx_opset", "onnx_int4", "onnx_weights", "preprocess"):
         if getattr(arguments, name) is not None and arguments.format != "onnx":
             raise UserError(f"expected --{name} with the format onnx alone, found {arguments.format}")
     check_packages(arguments.format)
@@ -132,8 +140,11 @@ def _options(arguments: Namespace, front: Front) -> ExportOptions:
         opset=arguments.onnx_opset,
         int4=arguments.onnx_int4,
         weights=arguments.onnx_weights,
+        pixels=arguments.preprocess,
         activation_bits=bits,
     )
+    if onnx.pixels is not None and not front.get("preprocessing", {}).get("mean"):
+        raise UserError("expected a front that says the mean and deviation of its images with --preprocess, found none")
     return ExportOptions(coding, onnx, charged_activation_bits(front))
 
 

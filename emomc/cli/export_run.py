@@ -88,7 +88,7 @@ def export(
             arguments.format,
             options=options,
             network=users_network,
-            expected=_expected_scores(networks, genotype),
+            expected=_expected_scores(networks, genotype, options),
             verify=verify,
         )
         print(picked.reason)
@@ -270,9 +270,18 @@ def _noise(library: Library) -> Tensor:
     return torch.randn(images, *shape, generator=generator)
 
 
+def _noise_of_pixels(library: Library) -> Tensor:
+    """Return normalised images whose pixels are noise."""
+    std, mean = (torch.tensor(values).view(-1, 1, 1) for values in (library.manifest.std, library.manifest.mean))
+    noise = _noise(library)
+    pixels = torch.randint(0, 256, noise.shape, generator=torch.Generator().manual_seed(0))
+    return pixels * (1 / (255 * std)) - mean / std
+
+
 @torch.no_grad()
-def _expected_scores(networks: CompressedNetworks, genotype: Genotype) -> ExpectedScores:
-    images = _noise(networks.library)
+def _expected_scores(networks: CompressedNetworks, genotype: Genotype, options: ExportOptions) -> ExpectedScores:
+    takes_pixels = options.onnx is not None and options.onnx.pixels is not None
+    images = (_noise_of_pixels if takes_pixels else _noise)(networks.library)
     rounded = networks.grids(genotype) is not None
     return ExpectedScores(images, networks.load(genotype)(images), rounded)
 

@@ -34,16 +34,18 @@ def augmented(images: Tensor, kind: Augmentation, margin: int, *, mirror: bool) 
     if kind == "none":
         return images
     if kind == "random_resized_crop":
-        cut = _each(images, _cutouts(images.shape[-2:]))
+        cut = _each(images, _cutouts(*images.shape[-2:]))
         return shift_and_mirror(cut, 0, mirror=True) if mirror else cut
     shifted = shift_and_mirror(images, margin, mirror=mirror)
     return shifted if kind == "shift" else _each(shifted, _changes())
 
 
-def _cutouts(size: tuple[int, int]) -> Callable[[Tensor], Tensor]:
+def _cutouts(height: int, width: int) -> Callable[[Tensor], Tensor]:
     from torchvision.transforms import v2  # takes a second to import
 
-    change: Callable[[Tensor], Tensor] = v2.RandomResizedCrop(size, scale=_AREA, ratio=_SHAPE, antialias=True)
+    change: Callable[[Tensor], Tensor] = v2.RandomResizedCrop(
+        (height, width), scale=_AREA, ratio=_SHAPE, antialias=True
+    )
     return change
 
 

@@ -105,9 +105,13 @@ def in_class_order(dataset: ImageDataset, names: Sequence[str]) -> ImageDataset:
             + (f" and {len(unknown) - 1} others" if len(unknown) > 1 else "")
         )
     new = torch.tensor([number[name] for name in dataset.class_names])
-    parts = {part: getattr(dataset, part) for part in ("train", "validation", "test")}
-    relabelled = {part: _relabelled(images, new) for part, images in parts.items() if images is not None}
-    return dataclasses.replace(dataset, class_names=tuple(names), **relabelled)
+    return dataclasses.replace(
+        dataset,
+        class_names=tuple(names),
+        train=_relabelled(dataset.train, new),
+        validation=None if dataset.validation is None else _relabelled(dataset.validation, new),
+        test=None if dataset.test is None else _relabelled(dataset.test, new),
+    )
 
 
 def _relabelled(images: Images, new: torch.Tensor) -> Images:

@@ -39,6 +39,16 @@ class GraphEditor:
         self.constants: dict[str, Any] = {tensor.name: tensor for tensor in model.graph.initializer}
         """Name -> tensor."""
 
+    @property
+    def inputs(self) -> list[Any]:
+        """The inputs of the graph."""
+        return list(self._model.graph.input)
+
+    def replace_input(self, value: Any) -> None:
+        """Give the graph one input instead of those that it has."""
+        del self._model.graph.input[:]
+        self._model.graph.input.append(value)
+
     def producer(self, name: str) -> Any | None:
         """Return the node that makes a value; None for inputs of the graph and constants."""
         return next((node for node in self.nodes if name in node.output), None)

@@ -16,6 +16,7 @@ from emomc.export.loading import input_grids, unpack_folded
 from emomc.export.onnx_activations import round_marked
 from emomc.export.onnx_editing import GraphEditor, import_onnx
 from emomc.export.onnx_integers import use_integers
+from emomc.export.onnx_pixels import take_pixels
 from emomc.export.onnx_targets import OnnxOptions
 from emomc.export.onnx_tracing import MARK_DOMAIN, trace_onnx
 from emomc.export.onnx_weights import quantize_weights, weights_of
@@ -31,6 +32,8 @@ def write_onnx(
     activation_bits: int = FULL_ACTIVATION_BITS,
 ) -> int:
     """Write the network as ONNX: input ``images`` (batch, channels, height, width), normalised; output ``logits``.
+
+    Where the options ask for it, the input is ``pixels`` instead, uint8 in 0..255; see ``take_pixels``.
 
     Weights are integers followed by DequantizeLinear, or float32; either way those of the packed file. The inputs of
     layers are rounded where the packed network rounds them. Mean, standard deviation and class names are metadata
@@ -71,11 +74,13 @@ def _with_integers(packed: PackedNetwork, network: nn.Module | None, options: On
         quantize_weights(editor, places, options, narrow=bool(grids))
         if roundings and target.activations == "operators":
             _tell_what_is_in_floats(use_integers(editor, places, roundings, target))
+    if options.pixels is not None:
+        take_pixels(editor, packed.description, options.pixels)
     editor.write()
     domains = [used for used in model.opset_import if used.domain != MARK_DOMAIN]
     del model.opset_import[:]
     model.opset_import.extend(domains)
-    _describe(model, packed, target.name)
+    _describe(model, packed, options)
     try:
         onnx.checker.check_model(model, full_check=True)
     except Exception as error:
@@ -116,12 +121,14 @@ def _with_widths(packed: PackedNetwork, network: nn.Module | None, options: Onnx
     return model
 
 
-def _describe(model: Any, packed: PackedNetwork, target: str) -> None:
-    description = packed.description
+def _describe(model: Any, packed: PackedNetwork, options: OnnxOptions) -> None:
+    description, target = packed.description, options.target.name
     model.producer_name = "emomc"
     values: dict[str, Any] = {"network": description.network, "class_names": description.class_names, "target": target}
     if description.mean:
         values |= {"mean": description.mean, "std": description.std}
+    if options.pixels is not None:
+        values["pixels"] = options.pixels
     for key, value in values.items():
         text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
         model.metadata_props.add(key=key, value=text)

@@ -21,6 +21,8 @@ CONTAINER_BITS = 8
 """Bits of the integers that toolchains compute with."""
 
 OnnxWeights = Literal["integers", "float32"]
+PixelLayout = Literal["nchw", "nhwc"]
+"""Order of the sizes of a batch of pixels: channels before or after height and width."""
 Activations = Literal["operators", "qdq", "qcdq", "attributes"]
 
 
@@ -90,6 +92,8 @@ class OnnxOptions:
     """Whether weights of up to 4 bits are stored as 4-bit integers rather than as 8-bit ones."""
     weights: OnnxWeights = "integers"
     """integers: behind a DequantizeLinear. float32: the products of codes and scales."""
+    pixels: PixelLayout | None = None
+    """Layout of the uint8 pixels that the file takes; None: it takes normalised images."""
 
     def check_weight_bits(self, bits_of: Mapping[str, int]) -> None:
         """Check that the opset has integers for the weights.
@@ -117,6 +121,7 @@ def onnx_options(
     opset: int | None = None,
     int4: bool | None = None,
     weights: OnnxWeights | None = None,
+    pixels: PixelLayout | None = None,
     activation_bits: int = FULL_ACTIVATION_BITS,
 ) -> OnnxOptions:
     """Return the options of a file for a target; what is not given, the target decides.
@@ -126,6 +131,7 @@ def onnx_options(
         opset: ONNX opset, 13..21.
         int4: whether to store weights of up to 4 bits as INT4.
         weights: integers, or float32.
+        pixels: layout of the pixels that the file takes; None: it takes normalised images.
         activation_bits: bits of the layers' inputs, 2..16; at 16 they are not rounded.
 
     Raises:
@@ -138,6 +144,10 @@ def onnx_options(
     require(opset is None or MIN_OPSET <= opset <= most, f"--onnx_opset of {MIN_OPSET}..{most} for {target}", opset)
     if weights == "integers" and not chosen.takes_integers:
         raise UserError(f"expected --onnx_weights float32 for {target}, found integers")
+    if pixels is not None and chosen.activations == "attributes":
+        raise UserError(
+            f"expected no --preprocess for {target}, which costs the layers of a network alone, found {pixels}"
+        )
     weights = weights or chosen.weights
     if int4 and (weights == "float32" or not chosen.takes_int4):
         with_what = "--onnx_weights float32" if chosen.takes_int4 else f"--target {target}"
@@ -166,4 +176,4 @@ def onnx_options(
         raise UserError(f"expected --onnx_opset {NARROW_OPSET} with --onnx_int4 true, found {opset}")
     if int4 is None:
         int4 = chosen.takes_int4 and weights == "integers" and opset >= NARROW_OPSET and not narrow
-    return OnnxOptions(chosen, opset, int4, weights)
+    return OnnxOptions(chosen, opset, int4, weights, pixels)

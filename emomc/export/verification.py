@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from emomc.common.errors import UserError
 from emomc.data.resident import ResidentBlocks
 from emomc.export.loading import round_inputs, unpack_folded
+from emomc.export.onnx_pixels import PIXELS, as_pixels, properties_of
 from emomc.lightning_modules.candidate import CandidateClassifier
 from emomc.networks.equivalence import TOLERANCE, deviation
 from emomc.networks.folding import FoldedNetwork
@@ -161,7 +162,9 @@ def _read_dense(path: Path, packed: PackedNetwork, network: nn.Module | None) ->
 
 
 def _run_onnx(session: Any, images: Tensor) -> Tensor:
-    (scores,) = session.run(None, {session.get_inputs()[0].name: images.contiguous().numpy()})
+    (given,), properties = session.get_inputs(), properties_of(session)
+    values = as_pixels(images, properties) if given.name == PIXELS else images.contiguous().numpy()
+    (scores,) = session.run(None, {given.name: values})
     return torch.from_numpy(scores)
 
 
@@ -171,7 +174,7 @@ def _session(path: Path) -> Any:
     except ImportError:
         raise UserError("expected the packages of pip install 'emomc[export]', found no onnxruntime") from None
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    if session.get_modelmeta().custom_metadata_map.get("target") != "onnxruntime":
+    if properties_of(session).get("target") != "onnxruntime":
         # What the file says, and not what onnxruntime makes of it: it would round weights in float32 itself.
         options = onnxruntime.SessionOptions()
         options.add_session_config_entry("session.disable_quant_qdq", "1")

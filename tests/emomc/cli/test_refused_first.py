@@ -154,8 +154,8 @@ def test_other_settings_are_refused_before_images_are_read(refused, run, library
     def load(*_):
         raise AssertionError("images were read")
 
-    monkeypatch.setattr(splits, "load_split", load)
-    monkeypatch.setattr("emomc.search.run.load_split", load)
+    monkeypatch.setattr(splits, "hold_split", load)
+    monkeypatch.setattr("emomc.search.run.hold_split", load)
     refused("search", "--library", library.path, *TINY, "--name", "s", "--seed", 3, words="seed = 3")
 
 
@@ -181,6 +181,11 @@ EXPORT = {
     "a target that cannot be run": (("--format", "onnx", "--target", "zigzag", "--verify"), "can be verified.*zigzag"),
     "a target without ONNX": (("--target", "openvino"), "--target with the format onnx alone, found emomc"),
     "an opset without ONNX": (("--format", "torch", "--onnx_opset", "17"), "--onnx_opset with the format onnx alone"),
+    "pixels without ONNX": (("--format", "torch", "--preprocess", "nchw"), "--preprocess with the format onnx alone"),
+    "pixels where no images go in": (
+        ("--format", "onnx", "--target", "zigzag", "--preprocess", "nhwc"),
+        "no --preprocess for zigzag, .*found nhwc",
+    ),
     "an opset that is too old": (("--format", "onnx", "--onnx_opset", "12"), r"--onnx_opset of 13\.\.21.*found 12"),
     "integers where none are read": (
         ("--format", "onnx", "--target", "ncnn", "--onnx_weights", "integers"),

@@ -161,7 +161,10 @@ LIBRARY: dict[str, tuple[Damage, str]] = {
     "an image of two sides": (entry(input_shape=[32, 32]), "complete manifest"),
     "an image of no size": (entry(input_shape=[1, 0, 32]), "input_shape"),
     "classes that are none": (entry(class_names=[]), "class"),
-    "another number of classes": (entry(class_names=["a", "b"]), "in 2 classes, for which the library .* in 10"),
+    "another number of classes": (
+        entry(class_names=["a", "b"]),
+        "of the classes a, b, found the class '0' and 9",
+    ),
     "batches of nothing": (entry(evaluation_batch_size=0), "evaluation_batch_size"),
     "batches in words": (entry(evaluation_batch_size="many"), "evaluation_batch_size"),
     "a network that is unknown": (entry(network="lenet6"), "lenet5.*lenet6"),
