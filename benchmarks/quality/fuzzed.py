@@ -34,6 +34,7 @@ READERS = {
 
 NO_FILES = {
     "emomc/export/verification.py:_read_dense": "the file that was just written",
+    "emomc/export/onnx_pixels.py:as_pixels": "the file that was just written",
     "emomc/runtime/journal.py:read": "what another process of this search wrote",
     "emomc/runtime/watch.py:_connect": "where the other processes of this run are",
 }

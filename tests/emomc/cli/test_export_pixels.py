@@ -28,8 +28,7 @@ def searched(library):
     return search
 
 
-@pytest.mark.parametrize("activation_bits", [16, 8])
-@pytest.mark.parametrize(("given", "layout"), [("true", "nchw"), ("nhwc", "nhwc")])
+@pytest.mark.parametrize(("activation_bits", "given", "layout"), [(16, "true", "nchw"), (8, "nhwc", "nhwc")])
 def test_pixels_go_in(run, searched, activation_bits, given, layout):
     folder = searched(activation_bits)
     export = ("export", "--run", folder, "--format", "onnx", "--pick", "max-accuracy")

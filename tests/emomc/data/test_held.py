@@ -44,7 +44,7 @@ def test_a_search_on_pixels_finds_the_same_front(copy_of_library, monkeypatch):
     fronts = []
     for limit in (1000, 2**30):
         monkeypatch.setattr(image_data, "FLOATS_LIMIT_BYTES", limit)
-        config = SearchConfig(population_size=6, number_generations=2)
+        config = SearchConfig(population_size=4, number_generations=1)
         found = run_search(copy_of_library(f"held-{limit}"), config, run=RunOptions(name="s"))
         fronts.append([(point.genotype, point.evaluation, point.test) for point in found.front])
     assert fronts[0] == fronts[1]
