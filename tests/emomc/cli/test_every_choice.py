@@ -51,7 +51,7 @@ def search_in(library: Library, *arguments: str) -> dict[str, Any]:
     ("network", "layers"),
     [
         ("lenet5", 5),
-        ("mobilenet", 28),
+        pytest.param("mobilenet", 28, marks=pytest.mark.slow),
         pytest.param("vgg16", 14, marks=pytest.mark.slow),
         pytest.param("resnet18", 21, marks=pytest.mark.slow),
     ],
@@ -68,6 +68,7 @@ def lenet(tmp_path_factory: pytest.TempPathFactory, folder: Path) -> Library:
     return make_library(tmp_path_factory.mktemp("lenet"), "--dataset", f"imagefolder:{folder}")
 
 
+@pytest.mark.slow
 def test_a_search_under_every_dataflow(lenet):
     dense = {}
     for dataflow in ("xy", "icoc", "fxfy", "xfx", "best"):

@@ -40,6 +40,7 @@ def test_few_images_are_floats():
     assert held.prepare is None
 
 
+@pytest.mark.slow
 def test_a_search_on_pixels_finds_the_same_front(copy_of_library, monkeypatch):
     fronts = []
     for limit in (1000, 2**30):

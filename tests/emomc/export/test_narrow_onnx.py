@@ -161,6 +161,7 @@ def test_wide_weights_are_computed_in_float32_and_a_line_says_so(tmp_path):
     agree(session_of(path), promised, torch.randn(64, *packed.description.input_shape))
 
 
+@pytest.mark.slow
 def test_layers_with_the_same_input_share_a_rounding(tmp_path):
     path, packed, _ = written(tmp_path, "resnet18", 8, "openvino")
     rounded = sum(node.op_type == "QuantizeLinear" for node in onnx.load(path).graph.node)

@@ -241,7 +241,7 @@ class TestAgain:
         [
             {},
             {"pre_prune_schedule": "restart"},
-            {"criterion": "sensitivity", "pre_prune_schedule": "restart"},
+            pytest.param({"criterion": "sensitivity", "pre_prune_schedule": "restart"}, marks=pytest.mark.slow),
             {"criterion": "sensitivity", "robust": True},
         ],
     )

@@ -37,6 +37,7 @@ def searched(library, name, deterministic):
     return search
 
 
+@pytest.mark.slow
 def test_on_a_cpu_the_flag_changes_no_byte(tmp_path):
     plain, flagged = (prepared(tmp_path / str(flag), flag) for flag in (False, True))
     for file in plain.path.iterdir():

@@ -279,6 +279,7 @@ def test_a_budget_is_kept_and_spent_on_what_was_measured(by_promise):
     assert search.statistics.hypervolume >= search.history[-1].hypervolume
 
 
+@pytest.mark.slow
 def test_a_larger_budget_goes_on_from_there(by_promise, monkeypatch):
     few = by_promise(3)
     made = []
