@@ -1,6 +1,6 @@
 """What the recommended network of the demo loses in test accuracy, and what the knee of the same front does.
 
-    python -m benchmarks.quality.recommendation --runs /tmp/demos --output docs/results/recommendation.md
+    python -m benchmarks.quality.recommendation --runs runs/recommendation --output docs/results/recommendation.md
 
 Runs the two commands of ``make demo`` once a seed; what is in the folder already is not made again.
 """
@@ -115,6 +115,7 @@ Points of accuracy lost against the uncompressed network of the same seed; a min
 
 
 def main() -> None:
+    """Write the page."""
     parser = argument_parser(__doc__)
     parser.add_argument("--runs", type=Path, required=True, help="folder for the runs")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4], help="seeds, 0 or more")
