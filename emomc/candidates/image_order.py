@@ -30,7 +30,7 @@ _LEVELS = 8
 _BITS = (3, 4, UNCOMPRESSED_BITS)
 
 
-def load_image_order(library: Library, graph: NetworkGraph, images: HeldImages, fabric: Fabric) -> Tensor:
+def load_image_order(library: Library, graph: NetworkGraph, images: HeldImages, digest: str, fabric: Fabric) -> Tensor:
     """Return the library's order of the validation images, computed once and stored beside its levels.
 
     Images that many networks of the library misclassify come first, so that a poor candidate is rejected early. Ties
@@ -40,13 +40,13 @@ def load_image_order(library: Library, graph: NetworkGraph, images: HeldImages, 
         library: the library.
         graph: of the library's network.
         images: the validation images.
+        digest: of these images, as ``HeldImages.digest`` gives it.
         fabric: the device, and the processes that share the order.
 
     Returns:
         int64, (n,): positions of the images.
     """
     path = library.path / ORDER_FILE
-    digest = images.digest()
     if fabric.is_global_zero and read_order(path, digest) is None:
         misses = _count_misses(library, graph, images, fabric.device)
         hardest_first = np.argsort(-misses.numpy(), kind="stable")

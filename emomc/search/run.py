@@ -109,7 +109,7 @@ def run_search(
         observers = callbacks if fabric.is_global_zero else ()
         lock = shared_lock(files.run.library_lock, exclusive=False, holder="emomc-pretrain, which replaces the library")
         with lock, _search_folder(search, fabric, overwrite=run.overwrite):
-            order = load_image_order(library, graph, images, fabric)
+            order = load_image_order(library, graph, images, digest, fabric)
             images = images.ordered(order, networks.memory_format)
             runner = candidates_network(search, images, fabric)
             search.compiled = isinstance(runner, CompiledNetwork)
