@@ -24,7 +24,7 @@ from emomc.compression.input_products import input_blocks
 from emomc.compression.layer_inputs import LayerInputs
 from emomc.compression.quantization import QuantizedTensor, dequantize, quantize_symmetric, weight_of_codes
 from emomc.compression.quantizers import Quantizer
-from emomc.compression.rounding import MOST_LEARNED_BITS, learn_rounding
+from emomc.compression.rounding import MOST_LEARNED_BITS, learn_roundings
 from emomc.compression.widths import FULL_ACTIVATION_BITS, UNCOMPRESSED_BITS
 from emomc.library.layer_input_store import LayerInputStore
 from emomc.library.library import Library
@@ -32,6 +32,9 @@ from emomc.networks.folding import FoldedNetwork, FoldedState
 from emomc.networks.graph import NetworkGraph, NetworkWarning
 from emomc.networks.layers import output_first
 from emomc.networks.weights import check_fit
+
+_QUANTIZED_TOGETHER = 1 << 25
+"""Codes that are learned at once, at most, if they are of more than one level: about 2 GiB of memory."""
 
 
 class CompressedNetworks:
@@ -114,13 +117,20 @@ class CompressedNetworks:
         """Return a layer's codes and quantization steps, before any BatchNorm is folded in."""
         if finetuned:
             return self.finetuned(finetuned).layers[layer]
-        return self._quantized.get((percent, layer, bits), lambda: self._quantize(percent, layer, [bits])[0])
+        return self._quantized.get((percent, layer, bits), lambda: self._quantize([percent], layer, [bits])[0][0])
 
-    def quantize_ahead(self, percent: int, layer: str, widths: Sequence[int]) -> None:
-        """Quantize a layer to several numbers of bits at once, which is faster than one after the other."""
-        widths = [bits for bits in widths if (percent, layer, bits) not in self._quantized]
-        for bits, quantized in zip(widths, self._quantize(percent, layer, widths), strict=True):
-            self._quantized.get((percent, layer, bits), functools.partial(lambda made: made, quantized))
+    def quantize_ahead(self, percents: Sequence[int], layer: str, widths: Sequence[int]) -> None:
+        """Quantize a layer of several levels to several numbers of bits at once: faster than one after the other."""
+        wanted = [
+            percent for percent in percents if any((percent, layer, bits) not in self._quantized for bits in widths)
+        ]
+        weights = len(widths) * self.level(percents[0]).weights[layer].numel() if wanted else 1
+        together = max(1, _QUANTIZED_TOGETHER // weights)
+        for first in range(0, len(wanted), together):
+            some = wanted[first : first + together]
+            for percent, found in zip(some, self._quantize(some, layer, widths), strict=True):
+                for bits, quantized in zip(widths, found, strict=True):
+                    self._quantized.get((percent, layer, bits), functools.partial(lambda made: made, quantized))
 
     def folded_scale(self, percent: int, layer: str, bits: int, finetuned: str = "") -> Tensor:
         """Return the scale by which a layer's codes are multiplied when the network runs, float32."""
@@ -244,21 +254,27 @@ class CompressedNetworks:
         return FoldedState(*(_to(part, self.device) for part in (folded.weights, folded.factors, folded.rest)))
 
     @torch.no_grad()
-    def _quantize(self, percent: int, layer: str, widths: Sequence[int]) -> list[QuantizedTensor]:
-        """Return a layer's codes and steps of its own level, for each number of bits."""
-        quantizer, shape, weight = self.quantizer, self.shapes[layer], self.level(percent).weights[layer]
-        found = {
-            bits: quantize_symmetric(weight, bits, method=quantizer.method, per_channel=quantizer.per_channel)
-            for bits in widths
-        }
+    def _quantize(self, percents: Sequence[int], layer: str, widths: Sequence[int]) -> list[list[QuantizedTensor]]:
+        """Return a layer's codes and steps of its own, at each level and for each number of bits."""
+        quantizer, shape = self.quantizer, self.shapes[layer]
+        weights = [self.level(percent).weights[layer] for percent in percents]
+        method, per_channel = quantizer.method, quantizer.per_channel
+        found = [
+            {bits: quantize_symmetric(weight, bits, method=method, per_channel=per_channel) for bits in widths}
+            for weight in weights
+        ]
         learned = [bits for bits in widths if bits <= MOST_LEARNED_BITS and quantizer.rounding == "learned"]
         blocks = input_blocks(shape)
         if learned and blocks:
-            corrected = quantizer.bias_correction and layer in self._corrected
-            products = self._measured(percent, layer, blocks).products(centred=corrected).to(self.device)
-            starts = [found[bits] for bits in learned]
-            found |= dict(zip(learned, learn_rounding(weight, starts, products, groups=shape.groups), strict=True))
-        return [found[bits] for bits in widths]
+            centred = quantizer.bias_correction and layer in self._corrected
+            starts = [[own[bits] for bits in learned] for own in found]
+            products = [
+                self._measured(percent, layer, blocks).products(centred=centred).to(self.device) for percent in percents
+            ]
+            better = learn_roundings(list(zip(weights, starts, products, strict=True)), groups=shape.groups)
+            for own, those in zip(found, better, strict=True):
+                own.update(zip(learned, those, strict=True))
+        return [[own[bits] for bits in widths] for own in found]
 
     @torch.no_grad()
     def _bias(self, bias: Tensor, percent: int, layer: str, bits: int) -> Tensor:

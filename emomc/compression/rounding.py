@@ -38,8 +38,8 @@ def learn_rounding(
     as zeros are neither stored nor multiplied.
 
     Sums are of whole numbers and stay below 2^53, or are made in a fixed order. So the result is the same to the bit on
-    every device, with any number of threads, and for several numbers of bits at once, which is faster: processes need
-    not share it, and an export makes it again.
+    every device, with any number of threads, and for several numbers of bits or several layers at once, which is
+    faster: processes need not share it, and an export makes it again.
 
     Args:
         weight: float, (output channels, inputs per group, *kernel).
@@ -52,49 +52,87 @@ def learn_rounding(
     Source: the objective and its damping are those of Frantar et al., "GPTQ", arXiv 2210.17323; one code after the
     other as in Behdin et al., "QuantEase", arXiv 2309.01885.
     """
-    whole = _whole_numbers(products.double())
-    if whole is None:
-        return list(starts)
-    layer = _Blocks(weight.shape, groups, len(products))
-    weights = layer.split(weight.double())
+    return learn_roundings([(weight, starts, products)], groups=groups, price=price)[0]
+
+
+def learn_roundings(
+    layers: Sequence[tuple[Tensor, Sequence[QuantizedTensor], Tensor]], *, groups: int = 1, price: float = PRICE
+) -> list[list[QuantizedTensor]]:
+    """Do what ``learn_rounding`` does for several layers of one shape, such as one layer of several levels.
+
+    Args:
+        layers: weight, starts and products of each; all for the same numbers of bits.
+        groups: as there.
+        price: as there.
+    """
+    whole = [_whole_numbers(products.double()) for _, _, products in layers]
+    known = [number for number, products in enumerate(whole) if products is not None]
+    learned = _learn([layers[number] for number in known], [p for p in whole if p is not None], groups, price)
+    found = dict(zip(known, learned, strict=True))
+    return [found.get(number, list(starts)) for number, (_, starts, _) in enumerate(layers)]
+
+
+def _learn(
+    layers: Sequence[tuple[Tensor, Sequence[QuantizedTensor], Tensor]],
+    products: Sequence[Tensor],
+    groups: int,
+    price: float,
+) -> list[list[QuantizedTensor]]:
+    """Learn the codes and steps of layers whose products are ``_whole_numbers``."""
+    if not layers:
+        return []
+    weight, starts, _ = layers[0]
+    shape = _Blocks(weight.shape, groups, len(products[0]), len(layers))
+    weights = shape.split([weight.double() for weight, _, _ in layers])
     # The columns of all numbers of bits side by side.
-    codes = torch.cat([layer.split(start.codes.double()) for start in starts], 2)
+    nearest = [[starts[width].codes.double() for _, starts, _ in layers] for width in range(len(starts))]
+    codes = torch.cat([shape.split(each) for each in nearest], 2)
     remaining = (weights != 0).double().repeat(1, 1, len(starts))
     tops = [2 ** (start.bits - 1) - 1 for start in starts]
     top = torch.tensor(tops, dtype=codes.dtype, device=codes.device).repeat_interleave(weights.shape[2])
-    scales = [start.scale.double() for start in starts]
+    # (layers, steps) for each number of bits.
+    scales = [torch.stack([starts[width].scale.double() for _, starts, _ in layers]) for width in range(len(starts))]
+    prices = torch.cat([_prices(each, price) for each in products])
+    whole = torch.cat(list(products))
     for left in reversed(range(_ROUNDS)):
-        target = torch.cat([_targets(weights, layer.split(_along_outputs(scale, weight))) for scale in scales], 2)
-        _improve_codes(codes, target, whole, remaining, top, price)
+        target = torch.cat([_targets(weights, shape.split(_along_outputs(scale, weight))) for scale in scales], 2)
+        _improve_codes(codes, target, whole, remaining, top, prices)
         if left:
-            factors = _better_steps(codes, target, whole, layer, [len(scale) for scale in scales])
+            factors = _better_steps(codes, target, whole, shape, [scale.shape[1] for scale in scales])
             scales = [scale * factor for scale, factor in zip(scales, factors, strict=True)]
-    learned = zip(starts, codes.chunk(len(starts), 2), scales, strict=True)
+    joined = [shape.join(own) for own in codes.chunk(len(starts), 2)]
     return [
-        QuantizedTensor(layer.join(own).to(start.codes.dtype), scale.float(), start.bits)
-        for start, own, scale in learned
+        [
+            QuantizedTensor(joined[width][number].to(start.codes.dtype), scales[width][number].float(), start.bits)
+            for width, start in enumerate(starts)
+        ]
+        for number, (_, starts, _) in enumerate(layers)
     ]
 
 
 class _Blocks:
-    """How the weights of a layer are split into blocks of inputs: (blocks, inputs of a block, outputs of a group)."""
+    """How weights of layers are split into blocks of inputs: (layers x blocks, inputs of a block, outputs of a group).
 
-    def __init__(self, shape: torch.Size, groups: int, blocks: int) -> None:
-        self._shape = shape
-        self._split = groups, shape[0] // groups, blocks // groups, -1
+    All layers have one shape.
+    """
 
-    def split(self, values: Tensor) -> Tensor:
-        """Return values of a weight's shape in blocks."""
-        return values.reshape(self._split).permute(0, 2, 3, 1).flatten(0, 1).contiguous()
+    def __init__(self, shape: torch.Size, groups: int, blocks: int, layers: int) -> None:
+        self._shape = layers, *shape
+        self._split = layers * groups, shape[0] // groups, blocks // groups, -1
+
+    def split(self, values: Sequence[Tensor]) -> Tensor:
+        """Return values of the weights of each layer in blocks."""
+        return torch.stack(list(values)).reshape(self._split).permute(0, 2, 3, 1).flatten(0, 1).contiguous()
 
     def join(self, values: Tensor) -> Tensor:
-        """Undo ``split``."""
+        """Undo ``split``; return values of shape (layers, *weight)."""
         groups, outputs, blocks, _ = self._split
         return values.reshape(groups, blocks, -1, outputs).permute(0, 3, 1, 2).reshape(self._shape)
 
 
-def _along_outputs(scale: Tensor, weight: Tensor) -> Tensor:
-    return scale.view(-1, *[1] * (weight.ndim - 1)).expand(weight.shape)
+def _along_outputs(scales: Tensor, weight: Tensor) -> list[Tensor]:
+    """Return the steps of each layer, (layers, steps), in the shape of its weight."""
+    return [scale.view(-1, *[1] * (weight.ndim - 1)).expand(weight.shape) for scale in scales]
 
 
 def _targets(weights: Tensor, steps: Tensor) -> Tensor:
@@ -120,8 +158,14 @@ def _whole_numbers(products: Tensor) -> Tensor | None:
     return whole
 
 
+def _prices(products: Tensor, price: float) -> Tensor:
+    """Return what a nonzero code must gain for each input, (blocks, n), in units of the curvature."""
+    curvature = products.diagonal(dim1=1, dim2=2)
+    return price * curvature.mean() / curvature
+
+
 def _improve_codes(
-    codes: Tensor, target: Tensor, products: Tensor, remaining: Tensor, top: Tensor, price: float
+    codes: Tensor, target: Tensor, products: Tensor, remaining: Tensor, top: Tensor, prices: Tensor
 ) -> None:
     """Give each code, in place and in the order of the inputs, the best value given all others.
 
@@ -131,10 +175,9 @@ def _improve_codes(
         products: (blocks, n, n), whole numbers.
         remaining: as codes; 1 where the code may be nonzero, else 0.
         top: (columns,), largest code.
-        price: see ``PRICE``.
+        prices: as ``_prices`` returns them.
     """
     curvature = products.diagonal(dim1=1, dim2=2)
-    prices = price * curvature.mean() / curvature
     pulls = products @ (codes * _FRACTION - target)
     for first in range(0, codes.shape[1], _PANEL):
         panel = slice(first, first + _PANEL)
@@ -154,25 +197,30 @@ def _improve_codes(
 
 
 def _better_steps(
-    codes: Tensor, target: Tensor, products: Tensor, layer: _Blocks, steps: Sequence[int]
+    codes: Tensor, target: Tensor, products: Tensor, shape: _Blocks, steps: Sequence[int]
 ) -> list[Tensor]:
-    """Return the factors, (steps,), that give each step its best value given the codes, for each number of bits.
+    """Return the factors, (layers, steps), that give each step its best value given the codes, for each number of bits.
 
     Args:
         codes: as for ``_improve_codes``, and so ``target`` and ``products``.
-        layer: how they are split.
+        shape: how they are split.
         steps: for each number of bits the number of output channels, or 1 for all together.
     """
     of_errors, of_codes = products @ (codes * _FRACTION - target), products @ codes
     sums = (each.chunk(len(steps), 2) for each in (of_errors * codes, of_codes * codes))
     factors = []
     for errors, squares, count in zip(*sums, steps, strict=True):
-        excess = _sum(layer.join(errors).reshape(count, -1))
-        total = _sum(layer.join(squares).reshape(count, -1)) * _FRACTION
+        excess, total = (_sum_by_step(shape.join(each), count) for each in (errors, squares))
+        total = total * _FRACTION
         factor = 1 - excess / total
         # Without a nonzero code any step will do.
         factors.append(torch.where((total > 0) & (factor > 0), factor, torch.ones_like(factor)))
     return factors
+
+
+def _sum_by_step(values: Tensor, steps: int) -> Tensor:
+    """Return the sums, (layers, steps), of values of shape (layers, *weight)."""
+    return _sum(values.reshape(len(values) * steps, -1)).view(-1, steps)
 
 
 def _sum(rows: Tensor) -> Tensor:

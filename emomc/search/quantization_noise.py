@@ -14,7 +14,7 @@ FloatArray = NDArray[np.float64]
 
 
 class QuantizationNoise:
-    """The noise |W - Q(W)|^2 / |W|^2 of each level, layer and number of bits; a level is measured when first needed."""
+    """The noise |W - Q(W)|^2 / |W|^2 of each level, layer and number of bits; measured when first needed."""
 
     def __init__(self, networks: CompressedNetworks, space: SearchSpace) -> None:
         """Set the networks, and the levels and bits that may be asked for."""
@@ -24,8 +24,8 @@ class QuantizationNoise:
 
     def level(self, percent: int) -> FloatArray:
         """Return the noise at a level, shape (layers, numbers of bits); 0 for a layer without nonzero weights."""
-        if percent not in self._levels:
-            self._levels[percent] = self._measure(percent)
+        if not self._levels:
+            self._measure()
         return self._levels[percent]
 
     def of(self, genotypes: Sequence[Genotype]) -> FloatArray:
@@ -36,14 +36,17 @@ class QuantizationNoise:
         ]
         return np.array(rows).reshape(len(genotypes), len(layers))
 
-    def _measure(self, percent: int) -> FloatArray:
+    def _measure(self) -> None:
         numbers = range(self.space.min_bits, self.space.max_bits + 1)
-        noise = np.zeros((len(self.space.layers), len(numbers)))
+        noise = {percent: np.zeros((len(self.space.layers), len(numbers))) for percent in self.space.levels}
         for row, layer in enumerate(self.space.layers):
-            self._networks.quantize_ahead(percent, layer, numbers)
-            weights = self._networks.level(percent).weights[layer]
-            total = float(weights.square().sum())
-            for column, bits in enumerate(numbers):
-                error = weights - self._networks.quantized(percent, layer, bits).dequantize()
-                noise[row, column] = float(error.square().sum()) / total if total else 0.0
-        return noise
+            self._networks.quantize_ahead(self.space.levels, layer, numbers)
+            for percent in self.space.levels:
+                noise[percent][row] = self._noise(percent, layer, numbers)
+        self._levels = noise
+
+    def _noise(self, percent: int, layer: str, numbers: Sequence[int]) -> list[float]:
+        weights = self._networks.level(percent).weights[layer]
+        quantized = [self._networks.quantized(percent, layer, bits).dequantize() for bits in numbers]
+        total = float(weights.square().sum())
+        return [float((weights - own).square().sum()) / total if total else 0.0 for own in quantized]
