@@ -12,6 +12,9 @@ from emomc.candidates.genotype import Genotype, SearchSpace
 
 FloatArray = NDArray[np.float64]
 
+# Levels that are quantized together, layer by layer: more need not fit in memory.
+_TOGETHER = 8
+
 
 class QuantizationNoise:
     """The noise |W - Q(W)|^2 / |W|^2 of each level, layer and number of bits; measured when first needed."""
@@ -39,10 +42,12 @@ class QuantizationNoise:
     def _measure(self) -> None:
         numbers = range(self.space.min_bits, self.space.max_bits + 1)
         noise = {percent: np.zeros((len(self.space.layers), len(numbers))) for percent in self.space.levels}
-        for row, layer in enumerate(self.space.layers):
-            self._networks.quantize_ahead(self.space.levels, layer, numbers)
-            for percent in self.space.levels:
-                noise[percent][row] = self._noise(percent, layer, numbers)
+        for first in range(0, len(self.space.levels), _TOGETHER):
+            some = self.space.levels[first : first + _TOGETHER]
+            for row, layer in enumerate(self.space.layers):
+                self._networks.quantize_ahead(some, layer, numbers)
+                for percent in some:
+                    noise[percent][row] = self._noise(percent, layer, numbers)
         self._levels = noise
 
     def _noise(self, percent: int, layer: str, numbers: Sequence[int]) -> list[float]:
