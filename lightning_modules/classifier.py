@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytorch_lightning as pl
@@ -26,7 +27,7 @@ AUXILIARY_WEIGHT = 0.3
 class Classifier(pl.LightningModule):
     """Trains any network that maps images to class scores, with the cross-entropy loss.
 
-    Logs ``train/loss`` per step and ``val/loss`` and ``val/accuracy`` (micro, 0..1) per epoch.
+    Logs ``train/loss`` at the steps that the Trainer logs, ``val/loss`` and ``val/accuracy`` (micro, 0..1) per epoch.
     """
 
     def __init__(self, network: nn.Module, num_classes: int, recipe: Recipe, output: str | None = None) -> None:
@@ -45,6 +46,8 @@ class Classifier(pl.LightningModule):
         self.output = output
         self.num_classes = num_classes
         self._memory_format = memory_format
+        self.run_in_training: Callable[[Tensor], Any] | None = None
+        """What runs the network in training, such as a ``GraphedNetwork``; None: it runs itself."""
         self._finite = torch.ones((), dtype=torch.bool)
         self._loss = nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing)
         # The default average of torchmetrics is over classes; accuracy here is over images.
@@ -56,7 +59,8 @@ class Classifier(pl.LightningModule):
         return select_answer(self._outputs(images), self.output)
 
     def _outputs(self, images: Tensor) -> Any:
-        return self.network(self._arranged(images))
+        run = self.run_in_training if self.training else None
+        return (run or self.network)(self._arranged(images))
 
     def _arranged(self, images: Tensor) -> Tensor:
         return images.contiguous(memory_format=self._memory_format)
@@ -94,8 +98,15 @@ class Classifier(pl.LightningModule):
         """Return the loss of one batch of (images, labels)."""
         images, labels = check_batch(batch, "train")
         loss = self.loss(images, labels)
-        self.log("train/loss", loss, prog_bar=True)
+        if self._is_step_to_log:
+            self.log("train/loss", loss, prog_bar=True)
         return loss
+
+    @property
+    def _is_step_to_log(self) -> bool:
+        """Whether the logger takes this step, or it ends an epoch: a Trainer takes long to note what it then drops."""
+        trainer, every = self.trainer, self.trainer.log_every_n_steps
+        return trainer.is_last_batch or (every > 0 and (trainer.global_step + 1) % every == 0)
 
     def on_validation_epoch_start(self) -> None:
         """Reset the check for finite scores."""

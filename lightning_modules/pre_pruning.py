@@ -93,4 +93,5 @@ class PrePruningClassifier(Classifier):
 
     def on_train_batch_start(self, batch: object, batch_idx: int) -> None:
         """Log the density."""
-        self.log("density", self._epoch_density, prog_bar=True, rank_zero_only=True)
+        if self._is_step_to_log:
+            self.log("density", self._epoch_density, prog_bar=True, rank_zero_only=True)

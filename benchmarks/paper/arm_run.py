@@ -81,7 +81,13 @@ class ArmRun:
     def _library(self, levels: Mapping[str, int]) -> Library:
         config, _ = arm_stage_one(self.experiment, self.budget, self.arm, self.seed, **{**self.given, **levels})
         trainer = {"limit_train_batches": self.budget.images_per_epoch}
-        devices = Devices(accelerator=self.accelerator, devices=1, precision=self.precision, trainer=trainer)
+        devices = Devices(
+            accelerator=self.accelerator,
+            devices=1,
+            precision=self.precision,
+            cuda_graphs=self.accelerator == "gpu",
+            trainer=trainer,
+        )
         return prepare_library(
             config, self.data, self.folder, devices=devices, callbacks=lambda stage: [EpochLines(stage)]
         )

@@ -23,6 +23,7 @@ from emomc.compression.criteria import SENSITIVITY
 from emomc.data.splits import load_some
 from emomc.library.library import Library
 from emomc.library.manifest import DENSE
+from emomc.lightning_modules.classifier import Classifier
 from emomc.networks.state import load_unique, unique_state
 from emomc.pretraining.config import PretrainingConfig
 from emomc.pretraining.measured_images import images_to_measure
@@ -30,6 +31,7 @@ from emomc.pretraining.modules import dense_module, level_module
 from emomc.pretraining.norms import reestimate_norms
 from emomc.runtime.checkpoint_io import check_checkpoint
 from emomc.runtime.devices import Devices
+from emomc.runtime.gpu import GraphedNetwork
 from emomc.runtime.memory import memory_for
 from emomc.runtime.seeds import derive_seed
 from emomc.runtime.trainers import training_trainer
@@ -145,14 +147,17 @@ class StageTraining:
             callbacks=[*callbacks, *standard, *further],
         )
 
-    def _fit(self, trainer: pl.Trainer, module: pl.LightningModule, stage: str) -> None:
+    def _fit(self, trainer: pl.Trainer, module: Classifier, stage: str) -> None:
         if trainer.max_epochs:
             checkpoint = self.run.checkpoint(stage)
             begun = checkpoint if checkpoint.exists() else None
             if begun is not None:
                 check_checkpoint(begun, "deleting it loses the epochs of this level alone")
+            if self.devices.cuda_graphs:
+                module.run_in_training = GraphedNetwork(self.network)
             with self._memory():
                 trainer.fit(module, datamodule=self.data, ckpt_path=begun, weights_only=True)
+            module.run_in_training = None
             if trainer.interrupted:
                 raise KeyboardInterrupt
 

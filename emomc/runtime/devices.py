@@ -71,6 +71,8 @@ class Devices:
     """Arithmetic of the training, such as 32-true or bf16-mixed; weights stay in float32."""
     deterministic: bool = False
     """Give bit-identical results each time on a GPU too, which is slower; on a CPU they always are."""
+    cuda_graphs: bool = False
+    """Repeat recorded steps of training, which keeps one GPU busier; for a network that runs alike in every batch."""
     trainer: dict[str, Any] = dataclasses.field(default_factory=dict)
     """Any other argument of Lightning's Trainer, but for those that would cut a level short or its validation."""
     worker_timeout: float = WORKER_TIMEOUT_MINUTES

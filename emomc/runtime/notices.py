@@ -18,6 +18,7 @@ _WARNINGS = (
     ".*torch.distributed.nn.functional.all_gather is deprecated.*",
     ".*Glyph .* missing from font.*",
     ".*You have overridden `on_before_batch_transfer` in `LightningModule`.*",
+    "The AccumulateGrad node's stream does not match.*",
     ".*It is recommended to use `self.log.*sync_dist=True.*",
 )
 

@@ -9,6 +9,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.plugins.environments import LightningEnvironment
 
+from emomc.common.errors import require
 from emomc.runtime.checkpoint_io import WholeCheckpointIO
 from emomc.runtime.devices import Devices
 from emomc.runtime.gpu import KeptMemoryAccelerator
@@ -25,7 +26,7 @@ def training_trainer(devices: Devices, *, enable_progress_bar: bool, **more: Any
         more: further arguments of the Trainer; none of them may be in ``devices.trainer``.
 
     Raises:
-        UserError: Lightning refuses a setting.
+        UserError: Lightning refuses a setting, or ``cuda_graphs`` is set for other devices than one GPU.
     """
     count, num_nodes = launcher_devices(devices.devices, devices.num_nodes, "auto")
     options: dict[str, Any] = {
@@ -42,7 +43,10 @@ def training_trainer(devices: Devices, *, enable_progress_bar: bool, **more: Any
         "log_every_n_steps": 5,
     }
     with lightning_refusals():
-        return pl.Trainer(**{**options, **devices.trainer}, **more)
+        trainer = pl.Trainer(**{**options, **devices.trainer}, **more)
+    used = f"{trainer.world_size} of kind {trainer.strategy.root_device.type}"
+    require(not devices.cuda_graphs or used == "1 of kind cuda", "one CUDA GPU for cuda_graphs", used)
+    return trainer
 
 
 def validation_trainer(device: torch.device, precision: str, callbacks: Sequence[pl.Callback] = ()) -> pl.Trainer:
