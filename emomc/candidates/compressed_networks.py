@@ -183,7 +183,7 @@ class CompressedNetworks:
     def load(self, genotype: Genotype) -> nn.Module:
         """Copy a genotype's weights and grids into the shared folded network, in place, and return it."""
         folded = self.level(genotype.level)
-        self.network.load_state_dict(self.rest(genotype), strict=False)
+        self._folded.set_rest(self.rest(genotype))
         if self._rounding is not None:
             self._rounding.use(self.grids(genotype))
         bits_of = dict(zip(self.layers, genotype.bits, strict=True))

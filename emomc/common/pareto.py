@@ -100,17 +100,23 @@ def most_volume(points: npt.ArrayLike, count: int, reference: npt.ArrayLike, *, 
     matrix, front = (_finite_matrix(part, width=corner.size) for part in (points, known))
     front = front[non_dominated(front, first_only=True)]
     volume, chosen = hypervolume(front, corner), list[int]()
-    heap = [(-np.inf, row, -1) for row in range(len(matrix))]
+
+    def gain(row: int, dominated: bool) -> float:
+        # Rounded, so that differences in the last bits decide nothing.
+        return 0.0 if dominated else round(hypervolume(np.vstack([front, matrix[row]]), corner) - volume, 12)
+
+    dominated = (front <= matrix[:, None]).all(axis=2).any(axis=1)
+    heap = [(-gain(row, dominated[row]), row, 0) for row in range(len(matrix))]
+    heapq.heapify(heap)
     while heap and len(chosen) < count:
         _, row, chosen_then = heapq.heappop(heap)
-        together, dominated = np.vstack([front, matrix[row]]), (front <= matrix[row]).all(axis=1).any()
+        is_dominated = bool((front <= matrix[row]).all(axis=1).any())
         if chosen_then != len(chosen):
-            # Rounded, so that differences in the last bits decide nothing.
-            gain = 0.0 if dominated else round(hypervolume(together, corner) - volume, 12)
-            heapq.heappush(heap, (-gain, row, len(chosen)))
+            heapq.heappush(heap, (-gain(row, is_dominated), row, len(chosen)))
             continue
         chosen.append(row)
-        if not dominated:
+        if not is_dominated:
+            together = np.vstack([front, matrix[row]])
             front = together[non_dominated(together, first_only=True)]
             volume = hypervolume(front, corner)
     return np.array(chosen, dtype=np.int64)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import itertools
 from collections.abc import Iterable, Mapping
 
 import torch
@@ -113,7 +114,7 @@ class FoldedNetwork:
 
     def load(self, state: FoldedState) -> None:
         """Copy a folded state into the network, its weights not quantized."""
-        self.module.load_state_dict(state.rest, strict=False)
+        self.set_rest(state.rest)
         for layer in self.layers:
             self.set_weight(layer, state.full_precision(layer.name))
 
@@ -131,6 +132,12 @@ class FoldedNetwork:
                 node.kwargs = {**node.kwargs, "device": device}
         self.module.recompile()
         return self
+
+    def set_rest(self, rest: Mapping[str, Tensor]) -> None:
+        """Copy what is no layer's weights to where the network has it: much faster than ``load_state_dict``."""
+        for name, tensor in itertools.chain(self.module.named_parameters(), self.module.named_buffers()):
+            if name in rest:
+                tensor.data.copy_(rest[name])
 
     def set_weight(self, layer: LayerShape, weight: Tensor) -> None:
         """Copy a layer's weights, output channels first, to where the network has them."""

@@ -70,6 +70,8 @@ class Evolution:
             self._problem, termination=("n_gen", settings.generations), seed=settings.seed, verbose=False
         )
         self._asked: Population | None = None
+        self._parents: FloatArray | None = None
+        """Losses of the population that meet the constraints, (n, objectives); None before the first ``tell``."""
         self._genotypes: list[Genotype] = []
         """Those of the population that was asked for last."""
         self._forecast = forecast
@@ -110,15 +112,13 @@ class Evolution:
             Indices of the contenders, rows of ``losses``.
         """
         rows = np.flatnonzero((violations <= 0).all(axis=1))
-        parents = self._algorithm.pop
-        if not self.ranks_by_dominance or parents is None or len(parents) == 0 or not len(rows):
+        if not self.ranks_by_dominance or self._parents is None or not len(rows):
             # The whole first population survives.
             return rows
-        feasible = np.flatnonzero((parents.get("G") <= 0).all(axis=1))
-        everyone = np.concatenate([parents.get("F")[feasible], losses[rows]])
+        everyone = np.concatenate([self._parents, losses[rows]])
         fronts = NonDominatedSorting().do(everyone, n_stop_if_ranked=min(self.survivors, len(everyone)))
         reached = np.concatenate(fronts)
-        chosen: IntArray = rows[np.sort(reached[reached >= len(feasible)] - len(feasible))]
+        chosen: IntArray = rows[np.sort(reached[reached >= len(self._parents)] - len(self._parents))]
         return chosen
 
     def tell(self, losses: FloatArray, violations: FloatArray) -> None:
@@ -135,6 +135,8 @@ class Evolution:
             self._forecast.learn([self._genotypes[row] for row in contenders], losses[contenders, 0])
         Evaluator().eval(StaticProblem(self._problem, F=losses, G=violations), self._asked)
         self._algorithm.tell(infills=self._asked)
+        population = self._algorithm.pop
+        self._parents = population.get("F")[(population.get("G") <= 0).all(axis=1)]
 
 
 def _make_algorithm(settings: EvolutionSettings, losses: int, start: Callable[[], IntArray] | None) -> Algorithm:
