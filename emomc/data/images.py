@@ -27,8 +27,10 @@ from emomc.data.preprocessing import MOST_PIXELS, SIXTEEN_BIT_MODES, Preprocessi
 MOST_BYTES = 16 << 30
 """Memory of images that are resized at once, at most."""
 
-# Items that a thread takes at once; with less than this time each, one thread is faster than several.
-_PART, _FAST_SECONDS = 256, 5e-4
+# Items that a thread takes at once.
+_PART = 256
+# One thread and many are tried in turn, so often each, on so many items.
+_TURNS, _TRIED = 2, 64
 
 _T = TypeVar("_T")
 _S = TypeVar("_S")
@@ -214,18 +216,30 @@ def unreadable(path: Path, error: Exception) -> UserError:
 def in_threads(function: Callable[[_T], _S], items: Sequence[_T]) -> list[_S]:
     """Return ``function`` of each item, called in threads if that is faster.
 
-    Pillow releases Python's global lock only while it decodes pixels, so small images are faster in one thread.
+    Pillow releases Python's global lock only while it decodes pixels: small images are faster in one thread, and
+    several times slower in many. So one thread and then many are tried on some items each, and the faster takes the
+    rest. This takes turns, since the first files that are read from a disk are the slowest.
     """
-    # A thread takes many items at once, since handing over one costs as much as reading a header.
-    first, rest = items[:_PART], items[_PART:]
-    began = time.monotonic()
-    results = [function(item) for item in first]
-    if time.monotonic() - began < _FAST_SECONDS * len(first):
-        return results + [function(item) for item in rest]
-    parts = [rest[start : start + _PART] for start in range(0, len(rest), _PART)]
+    results: list[_S] = []
+    seconds = {False: 0.0, True: 0.0}
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        of_parts = pool.map(lambda part: [function(item) for item in part], parts)
-        return results + [result for of_part in of_parts for result in of_part]
+        for number in range(2 * _TURNS):
+            threaded, some = number % 2 == 1, items[number * _TRIED : (number + 1) * _TRIED]
+            began = time.monotonic()
+            results += _in_pool(pool, function, some, os.cpu_count() or 1) if threaded else map(function, some)
+            seconds[threaded] += time.monotonic() - began
+        rest = items[2 * _TURNS * _TRIED :]
+        if seconds[True] > seconds[False]:
+            return results + [function(item) for item in rest]
+        return results + _in_pool(pool, function, rest, math.ceil(len(rest) / _PART))
+
+
+def _in_pool(pool: ThreadPoolExecutor, function: Callable[[_T], _S], items: Sequence[_T], parts: int) -> list[_S]:
+    """Call a function in threads; one takes many items at once, as handing over one costs as much as a header."""
+    size = max(1, math.ceil(len(items) / max(1, parts)))
+    split = [items[start : start + size] for start in range(0, len(items), size)]
+    of_parts = pool.map(lambda part: [function(item) for item in part], split)
+    return [result for of_part in of_parts for result in of_part]
 
 
 def fit_to(images: Tensor, size: Size, *, pad: bool) -> Tensor:

@@ -29,10 +29,12 @@ def test_slow_items_are_shared_by_threads_and_fast_ones_are_not():
             time.sleep(seconds)
             return threading.get_ident()
 
-        return {*in_threads(work, range(600))}
+        return in_threads(work, range(600))
 
-    assert of(0.0) == {threading.get_ident()}
-    assert len(of(0.002)) > 1
+    here = threading.get_ident()
+    # Both ways are tried on some.
+    assert of(0.0).count(here) > 400
+    assert of(0.002).count(here) < 200
 
 
 def png(width, height):
