@@ -31,6 +31,8 @@ MOST_BYTES = 16 << 30
 _PART = 256
 # One thread and many are tried in turn, so often each, on so many items.
 _TURNS, _TRIED = 2, 64
+# Many are used if they take less than this share of the time.
+_MOST_SHARE = 0.8
 
 _T = TypeVar("_T")
 _S = TypeVar("_S")
@@ -229,7 +231,7 @@ def in_threads(function: Callable[[_T], _S], items: Sequence[_T]) -> list[_S]:
             results += _in_pool(pool, function, some, os.cpu_count() or 1) if threaded else map(function, some)
             seconds[threaded] += time.monotonic() - began
         rest = items[2 * _TURNS * _TRIED :]
-        if seconds[True] > seconds[False]:
+        if seconds[True] > _MOST_SHARE * seconds[False]:
             return results + [function(item) for item in rest]
         return results + _in_pool(pool, function, rest, math.ceil(len(rest) / _PART))
 

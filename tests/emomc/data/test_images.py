@@ -23,18 +23,17 @@ def test_results_are_in_the_order_of_the_items_in_one_thread_and_in_several():
     assert in_threads(str, []) == []
 
 
-def test_slow_items_are_shared_by_threads_and_fast_ones_are_not():
-    def of(seconds):
-        def work(item):
-            time.sleep(seconds)
+def test_items_that_wait_are_shared_by_threads_and_those_that_hold_the_global_lock_are_not():
+    def where(work):
+        def done(item):
+            work()
             return threading.get_ident()
 
-        return in_threads(work, range(600))
+        return in_threads(done, range(600)).count(threading.get_ident())
 
-    here = threading.get_ident()
     # Both ways are tried on some.
-    assert of(0.0).count(here) > 400
-    assert of(0.002).count(here) < 200
+    assert where(lambda: sum(range(5000))) > 400
+    assert where(lambda: time.sleep(0.002)) < 200
 
 
 def png(width, height):
