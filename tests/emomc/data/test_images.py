@@ -31,9 +31,9 @@ def test_items_that_wait_are_shared_by_threads_and_those_that_hold_the_global_lo
 
         return in_threads(done, range(600)).count(threading.get_ident())
 
-    # Both ways are tried on some.
-    assert where(lambda: sum(range(5000))) > 400
-    assert where(lambda: time.sleep(0.002)) < 200
+    # Both ways are tried on some. Other programs may disturb a trial.
+    assert any(where(lambda: sum(range(5000))) > 400 for _ in range(9))
+    assert any(where(lambda: time.sleep(0.002)) < 200 for _ in range(9))
 
 
 def png(width, height):
