@@ -32,13 +32,15 @@ class CandidateClassifier(pl.LightningModule):
         """Take the network as it is.
 
         Args:
-            network: maps normalised float images (n, channels, height, width) to scores (n, num_classes).
+            network: maps normalised float images (n, channels, height, width) to scores (n, num_classes); in eval mode,
+                on the device of the Trainer, which leaves it alone.
             num_classes: 2 or more.
             batch_size: largest number of images in one forward pass; a larger block is split.
             prepare: makes normalised images of those of a batch; None: they are.
         """
         super().__init__()
-        self.network = network
+        # Not as a submodule: a Trainer goes through all submodules several times a run, which takes a millisecond.
+        self._scores: Callable[[Tensor], Tensor] = network.__call__
         self.batch_size = batch_size
         self.prepare = prepare
         self.stopped: Callable[[], bool] = lambda: False
@@ -83,7 +85,7 @@ class CandidateClassifier(pl.LightningModule):
             if self.stopped():
                 raise Stopped
             prepared = part if self.prepare is None else self.prepare(part)
-            values, indices = self.network(prepared).max(dim=1)
+            values, indices = self._scores(prepared).max(dim=1)
             part_best.copy_(values)
             part_predictions.copy_(indices)
         self._finite &= best.isfinite().all()

@@ -173,11 +173,12 @@ class TestPrePruning:
 
 class TestCandidate:
     def test_counts_are_whole_numbers_and_begin_anew(self, tiny_trainer):
-        module = CandidateClassifier(network().eval(), 3, 8)
+        net = network().eval()
+        module = CandidateClassifier(net, 3, 8)
         data = loader(50, 16)
         images, labels = data.dataset.tensors
         with torch.no_grad():
-            expected = int((module.network(images).argmax(1) == labels).sum())
+            expected = int((net(images).argmax(1) == labels).sum())
         for _ in range(2):
             tiny_trainer().validate(module, data, verbose=False)
             assert (module.correct, module.seen, module.finite) == (expected, 50, True)
@@ -187,10 +188,11 @@ class TestCandidate:
 
     @pytest.mark.parametrize("value", [float("nan"), float("inf")])
     def test_scores_that_are_not_finite_show(self, tiny_trainer, value):
-        module = CandidateClassifier(network().eval(), 3, 8)
-        module.network.fc.bias.data[1] = value
+        net = network().eval()
+        module = CandidateClassifier(net, 3, 8)
+        net.fc.bias.data[1] = value
         tiny_trainer().validate(module, loader(), verbose=False)
         assert not module.finite
-        module.network.fc.bias.data[1] = 0.0
+        net.fc.bias.data[1] = 0.0
         tiny_trainer().validate(module, loader(), verbose=False)
         assert module.finite
