@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from emomc.candidates.finetuned_weights import FinetunedNetwork, finetuned_path, read_finetuned
 from emomc.candidates.genotype import Genotype
-from emomc.common.cache import BoundedCache
+from emomc.common.cache import BoundedCache, MemoryBound
 from emomc.common.errors import UserError, require
 from emomc.compression.activation_grid import ActivationGrid, Range
 from emomc.compression.activations import ActivationRounding, integer_bias
@@ -65,7 +65,7 @@ class CompressedNetworks:
             inputs: measured layer inputs, needed for bias correction, narrow activations (below 16 bits) and learned
                 rounding.
             finetuned_folder: folder of the weights of fine-tuned candidates.
-            max_cache_bytes: memory limit of each cache.
+            max_cache_bytes: memory limit of all that is cached together, and of what is reserved from it.
 
         Raises:
             ValueError: no ``inputs`` where they are needed.
@@ -86,15 +86,17 @@ class CompressedNetworks:
         if quantizer.bias_correction and len(self._corrected) < len(self.layers):
             without = ", ".join(sorted({*self.layers} - {*self._corrected}))
             warnings.warn(f"layers that cannot add a bias of their own are not corrected: {without}", NetworkWarning, 2)
-        self._levels: BoundedCache[int, FoldedState] = BoundedCache(max_cache_bytes, _folded_bytes)
+        self.memory = MemoryBound(max_cache_bytes)
+        """What the cached levels, layers and biases share; images on the device may be reserved from it."""
+        self._levels: BoundedCache[int, FoldedState] = BoundedCache(self.memory, _folded_bytes)
         self._quantized: BoundedCache[tuple[int, str, int], QuantizedTensor] = BoundedCache(
-            max_cache_bytes, lambda tensor: tensor.codes.nbytes + tensor.scale.nbytes
+            self.memory, lambda tensor: tensor.codes.nbytes + tensor.scale.nbytes
         )
         self._finetuned: BoundedCache[str, FinetunedNetwork] = BoundedCache(
-            max_cache_bytes, lambda finetuned: finetuned.nbytes
+            self.memory, lambda finetuned: finetuned.nbytes
         )
         self._biases: BoundedCache[tuple[int, str, int], Tensor] = BoundedCache(
-            max_cache_bytes, lambda tensor: tensor.nbytes
+            self.memory, lambda tensor: tensor.nbytes
         )
 
     @property

@@ -52,6 +52,7 @@ class CandidateEvaluator:
         self.batch_size = batch_size
         self.images = len(labels)
         device = networks.device
+        networks.memory.reserve(images.nbytes)
         self._blocks = ResidentBlocks(images.to(device), labels.to(device), batch_size, networks.memory_format)
         self._module = CandidateClassifier(
             network or networks.network, networks.library.manifest.num_classes, batch_size, prepare

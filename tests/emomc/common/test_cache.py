@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from emomc.common.cache import BoundedCache
+from emomc.common.cache import BoundedCache, MemoryBound
 
 
 @settings(max_examples=100, deadline=None)
@@ -54,3 +54,30 @@ def test_keeps_the_newest_even_if_it_is_too_large():
     assert cache.get("a", lambda: "first") == "first"
     assert cache.get("a", lambda: "second") == "first"
     assert len(cache) == 1
+
+
+def test_caches_share_one_bound():
+    """The oldest value of either cache makes room; the same key in both is two values."""
+    bound = MemoryBound(10)
+    small, large = BoundedCache(bound, size_of=lambda value: 2), BoundedCache(bound, size_of=lambda value: 5)
+    small.get("a", lambda: 1)
+    large.get("a", lambda: 2)
+    small.get("b", lambda: 3)
+    assert [("a" in small), ("b" in small), ("a" in large)] == [True, True, True]
+    small.get("a", lambda: None)  # used again, so the large one is the oldest
+    small.get("c", lambda: 4)
+    assert [*map(len, (small, large))] == [3, 0]
+    assert large.get("a", lambda: 5) == 5
+    assert [("b" in small), ("a" in small), ("c" in small)] == [False, True, True]
+
+
+def test_what_is_reserved_is_not_for_caches_but_a_quarter_always_is():
+    bound = MemoryBound(8)
+    cache = BoundedCache(bound, size_of=lambda value: 1)
+    bound.reserve(4)
+    for key in range(8):
+        cache.get(key, lambda: 0)
+    assert len(cache) == 4
+    bound.reserve(100)
+    cache.get(8, lambda: 0)
+    assert len(cache) == 2
