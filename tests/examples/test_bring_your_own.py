@@ -14,8 +14,8 @@ from emomc.fronts.front_file import read_front
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "bring_your_own"
 SHORT = {
-    "emomc-pretrain": "--pre_train_epochs 2 --pre_prune_lower_bound 20 --pre_prune_step 60 --accelerator cpu",
-    "emomc-search": "--number_generations 2 --population_size 3 --accelerator cpu",
+    "emomc-pretrain": "--pre_train_epochs 1 --pre_prune_lower_bound 20 --pre_prune_step 60 --accelerator cpu",
+    "emomc-search": "--number_generations 1 --population_size 3 --max_bits 5 --accelerator cpu",
 }
 MAINS = {"emomc-pretrain": pretrain.main, "emomc-search": search.main}
 

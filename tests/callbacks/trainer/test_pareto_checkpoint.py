@@ -282,6 +282,7 @@ class TestRefusals:
             ParetoCheckpoint(MONITOR).best("beauty")
 
 
+@pytest.mark.slow
 def test_two_ranks_agree_even_if_their_metrics_differ(tmp_path):
     """Rank 1 logs opposite metrics, but rank 0 decides; a rank that decided for itself would hang or differ."""
     code = f"""

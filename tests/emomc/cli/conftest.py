@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,6 +26,14 @@ class Ran(NamedTuple):
     status: int
     out: str
     err: str
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small_pictures() -> Iterator[None]:
+    """A picture of the front takes as long as the searches of these tests; those of the figure look at it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("emomc.callbacks.search.front_writer.front_figure", lambda document: Figure((1, 1)))
+        yield
 
 
 @pytest.fixture
@@ -91,11 +99,9 @@ def searched_once(shared_library, tmp_path_factory) -> Path:
     """The folder of a run with a finished search; tests copy it."""
     folder = tmp_path_factory.mktemp("searched") / "run"
     shutil.copytree(shared_library.path, folder / "library")
-    config = SearchConfig(population_size=4, number_generations=1)
+    config = SearchConfig(population_size=4, number_generations=1, max_bits=4)
     fabric = Fabric(accelerator="cpu", devices=1, plugins=[LightningEnvironment()])
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("emomc.callbacks.search.front_writer.front_figure", lambda document: Figure((1, 1)))
-        run_search(folder / "library", config, [FrontWriter()], run=RunOptions(name="s", fabric=fabric))
+    run_search(folder / "library", config, [FrontWriter()], run=RunOptions(name="s", fabric=fabric))
     return folder
 
 

@@ -34,7 +34,8 @@ def test_from_nothing_to_a_front(run, tmp_path):
     # The command that the first one names, as it names it.
     _, command, *named = lines[-1].split()
     assert command == "emomc-search"
-    ran = run("search", *named, "--population_size", 6, "--number_generations", 3, "--accelerator", "cpu")
+    tiny = ("--population_size", 6, "--number_generations", 3, "--max_bits", 5)
+    ran = run("search", *named, *tiny, "--accelerator", "cpu")
     assert (ran.status, ran.err) == (0, "")
     lines = ran.out.splitlines()
     assert [line.split(":")[0] for line in lines if line.startswith("generation ")] == [
@@ -53,16 +54,17 @@ def test_from_nothing_to_a_front(run, tmp_path):
         assert re.search(rf"^\W*{point['index']}\b.*{100 * point['validation_accuracy']:.2f}", ran.out, re.M)
     assert re.search(r"\d+ candidates asked for, \d+ distinct: \d+ measured \(\d+ of them stopped early", ran.out)
 
-    again = run("search", *named, "--population_size", 6, "--number_generations", 3, "--accelerator", "cpu")
+    again = run("search", *named, *tiny, "--accelerator", "cpu")
     assert again.status == 0
     assert " 0 measured" in again.out
-    quiet = run("search", *named, "--population_size", 6, "--number_generations", 3, "--quiet", "true", "--name", "q")
+    quiet = run("search", *named, *tiny, "--quiet", "true", "--name", "q")
     assert (quiet.status, quiet.out, quiet.err) == (0, "", "")
     assert json.loads((folder.parent / "q" / "front.json").read_text())["points"] == document["points"]
 
 
 def test_ctrl_c_writes_the_front_and_the_same_command_goes_on(run, library, monkeypatch):
-    arguments = ("--library", library.path, "--population_size", 4, "--number_generations", 4, "--name", "s")
+    arguments = ("--library", library.path, "--population_size", 4, "--number_generations", 3, "--max_bits", 4)
+    arguments += ("--name", "s")
     show = FrontLines.on_generation_end
 
     def press(self, search):
@@ -92,6 +94,7 @@ def test_names_with_spaces_and_letters_of_other_languages(run, tmp_path):
     tiny = ("--pre_train_epochs", 1, "--pre_prune_epochs", 1, "--pre_prune_step", 60, "--accelerator", "cpu")
     assert run("pretrain", *tiny, *network, "--output", folder / "Lauf 1").status == 0
     search = ("--library", folder / "Lauf 1" / "library", "--name", "Größe ändern", "--population_size", 4)
+    search += ("--max_bits", 4)
     assert run("search", *search, *network, "--number_generations", 1, "--accelerator", "cpu").status == 0
     export = (
         "--run",
@@ -137,7 +140,8 @@ def test_ctrl_c_while_training_and_the_same_command_goes_on(run, tmp_path, monke
 
 def test_flags_override_configurations(run, library, tmp_path):
     (tmp_path / "own.yaml").write_text(
-        f"search: {{library: {library.path}, population_size: 4, number_generations: 50, seed: 7, name: named}}\n"
+        f"search: {{library: {library.path}, population_size: 4, number_generations: 50, seed: 7, "
+        "max_bits: 4, name: named}\n"
     )
     assert run("search", "--config", tmp_path / "own.yaml", "--number_generations", 1).status == 0
     settings = json.loads((library.path.parent / "search" / "named" / "config.json").read_text())
@@ -189,7 +193,7 @@ class TestHelp:
 
 
 def test_layers_shows_and_writes_what_each_layer_of_a_candidate_costs(run, library):
-    options = ("--library", library.path, "--population_size", 6, "--number_generations", 2, "--accelerator", "cpu")
+    options = ("--library", library.path, "--population_size", 6, "--number_generations", 2, "--max_bits", 4)
     ran = run("search", *options, "--objectives", "accuracy", "size", "--layers", 3)
     assert (ran.status, ran.err) == (0, "")
     (file,) = library.path.parent.glob("search/accuracy-size-*/layers_3.csv")

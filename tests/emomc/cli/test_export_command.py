@@ -61,7 +61,7 @@ def make_run(folder, spec):
             state[f"{name}.weight"] *= mask
         library.add_level(percent, state, masks, validation_accuracy=0.1, epochs=0)
     config = SearchConfig(
-        objectives=("accuracy", "energy", "size"), coding="best", population_size=4, number_generations=2
+        objectives=("accuracy", "energy", "size"), coding="best", population_size=4, number_generations=1, max_bits=6
     )
     own = network if ":" in spec else None
     run_search(library, config, [FrontWriter()], run=RunOptions(name="first", network=own))

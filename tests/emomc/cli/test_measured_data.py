@@ -7,16 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from matplotlib.figure import Figure
 from PIL import Image
 
-TINY = ("--population_size", 2, "--number_generations", 1, "--accelerator", "cpu", "--quiet", "true", "--name", "s")
-
-
-@pytest.fixture(autouse=True)
-def no_picture(monkeypatch):
-    """A picture of the front takes a second."""
-    monkeypatch.setattr("emomc.callbacks.search.front_writer.front_figure", lambda document: Figure((1, 1)))
+TINY = ("--population_size", 2, "--number_generations", 1, "--max_bits", 3, "--rounding", "nearest", "--quiet")
+TINY += ("--accelerator", "cpu", "--name", "s")
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 import pytest
 
-QUICK = ("--population_size", "2", "--number_generations", "1", "--rounding", "nearest", "--quiet")
+QUICK = ("--population_size", "2", "--number_generations", "1", "--max_bits", "3", "--rounding", "nearest", "--quiet")
 CASES = {
     "the hardware is narrower": (("--hardware", "accelergy_eyeriss_32nm"), "charged for the 8 bits of accelergy"),
     "the uncompressed network is not rounded": (

@@ -16,7 +16,7 @@ from emomc.common.files import folder_lock
 from emomc.library.library import Library
 
 TINY = ("--accelerator", "cpu", "--pre_train_epochs", 1, "--pre_prune_epochs", 1, "--pre_prune_step", 60)
-SEARCH = ("--accelerator", "cpu", "--population_size", 4, "--max_bits", 6, "--number_generations", 2, "--name", "s")
+SEARCH = ("--accelerator", "cpu", "--population_size", 4, "--max_bits", 4, "--number_generations", 2, "--name", "s")
 
 
 @contextmanager
@@ -64,9 +64,8 @@ def test_search_on_a_full_disk(run, library, size):
 
 
 @pytest.mark.parametrize("format", ["emomc", "torch"])
-def test_export_on_a_full_disk(run, library, tmp_path, format):
-    assert run("search", "--library", library.path, *SEARCH).status == 0
-    arguments = ("--run", library.path.parent, "--format", format, "--output", tmp_path / "net")
+def test_export_on_a_full_disk(run, searched, tmp_path, format):
+    arguments = ("--run", searched, "--format", format, "--output", tmp_path / "net")
     with files_of_at_most(1000):
         one_line(run("export", *arguments), "export", "to write", "File too large")
     assert not (tmp_path / "net").exists()
@@ -139,7 +138,9 @@ def memory_for_batches_of(most: int, error: Exception) -> Iterator[None]:
         yield
 
 
-@pytest.mark.parametrize("where", ERRORS)
+@pytest.mark.parametrize(
+    "where", ["GPU", *(pytest.param(where, marks=pytest.mark.slow) for where in ("CPU", "Python"))]
+)
 def test_pretrain_out_of_memory(run, tmp_path, where):
     arguments = ("pretrain", *TINY, "--output", tmp_path / "run")
     with memory_for_batches_of(100, ERRORS[where]):
@@ -165,12 +166,10 @@ def test_search_out_of_memory(run, library, where):
         assert run("search", "--library", library.path, *SEARCH).status == 0
 
 
-def test_search_out_of_memory_half_way(run, library):
-    ran = run("search", "--library", library.path, *SEARCH)
-    assert ran.status == 0
-    log = library.path.parent / "search" / "s" / "evaluations.jsonl"
+def test_search_out_of_memory_half_way(run, searched):
+    log = searched / "search" / "s" / "evaluations.jsonl"
     measured = log.read_bytes()
     with memory_for_batches_of(50, ERRORS["GPU"]):
-        more = ("--library", library.path, *SEARCH[:-4], "--number_generations", 4, "--name", "t", "--seed", 1)
+        more = ("--library", searched / "library", *SEARCH[:-2], "--name", "t", "--seed", 1)
         one_line(run("search", *more), "search", "batches of 64 images")
     assert log.read_bytes() == measured

@@ -65,8 +65,8 @@ def test_a_library_that_names_code_runs_none(run, library, evil, what, digest, o
         rewrite(library, data={**library.manifest.data, "dataset": f"{where}:Data"}, data_source_sha256=digest)
     stranger = Library.open(library.path)
     with pytest.raises(UserError, match=f"expected --{'network' if what == 'network' else 'dataset'} .*found no"):
-        run_search(stranger, SearchConfig(population_size=4, number_generations=1))
-    ran = run("search", "--library", library.path, "--population_size", 4, "--number_generations", 1)
+        run_search(stranger, SearchConfig(population_size=4, number_generations=1, max_bits=4))
+    ran = run("search", "--library", library.path, "--population_size", 4, "--number_generations", 1, "--max_bits", 4)
     assert ran.status == 2
     assert f"--{'network' if what == 'network' else 'dataset'}" in ran.err
     assert not mark.exists()
@@ -85,14 +85,23 @@ def test_other_code_than_that_which_made_the_library_is_refused(run, library, ev
 def test_both_commands_work_without_a_network(run, tmp_path, offline):
     tiny = ("--pre_train_epochs", 1, "--pre_prune_epochs", 1, "--pre_prune_step", 60, "--accelerator", "cpu")
     assert run("pretrain", *tiny, "--output", tmp_path / "run").status == 0
-    search = ("--library", tmp_path / "run" / "library", "--population_size", 4, "--number_generations", 1)
+    search = (
+        "--library",
+        tmp_path / "run" / "library",
+        "--population_size",
+        4,
+        "--number_generations",
+        1,
+        "--max_bits",
+        4,
+    )
     assert run("search", *search, "--accelerator", "cpu").status == 0
 
 
 def test_a_library_does_not_say_where_data_are_downloaded_to(run, library, tmp_path, offline):
     elsewhere = tmp_path / "elsewhere"
     rewrite(library, data={**library.manifest.data, "dataset": "mnist", "data_dir": str(elsewhere)})
-    ran = run("search", "--library", library.path, "--population_size", 4, "--number_generations", 1)
+    ran = run("search", "--library", library.path, "--population_size", 4, "--number_generations", 1, "--max_bits", 4)
     assert (ran.status, len(ran.err.splitlines())) == (2, 1)
     assert f"expected mnist in {elsewhere}, as the library says, found none: name a folder with --data_dir" in ran.err
     assert not elsewhere.exists()
@@ -101,12 +110,22 @@ def test_a_library_does_not_say_where_data_are_downloaded_to(run, library, tmp_p
 def test_names_that_a_terminal_would_act_on(run, copy_of_library):
     library = copy_of_library("[red]run[/x]")
     ran = run(
-        "search", "--library", library.path, "--population_size", 4, "--number_generations", 1, "--layers", "pick"
+        "search",
+        "--library",
+        library.path,
+        "--population_size",
+        4,
+        "--number_generations",
+        1,
+        "--max_bits",
+        4,
+        "--layers",
+        "pick",
     )
     assert ran.status == 0, ran
     assert "[red]run[/x]/search" in ran.out
     rewrite(library, class_names=["\x1b[31mred", *library.manifest.class_names[1:]])
-    ran = run("search", "--library", library.path, "--population_size", 4, "--number_generations", 1)
+    ran = run("search", "--library", library.path, "--population_size", 4, "--number_generations", 1, "--max_bits", 4)
     assert (ran.status, len(ran.err.splitlines())) == (2, 1)
     assert "a text with control characters" in ran.err
     assert "\x1b" not in ran.err

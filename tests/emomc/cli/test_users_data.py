@@ -16,7 +16,18 @@ PRETRAIN = (
     *("--batch_size", 8, "--output", "run"),
 )
 SEARCH = (
-    *("--population_size", 2, "--number_generations", 1, "--finetune_epochs", 1, "--accelerator", "cpu"),
+    *(
+        "--population_size",
+        2,
+        "--number_generations",
+        1,
+        "--max_bits",
+        4,
+        "--finetune_epochs",
+        1,
+        "--accelerator",
+        "cpu",
+    ),
     *("--quiet", "true", "--name", "s"),
 )
 

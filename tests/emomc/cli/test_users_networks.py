@@ -13,7 +13,7 @@ SOURCE = Path(__file__).parents[2] / "users_networks.py"
 EQUAL, REFUSED, Base = (load_object(f"{SOURCE}:{name}", "networks") for name in ("EQUAL", "REFUSED", "Base"))
 CPU = ("--accelerator", "cpu")
 TINY = (*CPU, "--pre_train_epochs", 1, "--pre_prune_epochs", 1, "--pre_prune_step", 60, "--batch_size", 64)
-SEARCH = (*CPU, "--population_size", 4, "--number_generations", 1, "--name", "s")
+SEARCH = (*CPU, "--population_size", 4, "--number_generations", 1, "--max_bits", 4, "--name", "s")
 
 # These are tried always, the others by the target of slow tests; every form of each is compared in the tests of export.
 QUICK = ("SeveralNames",)

@@ -145,7 +145,7 @@ def test_pretrain(run, snapshot, case):
 @pytest.mark.parametrize("case", SEARCH)
 def test_search(run, snapshot, library, case):
     arguments, words = SEARCH[case]
-    tiny = ("--population_size", 4, "--number_generations", 1)
+    tiny = ("--population_size", 4, "--number_generations", 1, "--max_bits", 4)
     before = snapshot()
     check(run("search", "--library", library.path, *tiny, *arguments), "search", words)
     assert snapshot() == before
@@ -189,6 +189,17 @@ def test_other_settings_than_those_of_the_library(run, snapshot, library):
 
 
 def test_other_settings_than_those_of_the_search(run, library):
-    tiny = ("--library", library.path, "--population_size", 4, "--number_generations", 1, "--name", "s")
+    tiny = (
+        "--library",
+        library.path,
+        "--population_size",
+        4,
+        "--number_generations",
+        1,
+        "--max_bits",
+        4,
+        "--name",
+        "s",
+    )
     assert run("search", *tiny, "--quiet", "true").status == 0
     check(run("search", *tiny, "--seed", 3), "search", "seed = 3 .*found one with 0")

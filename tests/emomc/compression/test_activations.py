@@ -83,7 +83,7 @@ def narrow(shared_library, tmp_path_factory):
     shutil.copytree(shared_library.path, folder / "library")
 
     def run(bits, name, **more):
-        config = SearchConfig(coding="best", population_size=4, number_generations=2, activation_bits=bits)
+        config = SearchConfig(coding="best", max_bits=5, population_size=4, number_generations=2, activation_bits=bits)
         return run_search(
             Library.open(folder / "library"),
             config,

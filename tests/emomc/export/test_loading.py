@@ -20,7 +20,7 @@ from emomc.networks.build import build_network
 from emomc.networks.graph import trace_network
 from emomc.packed_file.writer import write_packed
 
-WIDTHS = {"lenet5": {}, "mobilenet": {"width": 0.25}, "vgg16": {"width": 0.125}, "resnet18": {"width": 0.25}}
+WIDTHS = {"lenet5": {}, "mobilenet": {"width": 0.125}, "vgg16": {"width": 0.0625}, "resnet18": {"width": 0.125}}
 
 
 class Foreign(nn.Module):

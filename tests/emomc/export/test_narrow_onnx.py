@@ -140,9 +140,12 @@ def test_every_width_is_rounded_as_the_search_does(tmp_path, bits):
     agree(session_of(path), promised, 3 * torch.randn(64, *packed.description.input_shape))
 
 
-@pytest.mark.parametrize("opset", [13, *(pytest.param(opset, marks=pytest.mark.slow) for opset in (15, 17, 18, 20))])
-def test_every_opset(tmp_path, opset):
-    path, packed, promised = written(tmp_path, "mobilenet", 8, opset=opset)
+@pytest.mark.parametrize(
+    ("name", "opset"),
+    [("lenet5", 13), *(pytest.param("mobilenet", opset, marks=pytest.mark.slow) for opset in (13, 15, 17, 18, 20))],
+)
+def test_every_opset(tmp_path, name, opset):
+    path, packed, promised = written(tmp_path, name, 8, opset=opset)
     model = onnx.load(path)
     assert [(used.domain, used.version) for used in model.opset_import] == [("", opset)]
     agree(session_of(path), promised, torch.randn(16, *packed.description.input_shape), most=1)

@@ -32,8 +32,8 @@ EQUAL, with_trained_norms = (load_object(f"{USERS}:{name}", "networks") for name
 SHAPE = (1, 32, 32)
 # Weights stored with their inputs first, products that a runtime may replace, and equal weights.
 QUICK = ("Other", "Attentive", "Twins", "OwnMatrix")
-# Of the others, these differ in what is folded, hooked, computed or shared.
-ALWAYS = (*QUICK, "Strided", "ActivatedNorm", "WeightNormed", "UsedTwice", "Auxiliary")
+# These differ in what is folded, hooked, computed or shared; those above go through the same forms with few bits.
+WHOLE = ("OwnMatrix", "Strided", "ActivatedNorm", "WeightNormed", "UsedTwice", "Auxiliary")
 RUN = [name for name, format in FORMATS.items() if format.scores is not None]
 
 
@@ -60,7 +60,7 @@ def library_of(folder, network):
 
 @pytest.mark.parametrize(
     "kind",
-    [pytest.param(kind, marks=() if kind.__name__ in ALWAYS else pytest.mark.slow) for kind in EQUAL],
+    [pytest.param(kind, marks=() if kind.__name__ in WHOLE else pytest.mark.slow) for kind in EQUAL],
     ids=lambda kind: kind.__name__,
 )
 def test_every_form_has_the_scores_of_the_network(tmp_path, kind):

@@ -156,7 +156,9 @@ def searched(shared_library, tmp_path_factory):
     """A small search with fine-tuning, its folder, and the search again over the same folder."""
     folder = tmp_path_factory.mktemp("searched") / "run"
     shutil.copytree(shared_library.path, folder / "library")
-    config = SearchConfig(objectives=("accuracy", "size"), coding="best", population_size=4, number_generations=3)
+    config = SearchConfig(
+        objectives=("accuracy", "size"), coding="best", max_bits=6, population_size=4, number_generations=2
+    )
 
     def run():
         return run_search(
@@ -261,7 +263,9 @@ def by_promise(shared_library, tmp_path_factory):
     """The same small search with a budget of three epochs."""
     folder = tmp_path_factory.mktemp("promise") / "run"
     shutil.copytree(shared_library.path, folder / "library")
-    config = SearchConfig(objectives=("accuracy", "size"), coding="best", population_size=4, number_generations=3)
+    config = SearchConfig(
+        objectives=("accuracy", "size"), coding="best", max_bits=6, population_size=4, number_generations=2
+    )
 
     def run(budget):
         fabric = Fabric(accelerator="cpu", devices=1, plugins=[LightningEnvironment()])

@@ -236,8 +236,8 @@ class TestMeasuredOnce:
         assert len(recorder.begun_anew) == first.tally.measured + second.tally.measured
 
     def test_another_quantizer_reuses_nothing(self, library, search):
-        search(library, name="first", number_generations=2)
-        other = search(library, name="second", number_generations=2, quantizer="mse")
+        search(library, name="first", number_generations=1)
+        other = search(library, name="second", number_generations=1, quantizer="mse")
         assert other.tally.reused == 0
 
     def test_the_precision_is_part_of_an_evaluations_key(self, cold, tmp_path, search, monkeypatch):
@@ -289,7 +289,7 @@ class TestConstraints:
         assert result.front == brute_force_front(measured, ["energy_mj"])
 
     def test_do_not_spoil_early_rejection(self, copy_of_library, search):
-        settings = {"size_constraint": "12%", "number_generations": 6}
+        settings = {"size_constraint": "12%", "number_generations": 4}
         quick = search(copy_of_library("quick"), [FrontWriter()], **settings)
         full = search(copy_of_library("full"), [FrontWriter()], early_rejection=False, **settings)
         assert contents(quick.folder) == contents(full.folder)
@@ -335,7 +335,7 @@ class Interrupter(SearchCallback):
 
 
 class TestInterruption:
-    @pytest.mark.parametrize("after", [1, 17])
+    @pytest.mark.parametrize("after", [pytest.param(1, marks=pytest.mark.slow), 17])
     def test_ctrl_c_writes_the_front_so_far_and_the_same_command_goes_on(self, cold, library, search, after):
         handler = signal.getsignal(signal.SIGINT)
         stopped = search(library, [Interrupter(after), FrontWriter()], name="s")
@@ -361,7 +361,7 @@ class TestInterruption:
     def test_killed_at_any_byte_of_the_log(self, cold, library, search):
         content = (cold[0].folder / LOG_FILE).read_bytes()
         generator = random.Random(0)
-        cuts = [5, content.index(b"\n") + 1, *(generator.randrange(len(content)) for _ in range(2))]
+        cuts = [5, content.index(b"\n") + 1, *(generator.randrange(len(content)) for _ in range(1))]
         for number, cut in enumerate(cuts):
             folder = library.path.parent / "search" / f"cut{number}"
             folder.mkdir(parents=True)
@@ -478,7 +478,7 @@ class TestEnd:
 
     @pytest.mark.parametrize("algorithm", ["nsga3", "sms-emoa"])
     def test_algorithms_that_need_every_accuracy_get_it(self, library, search, algorithm):
-        result = search(library, algorithm=algorithm, number_generations=4)
+        result = search(library, algorithm=algorithm, number_generations=3)
         assert result.rejected == 0
         assert all(candidate.measured for candidate in result.candidates)
         assert result.front == brute_force_front(result.candidates, ["energy_mj"])
