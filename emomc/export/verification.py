@@ -85,7 +85,7 @@ class ExpectedScores:
 @torch.no_grad()
 def scores_packed(path: Path, packed: PackedNetwork, images: Tensor, network: nn.Module | None) -> Tensor:
     """Return the class scores of a packed file, (n, classes)."""
-    scores: Tensor = _read_packed(path, packed, network).module(images)
+    scores: Tensor = _read_packed(path, network).module(images)
     return scores
 
 
@@ -110,7 +110,7 @@ def read_back_packed(
     network: nn.Module | None,
 ) -> ReadBack:
     """Evaluate a packed file as the search does; on the same machine the count is the same."""
-    return _evaluate(_read_packed(path, packed, network), packed, images, labels, conditions)
+    return _evaluate(_read_packed(path, network), packed, images, labels, conditions)
 
 
 def read_back_dense(
@@ -149,15 +149,15 @@ def read_back_onnx(
     return ReadBack(correct, other_class)
 
 
-def _read_packed(path: Path, packed: PackedNetwork, network: nn.Module | None) -> FoldedNetwork:
-    found = read_packed(path)
-    # A packed file holds no grids of inputs.
-    return round_inputs(unpack_folded(found, network), packed)
+def _read_packed(path: Path, network: nn.Module | None) -> FoldedNetwork:
+    packed = read_packed(path)
+    return round_inputs(unpack_folded(packed, network), packed)
 
 
 def _read_dense(path: Path, packed: PackedNetwork, network: nn.Module | None) -> FoldedNetwork:
     loaded = unpack_folded(packed, network)
     loaded.module.load_state_dict(load_file(path), strict=False)
+    # A state dict holds no grids of inputs.
     return round_inputs(loaded, packed)
 
 

@@ -71,6 +71,7 @@ def pack_bytes(packed: PackedNetwork, coding: str) -> bytes:
             scales=len(layer.scale),
             entries=stream.entries,
             stream_bytes=len(stream.data),
+            inputs=layer.inputs,
         )
         records.append(pack_layer_record(record))
         numbers.append(padded(layer.scale.astype("<f4").tobytes() + stream.data))
