@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import collections
 import datetime
+import math
 import platform
 import re
 import resource
@@ -27,6 +28,7 @@ from benchmarks.common.page import publish
 from benchmarks.common.tables import table
 from benchmarks.quality.reader_in_c import SANITIZERS, ReaderInC, expected_answer
 from emomc.common.errors import UserError
+from emomc.compression.activation_grid import ActivationGrid
 from emomc.compression.codings import CODINGS, MAX_WEIGHTS
 from emomc.compression.widths import UNCOMPRESSED_BITS
 from emomc.export.loading import unpack_network
@@ -43,8 +45,10 @@ SHAPES = {
     "linear2": (10, 84),
 }
 SEEDS = 80
-VERSION_1 = Path(__file__).parents[2] / "tests" / "emomc" / "packed_file" / "version_1"
-"""Files that were written in version 1, of three layers."""
+IN_C = (2, 3)
+"""Versions that the reader in C reads, too."""
+OLD = Path(__file__).parents[2] / "tests" / "emomc" / "packed_file"
+"""Folder of files that were written in versions 1 and 2, of three layers."""
 SLOWEST_ALLOWED_S = 10.0
 WORDS = (0, 1, 2, 3, 31, 32, 255, 2**16 - 1, 2**16, 2**28, 2**28 + 1, 2**31 - 1, 2**31, 2**32 - 1)
 
@@ -52,22 +56,29 @@ WORDS = (0, 1, 2, 3, 31, 32, 255, 2**16 - 1, 2**16, 2**28, 2**28 + 1, 2**31 - 1,
 def seed_network(rng: np.random.Generator) -> PackedNetwork:
     """Make a LeNet-5 of random codes, most of them zero, so that its file is small; two small layers may be dense."""
     layers = []
+    rounded = rng.random() < 0.5
     for name, shape in SHAPES.items():
+        grid = random_grid(rng) if rounded else None
         bits = int(rng.choice([2, 3, 4, 8, 9, 12, 16, *[UNCOMPRESSED_BITS] * (name == "conv1")]))
         kept = rng.random(shape) < rng.choice([0.0, 0.01, 0.05, *[1.0] * (name in ("conv1", "conv2"))])
         if bits == UNCOMPRESSED_BITS:
             weights = rng.normal(size=shape).astype(np.float32)
-            layers.append(PackedLayer(name, bits, weights, np.zeros(0, np.float32)))
+            layers.append(PackedLayer(name, bits, weights, np.zeros(0, np.float32), grid))
             continue
         largest = 2 ** (bits - 1) - 1
         codes = rng.integers(-largest, largest + 1, shape) * kept
         scale = rng.normal(size=int(rng.choice([1, shape[0]]))).astype(np.float32)
-        layers.append(PackedLayer(name, bits, codes.astype(np.int8 if bits <= 8 else np.int16), scale))
+        layers.append(PackedLayer(name, bits, codes.astype(np.int8 if bits <= 8 else np.int16), scale, grid))
     tensors = {f"{name}.bias": rng.normal(size=shape[0]).astype(np.float32) for name, shape in SHAPES.items()}
     description = NetworkDescription(
         "lenet5", {}, None, (1, 32, 32), tuple("0123456789"), (float(rng.random()),), (0.5,)
     )
     return PackedNetwork(description, tuple(layers), tensors)
+
+
+def random_grid(rng: np.random.Generator) -> ActivationGrid:
+    """Make a grid of a layer's inputs."""
+    return ActivationGrid(int(rng.integers(2, 16)), bool(rng.random() < 0.5), float(np.float32(rng.random() + 1e-3)))
 
 
 def mutate(data: bytes, rng: np.random.Generator) -> bytes:
@@ -120,6 +131,8 @@ def check_ranges(network: PackedNetwork) -> None:
             fits = 2 <= layer.bits <= 16 and len(layer.scale) in (1, layer.codes.shape[0])
             fits = fits and layer.codes.dtype in (np.int8, np.int16) and np.isfinite(layer.scale).all()
             fits = fits and -largest <= int(layer.codes.min()) and int(layer.codes.max()) <= largest
+        grid = layer.inputs
+        fits = fits and (grid is None or (2 <= grid.bits <= 15 and 0 < grid.step < math.inf))
         if not fits:
             raise RuntimeError(f"layer {layer.name} is out of range")
     for name, tensor in network.tensors.items():
@@ -149,7 +162,7 @@ def run(files: int, seed: int, folder: Path) -> str:
     rng = np.random.default_rng(seed)
     names = list(CODINGS)
     seeds = [pack_bytes(seed_network(rng), names[index % len(names)]) for index in range(SEEDS)]
-    old = [path.read_bytes() for path in sorted(VERSION_1.glob("*.emomc"))]
+    old = [path.read_bytes() for path in sorted(OLD.glob("version_*/*.emomc"))]
     seeds += old
     errors: collections.Counter[str] = collections.Counter()
     answers: collections.Counter[str] = collections.Counter()
@@ -179,7 +192,7 @@ def run(files: int, seed: int, folder: Path) -> str:
             continue
         read += 1
         check_ranges(network)
-        if struct.unpack_from("<I", data, 8)[0] == VERSION:
+        if struct.unpack_from("<I", data, 8)[0] in IN_C:
             both += 1
             if answer != expected_answer(network):
                 raise RuntimeError(f"file {index}: read in Python, but in C: {answer}")
@@ -204,12 +217,14 @@ def run(files: int, seed: int, folder: Path) -> str:
 `{command_with(files=files, seed=seed)}`, {datetime.date.today()}, {platform.machine()},
 Python {platform.python_version()}, numpy {np.__version__}.
 
-{files:,} files made from {SEEDS} packed LeNet-5 in all codings and {len(old)} small files of version 1, of
-{sizes[0]:,} to {sizes[-1]:,} bytes, by one to four changes: bits, bytes, words, copies, zeros, cuts, insertions; half
-of them in the header and records. In every second file the checksum was made right again. In Python, each ended in a
-one-line error or in a network whose codes, bits, scales and shapes are in range. In C, compiled with
+{files:,} files made from {SEEDS} packed LeNet-5 in all codings, half of them with grids of inputs, and
+{len(old)} small files of versions 1 and 2, of {sizes[0]:,} to {sizes[-1]:,} bytes, by one to four changes: bits, bytes,
+words, copies, zeros, cuts, insertions; half of them in the header and records. In every
+second file the checksum was made right again. In Python, each ended in a
+one-line error or in a network whose codes, bits, scales, shapes and grids are in range. In C, compiled with
 `-fsanitize={SANITIZERS}`, each ended in an error or was unpacked. Anything else would have stopped the run, as
-would a file of version {VERSION} that Python reads and C does not, or with other weights: {both:,} files were compared.
+would a file of version 2 or {VERSION} that Python reads and C does not, or with other weights or grids:
+{both:,} files were compared.
 C reads no files of version 1, and leaves finite numbers, texts and the last bits of streams unchecked.
 
 {table(["outcome", "in Python", "in C"], outcomes)}

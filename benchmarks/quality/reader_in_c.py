@@ -86,4 +86,7 @@ def expected_answer(network: PackedNetwork) -> str:
                 weights = weights * layer.scale[channels] + np.float32(0)  # no negative zero
         total += int((weights.view(np.uint32) * (before + 1 + places).astype(np.uint64)).sum())
         before += layer.codes.size
+        if layer.inputs is not None:
+            step = np.float32(layer.inputs.step).view(np.uint32)
+            total += int(step) * (2 * layer.inputs.bits + layer.inputs.signed)
     return f"read {len(network.layers)} {total % 2**64}"

@@ -144,15 +144,18 @@ class CompressedNetworks:
             raise ValueError("expected inputs= for ranges of activations, found none")
         return {name: inputs.range for name, inputs in self.inputs.level(percent).items()}
 
+    def rounds_inputs(self, genotype: Genotype) -> bool:
+        """Say whether the inputs of layers are rounded: to narrow activations, unless every layer is uncompressed."""
+        narrow = self.quantizer.activation_bits is not None
+        return narrow and any(bits != UNCOMPRESSED_BITS for bits in genotype.bits)
+
     def grids(self, genotype: Genotype) -> dict[str, ActivationGrid] | None:
         """Return layer name -> the grid of its inputs; None: they are not rounded.
-
-        Inputs are rounded to narrow activations unless every layer is uncompressed.
 
         Raises:
             UserError: the calibration lacks a layer, or its smallest input is above its largest.
         """
-        if self.quantizer.activation_bits is None or all(bits == UNCOMPRESSED_BITS for bits in genotype.bits):
+        if not self.rounds_inputs(genotype):
             return None
         return {layer.name: self._grid(genotype.level, layer.name) for layer in self._folded.layers}
 

@@ -104,7 +104,7 @@ class CostModel:
             energies are relative), ``size_kib`` and with exact accounting ``size_bytes``, ``cycles`` of one image, and
             ``latency_ms`` where the hardware has a clock.
         """
-        return self._costs(self._workload(genotypes), self._scales)
+        return self._costs(self._workload(genotypes), self._numbers(genotypes))
 
     def uncompressed(self) -> dict[str, float]:
         """Return the costs of the dense network at 32 bits, every weight stored, under the same dataflow."""
@@ -135,31 +135,38 @@ class CostModel:
 
     def bytes_by_layer(self, genotypes: Sequence[Genotype]) -> FloatArray:
         """Return the stored bytes of each layer, shape (n, layers)."""
-        return self._layer_bytes(self._workload(genotypes), self._scales)
+        return self._layer_bytes(self._workload(genotypes), self._numbers(genotypes))
 
     def report(self, genotype: Genotype) -> LayerReport:
         """Return the cost of each layer of one genotype."""
         workload = self._workload([genotype])
-        (stored_bytes,) = self._layer_bytes(workload, self._scales)
+        (stored_bytes,) = self._layer_bytes(workload, self._numbers([genotype]))
         return layer_report(workload, dataflow=self.dataflow, hardware=self.hardware, stored_bits=8 * stored_bytes)
 
-    def _costs(self, workload: Workload, scales: IntArray) -> dict[str, FloatArray]:
+    def _costs(self, workload: Workload, numbers: IntArray) -> dict[str, FloatArray]:
         on: dict[str, Any] = {"dataflow": self.dataflow, "hardware": self.hardware}
         costs = {self.columns["energy"]: estimate_energy(workload, **on)}
         if workload.coded_bits is None:
             costs["size_kib"] = (self._stored * estimate_size_bits(workload, coding=self.coding)).sum(1) / BITS_PER_KIB
         else:
-            size_bytes = self._fixed_bytes + self._layer_bytes(workload, scales).sum(axis=1)
+            size_bytes = self._fixed_bytes + self._layer_bytes(workload, numbers).sum(axis=1)
             costs |= {"size_kib": size_bytes / 1024, "size_bytes": size_bytes}
         costs["cycles"] = estimate_cycles(workload, **on).sum(axis=1)
         if self.hardware.clock_mhz is not None:
             costs["latency_ms"] = cycles_to_ms(costs["cycles"], self.hardware)
         return costs
 
-    def _layer_bytes(self, workload: Workload, scales: IntArray) -> FloatArray:
+    def _layer_bytes(self, workload: Workload, numbers: IntArray) -> FloatArray:
         if workload.coded_bits is None:
             return self._stored * estimate_size_bits(workload, coding=self.coding) / 8
-        return self._stored * layer_bytes(workload.coded_bits.astype(np.int64), scales).astype(np.float64)
+        return self._stored * layer_bytes(workload.coded_bits.astype(np.int64), numbers).astype(np.float64)
+
+    def _numbers(self, genotypes: Sequence[Genotype]) -> IntArray:
+        """Return how many scales and steps of inputs each layer has in the packed file, shape (n, layers)."""
+        scales = np.tile(self._scales, (len(genotypes), 1))
+        scales[:, self._searched] *= np.array([genotype.bits for genotype in genotypes]) != UNCOMPRESSED_BITS
+        rounded = np.array([[self.networks.rounds_inputs(genotype)] for genotype in genotypes])
+        return scales + rounded
 
     def _workload(self, genotypes: Sequence[Genotype]) -> Workload:
         """Return the workload of the genotypes, with the densities and bits of the accounting."""

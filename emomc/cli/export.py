@@ -15,6 +15,7 @@ from emomc.cli.user_code_options import add_user_code_options, check_user_code_o
 from emomc.common.errors import UserError
 from emomc.common.run_folder import find_finished_search
 from emomc.compression.codings import CodingName
+from emomc.export.c.text import identifier
 from emomc.export.formats import FORMATS, ExportOptions, FormatName, check_packages
 from emomc.export.onnx_targets import MAX_OPSET, MIN_OPSET, TARGETS, OnnxWeights, PixelLayout, TargetName, onnx_options
 from emomc.fronts.front_file import Front, activation_bits, charged_activation_bits, read_front
@@ -28,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def build_parser() -> ArgumentParser:
     """Return the parser of the command."""
-    parser = make_parser("emomc-export", "Write one network of a front as a packed file, ONNX or a state dict.")
+    parser = make_parser("emomc-export", "Write one network of a front as a packed file, ONNX, C or a state dict.")
     parser.add_argument(
         "--run", type=str | None, default=None, help="Folder of a run, or of one of its searches (it holds front.json)."
     )
@@ -51,7 +52,7 @@ def build_parser() -> ArgumentParser:
         "--coding",
         type=CodingName | None,
         default=None,
-        help="How an emomc file stores the weights; default: the coding of the search.",
+        help="How an emomc or c file stores the weights; default: the coding of the search.",
     )
     parser.add_argument(
         "--target",
@@ -105,8 +106,10 @@ def _run(arguments: Namespace) -> None:
         raise UserError(f"expected --output with a file to write, found the folder {output}")
     if output.is_symlink() or (output.exists() and not output.is_file()):
         raise UserError(f"expected --output with a new file or one to replace, found a link or a device at {output}")
-    if arguments.coding is not None and arguments.format != "emomc":
-        raise UserError(f"expected --coding with the format emomc alone, found {arguments.format}")
+    if arguments.coding is not None and arguments.format not in ("emomc", "c"):
+        raise UserError(f"expected --coding with the format emomc or c, found {arguments.format}")
+    if arguments.format == "c" and (output.suffix != ".c" or output.with_suffix(".h").is_dir()):
+        raise UserError(f"expected --output with a file NAME.c, and room for NAME.h, for the format c, found {output}")
     arguments.preprocess = {True: "nchw", False: None}.get(arguments.preprocess, arguments.preprocess)
     for name in ("target", "onnx_opset", "onnx_int4", "onnx_weights", "preprocess"):
         if getattr(arguments, name) is not None and arguments.format != "onnx":
@@ -133,7 +136,7 @@ def _options(arguments: Namespace, front: Front) -> ExportOptions:
     """
     coding = arguments.coding or front["coding"]
     if arguments.format != "onnx":
-        return ExportOptions(coding)
+        return ExportOptions(coding, name=identifier(Path(arguments.output).stem))
     bits = activation_bits(front)
     onnx = onnx_options(
         arguments.target or "onnxruntime",

@@ -292,7 +292,7 @@ def _promise(front: Front, point: Point, format: str, coding: str, written: int)
     if format != "emomc" or front["accounting"] != "exact" or coding != front["coding"] or promised is None:
         return ""
     counted = front.get("packed_file_version", 1)
-    if counted != VERSION:
+    if written != promised and counted != VERSION:
         return f" in version {VERSION} of the packed file; the search counted {promised:,} in version {counted}"
     if written != promised:
         raise UserError(

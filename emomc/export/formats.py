@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
+import shutil
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from emomc.common.errors import UserError
-from emomc.common.files import atomic_write
+from emomc.common.errors import UserError, UserFact
+from emomc.common.files import atomic_write, write_text
 from emomc.compression.widths import FULL_ACTIVATION_BITS
+from emomc.export.c.toolchain import COMPILER
 from emomc.export.onnx_targets import OnnxOptions
 
 if TYPE_CHECKING:
@@ -29,20 +32,31 @@ class ExportOptions:
     """What a format leaves open."""
 
     coding: str = "best"
-    """For ``emomc``: a name of ``CODINGS``, or ``best`` for the shortest per layer."""
+    """For ``emomc`` and ``c``: a name of ``CODINGS``, or ``best`` for the shortest per layer."""
     onnx: OnnxOptions | None = None
     """For ``onnx``; None: what suits onnxruntime."""
     activation_bits: int = FULL_ACTIVATION_BITS
     """For ``onnx`` and ZigZag: bits of inputs that are not rounded, as the search counted them."""
 
+    name: str = "network"
+    """For ``c``: what the names of functions begin with; see ``identifier``."""
+
     def check_runs(self, format: FormatName) -> None:
         """Check that a file can be run here.
 
         Raises:
-            UserError: it is for a tool that computes no classes.
+            UserError: it is for a tool that computes no classes, or there is no compiler.
         """
+        if (missing := self.missing_to_run(format)) is not None:
+            raise UserError(f"expected {missing}")
+
+    def missing_to_run(self, format: FormatName) -> str | None:
+        """Return what would be needed to run a file here, and what is found; None: nothing."""
         if format == "onnx" and self.onnx is not None and not self.onnx.target.runs_in_onnxruntime:
-            raise UserError(f"expected a target that can be verified, found {self.onnx.target.name}")
+            return f"a target that can be verified, found {self.onnx.target.name}"
+        if format == "c" and shutil.which(COMPILER) is None:
+            return f"a C compiler ({COMPILER}) to run the source, found none"
+        return None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,6 +75,8 @@ class ExportFormat:
     """Path, network, images, and a user's network -> the class scores of the file."""
     exact: bool = True
     """Whether that number equals the search's exactly, on the same machine."""
+    header_of: Callable[[Path], str] | None = None
+    """Written file -> the text of a header ``.h`` that goes beside it; None: none does."""
     packages: tuple[str, ...] = ()
     """Packages that writing and checking a file need, of the extra ``export``."""
 
@@ -81,6 +97,18 @@ def _write_dense(path: Path, packed: PackedNetwork, options: ExportOptions, netw
     from emomc.export.state_dict import write_dense
 
     return write_dense(path, packed, network)
+
+
+def _write_c(path: Path, packed: PackedNetwork, options: ExportOptions, network: nn.Module | None) -> int:
+    from emomc.export.c.writing import write_c
+
+    return write_c(path, packed, network, name=options.name, coding=options.coding)
+
+
+def _header_of_c(path: Path) -> str:
+    from emomc.export.c.writing import header_of
+
+    return header_of(path)
 
 
 def _verification(name: str) -> Callable[..., Any]:
@@ -110,6 +138,15 @@ FORMATS: Mapping[str, ExportFormat] = {
             _verification("scores_onnx"),
             exact=False,
             packages=("onnx", "onnxscript", "onnxruntime"),
+        ),
+        ExportFormat(
+            "c",
+            "a .c and a .h in C99 without dependencies, for microcontrollers",
+            _write_c,
+            _verification("read_back_c"),
+            _verification("scores_c"),
+            exact=False,
+            header_of=_header_of_c,
         ),
         ExportFormat(
             "torch",
@@ -167,13 +204,17 @@ def export_network(
         UserError: the format is unknown, the file gives other scores, or as ``write_packed`` and ``write_onnx``.
     """
     chosen, options = _format(format), options or ExportOptions()
-    runs = options.onnx is None or options.onnx.target.runs_in_onnxruntime
+    missing = options.missing_to_run(format)
     with atomic_write(path) as partial:
         written = chosen.write(partial, packed, options, network)
-        if expected is not None and runs:
+        if expected is not None and missing is not None and format == "c":
+            warnings.warn(f"the scores of the file were not checked: expected {missing}", UserFact, stacklevel=2)
+        elif expected is not None and missing is None:
             expected.check(chosen.scores(partial, packed, expected.images, network), f"the file of the format {format}")
         if verify is not None:
             verify(partial)
+        if chosen.header_of is not None:
+            write_text(path.with_suffix(".h"), chosen.header_of(partial))
     return written
 
 

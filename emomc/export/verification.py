@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import statistics
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 
 from emomc.common.errors import UserError
 from emomc.data.resident import ResidentBlocks
+from emomc.export.c.compiling import CompiledSource
 from emomc.export.loading import round_inputs, unpack_folded
 from emomc.export.onnx_pixels import PIXELS, as_pixels, properties_of
 from emomc.lightning_modules.candidate import CandidateClassifier
@@ -85,7 +87,7 @@ class ExpectedScores:
 @torch.no_grad()
 def scores_packed(path: Path, packed: PackedNetwork, images: Tensor, network: nn.Module | None) -> Tensor:
     """Return the class scores of a packed file, (n, classes)."""
-    scores: Tensor = _read_packed(path, packed, network).module(images)
+    scores: Tensor = _read_packed(path, network).module(images)
     return scores
 
 
@@ -101,6 +103,12 @@ def scores_onnx(path: Path, packed: PackedNetwork, images: Tensor, network: nn.M
     return _run_onnx(_session(path), images)
 
 
+def scores_c(path: Path, packed: PackedNetwork, images: Tensor, network: nn.Module | None) -> Tensor:
+    """Return the class scores of a source in C, compiled here, (n, classes)."""
+    with CompiledSource(path) as compiled:
+        return compiled.scores(images)
+
+
 def read_back_packed(
     path: Path,
     packed: PackedNetwork,
@@ -110,7 +118,7 @@ def read_back_packed(
     network: nn.Module | None,
 ) -> ReadBack:
     """Evaluate a packed file as the search does; on the same machine the count is the same."""
-    return _evaluate(_read_packed(path, packed, network), packed, images, labels, conditions)
+    return _evaluate(_read_packed(path, network), packed, images, labels, conditions)
 
 
 def read_back_dense(
@@ -125,7 +133,22 @@ def read_back_dense(
     return _evaluate(_read_dense(path, packed, network), packed, images, labels, conditions)
 
 
-@torch.no_grad()
+def read_back_c(
+    path: Path,
+    packed: PackedNetwork,
+    images: Tensor,
+    labels: Tensor,
+    conditions: EvaluationConditions,
+    network: nn.Module | None,
+) -> ReadBack:
+    """Compile a source in C and run it, and compare each class with that of the network that was packed.
+
+    Both compute in float32, in another order: a few images may get another class.
+    """
+    with CompiledSource(path) as compiled:
+        return _read_back(compiled.scores, packed, images, labels, conditions, network)
+
+
 def read_back_onnx(
     path: Path,
     packed: PackedNetwork,
@@ -139,25 +162,38 @@ def read_back_onnx(
     Both compute in float32 what is not computed with integers: a few images may get another class.
     """
     session = _session(path)
+    return _read_back(lambda part: _run_onnx(session, part), packed, images, labels, conditions, network)
+
+
+@torch.no_grad()
+def _read_back(
+    run: Callable[[Tensor], Tensor],
+    packed: PackedNetwork,
+    images: Tensor,
+    labels: Tensor,
+    conditions: EvaluationConditions,
+    network: nn.Module | None,
+) -> ReadBack:
+    """Count the right classes, and those that differ from those of the network that was packed."""
     searched = round_inputs(unpack_folded(packed, network), packed).module.to(memory_format=conditions.memory_format)
     correct = other_class = 0
     for part, label in zip(images.split(conditions.batch_size), labels.split(conditions.batch_size), strict=True):
-        classes = _run_onnx(session, part).argmax(1)
+        classes = run(part).argmax(1)
         expected = searched(part.contiguous(memory_format=conditions.memory_format)).argmax(1)
         correct += int((classes == label).sum())
         other_class += int((classes != expected).sum())
     return ReadBack(correct, other_class)
 
 
-def _read_packed(path: Path, packed: PackedNetwork, network: nn.Module | None) -> FoldedNetwork:
-    found = read_packed(path)
-    # A packed file holds no grids of inputs.
-    return round_inputs(unpack_folded(found, network), packed)
+def _read_packed(path: Path, network: nn.Module | None) -> FoldedNetwork:
+    packed = read_packed(path)
+    return round_inputs(unpack_folded(packed, network), packed)
 
 
 def _read_dense(path: Path, packed: PackedNetwork, network: nn.Module | None) -> FoldedNetwork:
     loaded = unpack_folded(packed, network)
     loaded.module.load_state_dict(load_file(path), strict=False)
+    # A state dict holds no grids of inputs.
     return round_inputs(loaded, packed)
 
 

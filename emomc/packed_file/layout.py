@@ -11,9 +11,9 @@ import numpy as np
 from emomc.compression.codings import CODINGS
 
 MAGIC = b"EMOMC\r\n\x1a"
-VERSION = 2
+VERSION = 3
 """Of the files that are written."""
-READ_VERSIONS = (1, 2)
+READ_VERSIONS = (1, 2, 3)
 ALIGNMENT = 4
 MAX_METADATA_BYTES = 1 << 20
 MAX_RECORDS = 1 << 16
@@ -28,8 +28,14 @@ MAX_TENSOR_DIMENSIONS = 6
 # All little-endian and without padding.
 # Magic, version, layers, file bytes, tensors, name bytes, metadata bytes, channels, height, width, classes, normalised.
 HEADER = struct.Struct("<8sIIQIIIIIIII")
-# A layer: name bytes, dimensions, bits, coding, index bits, kind of scales, 0, entries, stream bytes; then the shape.
+# A layer: name bytes, dimensions, bits, coding, index bits, kind of scales, bits of inputs, entries, stream bytes; then
+# the shape, and the step of the inputs if they have bits.
 LAYER = struct.Struct("<HBBBBBBII")
+STEP = struct.Struct("<f")
+NUMBER_BYTES = 4
+"""Bytes of a scale and of a step, float32."""
+SIGNED_INPUTS = 0x80
+"""Is added to the bits of a layer's inputs if their codes are signed."""
 # A tensor: name bytes, type, dimensions; then the shape.
 TENSOR = struct.Struct("<HBB")
 SIDE_BYTES = 4

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from emomc.common.errors import UserError, first_line
+from emomc.common.errors import UserError, first_line, require
 from emomc.common.json_values import parse_json
 from emomc.compression.activation_grid import ActivationGrid
 from emomc.compression.codings import MAX_CODE_BITS, MAX_WEIGHTS, MIN_CODE_BITS
@@ -62,7 +62,7 @@ class PackedLayer:
     scale: NDArray[np.float32]
     """Shape (1,) or (output channels,), with BatchNorm folded in; (0,) at 32 bits."""
     inputs: ActivationGrid | None = None
-    """The grid to which each call of the layer rounds its input; None: inputs are not rounded."""
+    """The grid to which each call of the layer rounds its input, with a step of float32; None: it is not rounded."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -148,6 +148,10 @@ def _check_layer(layer: PackedLayer) -> None:
         raise UserError(f"expected the weights of a convolution or linear layer in {name}, found the shape {shape}")
     if layer.scale.dtype != np.float32 or layer.scale.ndim != 1:
         raise UserError(f"expected 1-D float32 scales for {name}, found {layer.scale.dtype} {layer.scale.shape}")
+    if layer.inputs is not None:
+        with np.errstate(over="ignore"):
+            fits = layer.inputs.step == float(np.float32(layer.inputs.step))
+        require(fits, f"a float32 step of the inputs of {name}", layer.inputs.step)
     if layer.bits == UNCOMPRESSED_BITS:
         if layer.codes.dtype != np.float32 or len(layer.scale):
             raise UserError(f"expected float32 weights without a scale in {name}, found {layer.codes.dtype}")

@@ -74,7 +74,7 @@ def _check_size(header: bytes, file_bytes: int) -> None:
         raise UserError(f"expected a packed network, found {file_bytes} bytes that do not begin like one")
     version, declared = HEADER.unpack_from(header)[1], HEADER.unpack_from(header)[3]
     if version not in READ_VERSIONS:
-        known = " or ".join(map(str, READ_VERSIONS))
+        known = f"{READ_VERSIONS[0]} to {READ_VERSIONS[-1]}"
         raise UserError(f"expected a packed network of format version {known}, found {version}")
     if declared != file_bytes or file_bytes < HEADER.size + CHECKSUM.size:
         raise UserError(f"expected a packed network of {declared} bytes, found {file_bytes}")
@@ -144,9 +144,9 @@ class _Reader:
             if (coding, index_bits, entries, stream_bytes) != (0, 0, count, 4 * count):
                 raise UserError(f"expected {count} float32 weights in {name}, found {entries} in {stream_bytes} bytes")
             weights = np.frombuffer(stream.data, "<f4").astype(np.float32).reshape(shape)
-            return PackedLayer(name, bits, weights, scale)
+            return PackedLayer(name, bits, weights, scale, record.inputs)
         try:
-            return PackedLayer(name, bits, decode(stream, count, bits).reshape(shape), scale)
+            return PackedLayer(name, bits, decode(stream, count, bits).reshape(shape), scale, record.inputs)
         except UserError as error:
             raise UserError(f"{error} (layer {name})") from None
 

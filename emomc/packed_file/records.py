@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable
 
 from emomc.common.errors import UserError
+from emomc.compression.activation_grid import ActivationGrid
 from emomc.packed_file.layout import (
     CHANNEL_SCALES,
     CODINGS_1,
@@ -16,6 +17,8 @@ from emomc.packed_file.layout import (
     NO_SCALE,
     ONE_SCALE,
     SIDE_BYTES,
+    SIGNED_INPUTS,
+    STEP,
     TENSOR,
     TENSOR_1,
 )
@@ -37,6 +40,8 @@ class LayerRecord:
     """Number of scales."""
     entries: int
     stream_bytes: int
+    inputs: ActivationGrid | None = None
+    """The grid of its inputs; None: they are not rounded."""
     name_offset: int | None = None
     """Where its name begins among the names; in version 1."""
     offset: int | None = None
@@ -57,7 +62,7 @@ class TensorRecord:
 
 
 def layer_record_bytes(dimensions: int) -> int:
-    """Return the bytes of the record of a layer whose weights have so many dimensions."""
+    """Return the bytes of the record of a layer whose weights have so many dimensions; a step comes on top."""
     return LAYER.size + SIDE_BYTES * dimensions
 
 
@@ -69,8 +74,11 @@ def tensor_record_bytes(dimensions: int) -> int:
 def pack_layer_record(record: LayerRecord) -> bytes:
     """Return the bytes of a record."""
     kind = NO_SCALE if not record.scales else ONE_SCALE if record.scales == 1 else CHANNEL_SCALES
-    first = record.name_bytes, len(record.shape), record.bits, record.coding, record.index_bits, kind, 0
-    return LAYER.pack(*first, record.entries, record.stream_bytes) + _pack_shape(record.shape)
+    first = record.name_bytes, len(record.shape), record.bits, record.coding, record.index_bits, kind
+    grid = record.inputs
+    inputs = 0 if grid is None else grid.bits + SIGNED_INPUTS * grid.signed
+    step = b"" if grid is None else STEP.pack(grid.step)
+    return LAYER.pack(*first, inputs, record.entries, record.stream_bytes) + _pack_shape(record.shape) + step
 
 
 def pack_tensor_record(record: TensorRecord) -> bytes:
@@ -94,17 +102,18 @@ def read_layer_record(take: Take, version: int) -> LayerRecord:
         *sides, scales, entries, stream_bytes, offset = rest
         shape = _used_sides(sides, dimensions)
         return LayerRecord(
-            name_bytes, shape, bits, coding, index_bits, scales, entries, stream_bytes, name_offset, offset
+            name_bytes, shape, bits, coding, index_bits, scales, entries, stream_bytes, None, name_offset, offset
         )
-    name_bytes, dimensions, bits, coding, index_bits, kind, reserved, entries, stream_bytes = LAYER.unpack(
+    name_bytes, dimensions, bits, coding, index_bits, kind, inputs, entries, stream_bytes = LAYER.unpack(
         take(LAYER.size)
     )
-    _check_dimensions(dimensions, reserved)
+    _check_dimensions(dimensions, inputs if version == 2 else 0)
     shape = _read_shape(take, dimensions)
     if kind > CHANNEL_SCALES or (kind == CHANNEL_SCALES and shape[0] == 1):
         raise UserError(f"expected no scale, one or one per output channel of a layer, found kind {kind}")
     scales = shape[0] if kind == CHANNEL_SCALES else kind
-    return LayerRecord(name_bytes, shape, bits, coding, index_bits, scales, entries, stream_bytes)
+    grid = _read_grid(take, inputs) if inputs else None
+    return LayerRecord(name_bytes, shape, bits, coding, index_bits, scales, entries, stream_bytes, grid)
 
 
 def read_tensor_record(take: Take, version: int) -> TensorRecord:
@@ -127,6 +136,11 @@ def read_tensor_record(take: Take, version: int) -> TensorRecord:
 def _check_dimensions(dimensions: int, reserved: int) -> None:
     if dimensions not in LAYER_DIMENSIONS or reserved:
         raise UserError(f"expected a known kind of layer, found {dimensions} dimensions and {reserved} where 0 must be")
+
+
+def _read_grid(take: Take, inputs: int) -> ActivationGrid:
+    (step,) = STEP.unpack(take(STEP.size))
+    return ActivationGrid(inputs % SIGNED_INPUTS, inputs >= SIGNED_INPUTS, step)
 
 
 def _pack_shape(shape: tuple[int, ...]) -> bytes:

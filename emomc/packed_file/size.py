@@ -1,7 +1,7 @@
 """Compute the size of a packed file without writing it.
 
-Only the lengths of the layers' scales and streams depend on the candidate; the rest is the same for all candidates of a
-library.
+Only the layers' scales, streams and grids of inputs depend on the candidate; the rest is the same for all candidates of
+a library.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from emomc.compression.codings import stream_bytes
-from emomc.packed_file.layout import CHECKSUM, HEADER, aligned
+from emomc.packed_file.layout import CHECKSUM, HEADER, NUMBER_BYTES, aligned
 from emomc.packed_file.network import NetworkDescription, metadata_of
 from emomc.packed_file.records import layer_record_bytes, tensor_record_bytes
 
@@ -35,25 +35,26 @@ def fixed_bytes(description: NetworkDescription, layers: Mapping[str, int], tens
     return int(before) + sum(map(aligned, sizes)) + CHECKSUM.size
 
 
-def packed_size_bytes(fixed: int, stream_bits: NDArray[np.integer[Any]], scale_counts: ArrayLike) -> NDArray[np.int64]:
+def packed_size_bytes(fixed: int, stream_bits: NDArray[np.integer[Any]], numbers: ArrayLike) -> NDArray[np.int64]:
     """Return the size of the packed file of each candidate of a population.
 
     Args:
         fixed: ``fixed_bytes`` of the library, bytes.
         stream_bits: (candidates, layers): ``stream_bits`` of each layer's codes, bits; 32 per uncompressed weight.
-        scale_counts: (layers,) or (candidates, layers): 1 or the output channels; 0 where uncompressed.
+        numbers: (layers,) or (candidates, layers): scales (1 or the output channels; 0 where uncompressed) and, where
+            inputs are rounded, 1 more for their step.
 
     Returns:
         Bytes, shape (candidates,): exactly the size of the file that ``write_packed`` writes.
     """
-    return fixed + layer_bytes(stream_bits, scale_counts).sum(axis=-1)
+    return fixed + layer_bytes(stream_bits, numbers).sum(axis=-1)
 
 
-def layer_bytes(stream_bits: NDArray[np.integer[Any]], scale_counts: ArrayLike) -> NDArray[np.int64]:
-    """Return the bytes that each layer adds to the file: scales, stream and padding.
+def layer_bytes(stream_bits: NDArray[np.integer[Any]], numbers: ArrayLike) -> NDArray[np.int64]:
+    """Return the bytes that each layer adds to the file: scales, stream, padding, and the step of its inputs.
 
     Args:
         stream_bits: (..., layers), bits.
-        scale_counts: broadcastable to it.
+        numbers: scales and steps, broadcastable to it.
     """
-    return 4 * np.asarray(scale_counts, np.int64) + aligned(stream_bytes(stream_bits))
+    return NUMBER_BYTES * np.asarray(numbers, np.int64) + aligned(stream_bytes(stream_bits))

@@ -61,7 +61,7 @@ def pack_bytes(packed: PackedNetwork, coding: str) -> bytes:
 
     records, numbers = [], []
     for layer, text in zip(layers, texts, strict=False):
-        stream = _encoded(layer, coding)
+        stream = encode_layer(layer, coding)
         record = LayerRecord(
             name_bytes=len(text),
             shape=layer.codes.shape,
@@ -71,6 +71,7 @@ def pack_bytes(packed: PackedNetwork, coding: str) -> bytes:
             scales=len(layer.scale),
             entries=stream.entries,
             stream_bytes=len(stream.data),
+            inputs=layer.inputs,
         )
         records.append(pack_layer_record(record))
         numbers.append(padded(layer.scale.astype("<f4").tobytes() + stream.data))
@@ -91,7 +92,8 @@ def pack_bytes(packed: PackedNetwork, coding: str) -> bytes:
     return body + CHECKSUM.pack(zlib.crc32(body))
 
 
-def _encoded(layer: PackedLayer, coding: str) -> Stream:
+def encode_layer(layer: PackedLayer, coding: str) -> Stream:
+    """Return the stream of a layer in a coding; float32 weights as they are."""
     if layer.bits == UNCOMPRESSED_BITS:
         return Stream(layer.codes.astype("<f4").tobytes(), "normal", layer.codes.size)
     return encode(layer.codes, layer.bits, coding)

@@ -1,5 +1,6 @@
 #include "emomc.h"
 
+#include <float.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -111,7 +112,19 @@ static int read_shape(walk *at, uint32_t *shape, uint32_t dimensions) {
     return 0;
 }
 
-static int read_layer_record(walk *at, emomc_layer *layer, const char **reason) {
+/* Reads the grid that a layer's inputs are rounded to; its bits are in the record, its step follows the shape. */
+static int read_inputs(walk *at, uint32_t bits, emomc_layer *layer, const char **reason) {
+    if (!bits) return 0;
+    const unsigned char *step = take(at, 4);
+    if (!step) return fail(reason, "more layers than bytes");
+    layer->input_bits = bits & 0x7F;
+    layer->input_signed = bits >> 7;
+    layer->input_step = emomc_float(step);
+    if (layer->input_bits < 2 || layer->input_bits > 15) return fail(reason, "bits of inputs out of range");
+    return layer->input_step > 0 && layer->input_step <= FLT_MAX ? 0 : fail(reason, "a step of inputs out of range");
+}
+
+static int read_layer_record(walk *at, uint32_t version, emomc_layer *layer, const char **reason) {
     const unsigned char *record = take(at, 16);
     if (!record) return fail(reason, "more layers than bytes");
     layer->name_bytes = (uint32_t)number(record, 2);
@@ -121,11 +134,11 @@ static int read_layer_record(walk *at, emomc_layer *layer, const char **reason) 
     layer->index_bits = record[5];
     layer->entries = (uint32_t)number(record + 8, 4);
     layer->stream_bytes = (uint32_t)number(record + 12, 4);
-    if (layer->dimensions < 2 || layer->dimensions > 4 || record[6] > 2 || record[7])
+    if (layer->dimensions < 2 || layer->dimensions > 4 || record[6] > 2 || (version == 2 && record[7]))
         return fail(reason, "no convolution or linear layer");
     if (read_shape(at, layer->shape, layer->dimensions)) return fail(reason, "more layers than bytes");
     layer->scales = record[6] == 2 ? layer->shape[0] : record[6];
-    return 0;
+    return read_inputs(at, record[7], layer, reason);
 }
 
 static int read_tensor_record(walk *at, emomc_tensor *tensor, const char **reason) {
@@ -161,7 +174,8 @@ static int parse(emomc_network *network, const char **reason) {
     size_t end = network->file_bytes - CHECKSUM_BYTES, weights_left = MAX_WEIGHTS;
     if (network->file_bytes < HEADER_BYTES + CHECKSUM_BYTES || memcmp(header, "EMOMC\r\n\x1a", 8))
         return fail(reason, "no packed network");
-    if (number(header + 8, 4) != 2) return fail(reason, "another format version than 2");
+    uint32_t version = (uint32_t)number(header + 8, 4);
+    if (version != 2 && version != 3) return fail(reason, "another format version than 2 and 3");
     if (number(header + 16, 8) != network->file_bytes) return fail(reason, "a truncated file");
     if (crc32(header, end) != number(header + end, 4)) return fail(reason, "a damaged file: the checksum differs");
 
@@ -183,7 +197,7 @@ static int parse(emomc_network *network, const char **reason) {
     network->tensors = calloc(network->tensor_count + 1, sizeof *network->tensors);
     if (!network->layers || !network->tensors) return fail(reason, "no memory");
     for (uint32_t i = 0; i < network->layer_count; i++)
-        if (read_layer_record(&data, &network->layers[i], reason)) return -1;
+        if (read_layer_record(&data, version, &network->layers[i], reason)) return -1;
     for (uint32_t i = 0; i < network->tensor_count; i++)
         if (read_tensor_record(&data, &network->tensors[i], reason)) return -1;
     const unsigned char *text = take(&data, names_bytes);

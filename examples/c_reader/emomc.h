@@ -11,6 +11,9 @@ typedef struct {
     const char *name; /* not terminated: name_bytes of them */
     uint32_t name_bytes, dimensions, shape[4];
     uint32_t bits, coding, index_bits, scales, entries, stream_bytes;
+    uint32_t input_bits;         /* of the codes that inputs are rounded to; 0 if they are not rounded */
+    int input_signed;            /* codes up to 2^(input_bits - 1) - 1 and as far below 0, or from 0 to 2^input_bits - 1 */
+    float input_step;            /* a rounded input is a code times this */
     size_t weights;              /* product of the shape */
     const unsigned char *data;   /* the scales, then the stream */
 } emomc_layer;

@@ -11,6 +11,7 @@ enum { SIDE = 32, MAX_FLOATS = 8 * 28 * 28 };
 typedef struct {
     float *weights, *bias;
     int in, out, kernel;
+    float least, most, step; /* of the inputs; a step of 0 if they are not rounded */
 } layer;
 
 static void die(const char *what, const char *reason) {
@@ -27,7 +28,10 @@ static layer unpack(const emomc_network *network, const char *name, int in, int 
     const emomc_tensor *bias = emomc_find_tensor(network, bias_name);
     if (!packed || !bias || bias->type != 0 || bias->count != (size_t)out) die(name, reason);
     if (packed->shape[0] != (uint32_t)out || packed->weights != (size_t)in * out * kernel * kernel) die(name, "another size");
-    layer made = {malloc(packed->weights * sizeof(float)), malloc(out * sizeof(float)), in, out, kernel};
+    uint32_t magnitude_bits = packed->input_signed ? packed->input_bits - 1 : packed->input_bits;
+    float most = (float)((1 << magnitude_bits) - 1) * packed->input_step;
+    layer made = {malloc(packed->weights * sizeof(float)), malloc(out * sizeof(float)), in, out, kernel,
+                  packed->input_signed ? -most : 0, most, packed->input_step};
     if (!made.weights || !made.bias) die(name, "no memory");
     if (emomc_unpack(packed, made.weights, &reason)) die(name, reason);
     for (int i = 0; i < out; i++) made.bias[i] = emomc_float(bias->data + 4 * i);
@@ -36,9 +40,18 @@ static layer unpack(const emomc_network *network, const char *name, int in, int 
 
 static float relu(float value) { return value > 0 ? value : 0; }
 
+/* Rounds the inputs of a layer, in place; half-way between two codes, to the even one. */
+static void round_inputs(const layer *l, float *input, int count) {
+    for (int i = 0; l->step > 0 && i < count; i++) {
+        float clipped = fminf(fmaxf(input[i], l->least), l->most);
+        input[i] = nearbyintf(clipped / l->step) * l->step;
+    }
+}
+
 /* Maps (in, side, side) to (out, side - kernel + 1, the same), through ReLU; returns the new side. */
-static int convolve(const layer *l, const float *input, int side, float *output) {
+static int convolve(const layer *l, float *input, int side, float *output) {
     int k = l->kernel, new_side = side - k + 1;
+    round_inputs(l, input, l->in * side * side);
     for (int o = 0; o < l->out; o++)
         for (int y = 0; y < new_side; y++)
             for (int x = 0; x < new_side; x++) {
@@ -66,7 +79,8 @@ static int pool(float *maps, int channels, int side) {
     return half;
 }
 
-static void multiply(const layer *l, const float *input, float *output) {
+static void multiply(const layer *l, float *input, float *output) {
+    round_inputs(l, input, l->in);
     for (int o = 0; o < l->out; o++) {
         output[o] = l->bias[o];
         for (int i = 0; i < l->in; i++) output[o] += input[i] * l->weights[o * l->in + i];

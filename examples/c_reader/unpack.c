@@ -10,9 +10,13 @@ static void list(const emomc_network *network) {
     printf("%.*s\n", (int)network->metadata_bytes, network->metadata);
     for (uint32_t i = 0; i < network->layer_count; i++) {
         const emomc_layer *layer = &network->layers[i];
-        printf("%.*s: %lu weights, %u bits, %s, %u bytes\n", (int)layer->name_bytes, layer->name,
+        printf("%.*s: %lu weights, %u bits, %s, %u bytes", (int)layer->name_bytes, layer->name,
                (unsigned long)layer->weights, (unsigned)layer->bits, CODINGS[layer->coding],
                (unsigned)layer->stream_bytes);
+        if (layer->input_bits)
+            printf("; inputs of %u bits%s in steps of %.9g", (unsigned)layer->input_bits,
+                   layer->input_signed ? " with sign" : "", layer->input_step);
+        printf("\n");
     }
     for (uint32_t i = 0; i < network->tensor_count; i++) {
         const emomc_tensor *tensor = &network->tensors[i];

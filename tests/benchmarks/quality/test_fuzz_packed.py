@@ -14,4 +14,4 @@ def test_mutated_files_are_refused_or_read_alike_in_python_and_in_c(tmp_path: Pa
     page = fuzz_packed.run(files=60, seed=1, folder=tmp_path)
     assert "60 files made from" in page
     (compared,) = [line for line in page.splitlines() if "files were compared" in line]
-    assert "weights: 0 files" not in compared
+    assert not compared.startswith("0 files")

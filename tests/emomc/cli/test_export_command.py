@@ -145,7 +145,7 @@ def test_a_front_of_an_older_packed_file_is_exported_in_the_version_of_today(run
     status, lines, _ = export(copy, "--verify", "--pick", f"index:{front['points'][0]['index']}")
     assert status == 0
     assert lines[1].endswith(
-        f"{size:,} bytes in version 2 of the packed file; the search counted {size + 300:,} in version 1"
+        f"{size:,} bytes in version {VERSION} of the packed file; the search counted {size + 300:,} in version 1"
     )
     assert "as the front says" in lines[2]
 

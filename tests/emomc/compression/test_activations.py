@@ -17,15 +17,20 @@ from torch import nn
 
 from emomc.callbacks.search.front_writer import FrontWriter
 from emomc.candidates.compressed_networks import CompressedNetworks
+from emomc.candidates.genotype import Genotype
+from emomc.candidates.packing import pack_candidate
 from emomc.cli.export import main as export
 from emomc.common.errors import UserError
 from emomc.compression.activation_grid import ActivationGrid
 from emomc.compression.activations import ActivationRounding, round_activations
 from emomc.compression.quantizers import Quantizer
+from emomc.export.loading import load_compressed
 from emomc.library.library import Library
 from emomc.library.network_sources import library_graph
 from emomc.networks.folding import FoldedNetwork
 from emomc.networks.graph import trace_network
+from emomc.packed_file.reader import read_packed
+from emomc.packed_file.writer import pack_bytes, write_packed
 from emomc.search.config import Finetuning, SearchConfig
 from emomc.search.options import RunOptions
 from emomc.search.run import run_search
@@ -121,7 +126,32 @@ def test_an_export_is_checked_with_the_ranges_of_the_front(narrow, tmp_path, cap
         assert point["input_ranges"].keys() == {layer["name"] for layer in document["layers"]}
         arguments = ["--run", str(search.folder), "--pick", f"index:{point['index']}", "--verify"]
         assert export([*arguments, "--output", str(tmp_path / "point.emomc")]) == 0
-        assert "as the front says" in capsys.readouterr().out
+        _, size, verdict = capsys.readouterr().out.splitlines()
+        assert size.endswith(f"{point['size_bytes']:,} bytes, as the search counted")
+        assert "as the front says" in verdict
+        grids = {layer.name: layer.inputs for layer in read_packed(tmp_path / "point.emomc").layers}
+        assert grids == {name: ActivationGrid.of_range(3, *seen) for name, seen in point["input_ranges"].items()}
+
+
+def test_the_exact_size_counts_the_grids(narrow):
+    for bits, search in narrow.items():
+        networks = search.cost_model.networks
+        tuned = [candidate.genotype for candidate in search.front if candidate.genotype.finetuned]
+        for genotype in [*tuned, Genotype(20, (2, 3, 4, 32, 12)), Genotype(100, (32,) * 5)]:
+            packed = pack_candidate(networks, genotype)
+            assert {layer.inputs is not None for layer in packed.layers} == {bits == 3 and min(genotype.bits) < 32}
+            (size,) = search.cost_model.costs([genotype])["size_bytes"]
+            assert size == len(pack_bytes(packed, "best"))
+
+
+def test_a_file_gives_the_scores_that_were_searched(narrow, tmp_path):
+    search = narrow[3]
+    for candidate in search.front:
+        networks, genotype = search.cost_model.networks, candidate.genotype
+        write_packed(tmp_path / "point.emomc", pack_candidate(networks, genotype), "best")
+        images = torch.randn(8, *search.library.manifest.input_shape).contiguous(memory_format=torch.channels_last)
+        read = load_compressed(tmp_path / "point.emomc").to(memory_format=torch.channels_last)
+        assert torch.equal(read(images), networks.load(genotype)(images))
 
 
 @pytest.mark.parametrize("target", ["onnxruntime", "openvino"])

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from emomc.compression.activation_grid import ActivationGrid
 from emomc.packed_file.network import NetworkDescription, PackedLayer, PackedNetwork
 from emomc.packed_file.writer import pack_bytes
 
@@ -16,8 +17,8 @@ def test_the_whole_file_of_the_page():
     codes = np.array([[0, 3, 0, 0, 0, 0], [0, -1, 2, 0, 0, 0]], np.int8)
     weights = np.array([[1, -2], [0.5, 0]], np.float32)
     layers = (
-        PackedLayer("fc", 3, codes, np.array([0.5], np.float32)),
-        PackedLayer("out", 32, weights, np.zeros(0, np.float32)),
+        PackedLayer("fc", 3, codes, np.array([0.5], np.float32), ActivationGrid(8, signed=True, step=1 / 64)),
+        PackedLayer("out", 32, weights, np.zeros(0, np.float32), ActivationGrid(4, signed=False, step=0.25)),
     )
     tensors = {"fc.bias": np.array([1, -1], np.float32), "steps": np.array(7, np.int64)}
     data = pack_bytes(PackedNetwork(description, layers, tensors), "best")

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emomc.common.errors import UserError
+from emomc.compression.activation_grid import ActivationGrid
 from emomc.compression.codings import CODING_CHOICES, CODINGS, stream_bits
 from emomc.packed_file.layout import CHECKSUM, HEADER, LAYER, TENSOR, TYPES
 from emomc.packed_file.network import NetworkDescription, PackedLayer, PackedNetwork
@@ -27,7 +28,7 @@ DESCRIPTION = NetworkDescription(
 )
 SHAPES = {"conv": (6, 1, 5, 5), "depthwise": (6, 1, 3, 3), "head.linear": (3, 54)}
 HEADER_FIELDS = "magic version layers file_bytes tensors names metadata channels height width classes normalised"
-LAYER_FIELDS = "name_bytes dimensions bits coding index_bits scales reserved entries bytes"
+LAYER_FIELDS = "name_bytes dimensions bits coding index_bits scales inputs entries bytes"
 TENSOR_FIELDS = "name_bytes type dimensions"
 TENSORS = {
     "conv.bias": np.linspace(-1, 1, 6, dtype=np.float32),
@@ -39,17 +40,18 @@ TENSORS = {
 }
 
 
-def random_network(seed, bits, density, per_channel=False):
+def random_network(seed, bits, density, per_channel=False, grids=(None, None, None)):
     rng = np.random.default_rng(seed)
     layers = []
-    for (name, shape), width in zip(SHAPES.items(), bits, strict=True):
+    for (name, shape), width, grid in zip(SHAPES.items(), bits, grids, strict=True):
         if width == 32:
-            layers.append(PackedLayer(name, 32, rng.normal(size=shape).astype(np.float32), np.zeros(0, np.float32)))
+            weights = rng.normal(size=shape).astype(np.float32)
+            layers.append(PackedLayer(name, 32, weights, np.zeros(0, np.float32), grid))
             continue
         largest = 2 ** (width - 1) - 1
         codes = rng.integers(-largest, largest + 1, shape) * (rng.random(shape) < density)
         scale = rng.normal(size=shape[0] if per_channel else 1).astype(np.float32)
-        layers.append(PackedLayer(name, width, codes.astype(np.int8 if width <= 8 else np.int16), scale))
+        layers.append(PackedLayer(name, width, codes.astype(np.int8 if width <= 8 else np.int16), scale, grid))
     return PackedNetwork(DESCRIPTION, tuple(layers), dict(TENSORS))
 
 
@@ -65,16 +67,24 @@ def assert_same(one, other):
         np.testing.assert_array_equal(tensor, other.tensors[name])
     for layer, twin in zip(one.layers, other.layers, strict=True):
         assert (layer.name, layer.bits, layer.codes.dtype) == (twin.name, twin.bits, twin.codes.dtype)
+        assert layer.inputs == twin.inputs
         np.testing.assert_array_equal(layer.codes, twin.codes)
         np.testing.assert_array_equal(layer.scale, twin.scale)
 
 
+grids = st.none() | st.builds(
+    ActivationGrid,
+    st.integers(2, 15),
+    st.booleans(),
+    st.floats(0, exclude_min=True, allow_infinity=False, width=32),
+)
 networks = st.builds(
     random_network,
     st.integers(0, 2**32 - 1),
     st.tuples(*[st.one_of(st.integers(2, 16), st.just(32))] * 3),
     st.one_of(st.just(0.0), st.floats(0, 1)),
     st.booleans(),
+    st.tuples(grids, grids, grids),
 )
 
 
@@ -86,8 +96,8 @@ def test_a_file_gives_back_what_was_packed_in_exactly_the_accounted_bytes(networ
     assert pack_bytes(parse_packed(data), coding) == data
     fixed = fixed_bytes(DESCRIPTION, {name: len(shape) for name, shape in SHAPES.items()}, TENSORS)
     bits = np.array([[stream_bits(layer.codes, layer.bits, coding) for layer in network.layers]])
-    scales = np.array([[len(layer.scale) for layer in network.layers]])
-    assert packed_size_bytes(fixed, bits, scales).tolist() == [len(data)]
+    numbers = np.array([[len(layer.scale) + (layer.inputs is not None) for layer in network.layers]])
+    assert packed_size_bytes(fixed, bits, numbers).tolist() == [len(data)]
 
 
 def test_the_account_takes_a_population_at_once():
@@ -187,7 +197,8 @@ def _metadata(text):
     ("change", "message"),
     [
         (_header(magic=b"PK\3\4abcd"), "do not begin like one"),
-        (_header(version=3), "format version 1 or 2, found 3"),
+        (_header(version=4), "format version 1 to 3, found 4"),
+        (_header(version=0), "format version 1 to 3, found 0"),
         (_header(file_bytes=2**63), "9223372036854775808 bytes"),
         (_header(layers=0), "1 to 65536 layers"),
         (_header(layers=2**32 - 1), "1 to 65536 layers"),
@@ -219,7 +230,12 @@ def _metadata(text):
         (_record(0, "bits", 17), "2 to 16 bits"),
         (_record(0, "bits", 32), "expected a scale"),
         (_record(0, "coding", len(CODINGS)), "known coding of conv"),
-        (_record(0, "reserved", 1), "known kind of layer"),
+        (_record(0, "inputs", 1), "2..15 bits of an activation, found 1"),
+        (_record(0, "inputs", 16), "2..15 bits of an activation, found 16"),
+        (_record(0, "inputs", 127), "2..15 bits of an activation, found 127"),
+        (_record(0, "inputs", 128), "2..15 bits of an activation, found 0"),
+        # What follows is no step, and then no record.
+        (_record(0, "inputs", 8), "found"),
         (_record(0, "index_bits", 255), "index bits"),
         (_layer_side(0, 0, 0), "a number of weights from 1 to"),
         (_layer_side(0, 1, 2**32 - 1), "a number of weights from 1 to"),
@@ -364,10 +380,21 @@ def test_layers_and_tensors_that_do_not_fit_are_refused():
     refused("unique names of layers and tensors", name="depthwise")
     refused("1 to 65535 bytes", name="")
     refused(r"can be printed, found 'conv\\x1b\[2J'", name="conv\x1b[2J")
+    for step in (0.1, 1e300, 1e-300):
+        refused("a float32 step of the inputs of conv", inputs=ActivationGrid(8, signed=False, step=step))
     refused("convolution or linear", codes=np.zeros(3, np.int8))
     refused("unique names of layers and tensors", {**TENSORS, "conv.weight": np.ones(1, np.float32)})
     refused("supported number type", {"odd": np.array(["text"])})
     refused("at most 6 dimensions", {"odd": np.ones((1,) * 7, np.float32)})
+
+
+@pytest.mark.parametrize("step", [0.0, -1.0, np.nan, np.inf, -np.inf])
+def test_a_step_of_inputs_out_of_range_is_refused(step):
+    grid = ActivationGrid(8, signed=True, step=0.1875)
+    data = pack_bytes(random_network(0, (4, 4, 4), 0.3, grids=(None, grid, None)), "csr")[:-4]
+    assert parse_packed(checked(data)).layers[1].inputs == grid
+    with pytest.raises(UserError, match="a finite step of activations above 0"):
+        parse_packed(checked(data.replace(struct.pack("<f", grid.step), struct.pack("<f", step))))
 
 
 def test_a_network_without_a_known_normalisation_keeps_none():

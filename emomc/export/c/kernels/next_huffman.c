@@ -1,0 +1,16 @@
+static int32_t next_huffman(weight_reader *at) {
+    uint32_t index_bits = at->layer->index_bits, zeros = 0;
+    int with_gaps = index_bits != 31;
+    if (with_gaps) {
+        while (!take_bits(&at->from, 1)) zeros++;
+        zeros = (zeros << index_bits) + take_bits(&at->from, index_bits);
+    }
+    at->position = at->next + zeros;
+    uint32_t value = take_symbol(&at->from, &at->table);
+    if (value >> at->table.split) {
+        uint32_t extra = value - (1u << at->table.split) + at->table.split;
+        value = 1u << extra | take_bits(&at->from, extra);
+    }
+    int32_t code = (int32_t)value + with_gaps;
+    return code && take_bits(&at->from, 1) ? -code : code;
+}
