@@ -49,7 +49,12 @@ CPU = Devices(accelerator="cpu", devices=1)
 
 
 # Why a test may be skipped where nothing else may: what no machine has at once, and what is measured apart.
-MAY_BE_SKIPPED = ("the administrator may write everywhere", "there is a GPU", "the extra 'zigzag' is not installed")
+MAY_BE_SKIPPED = (
+    "the administrator may write everywhere",
+    "there is a GPU",
+    "the extra 'zigzag' is not installed",
+    "has no environment here",
+)
 SKIPPED = pytest.StashKey[list[str]]()
 
 

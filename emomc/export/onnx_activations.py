@@ -57,7 +57,7 @@ class Rounding:
     grid: ActivationGrid
     integers: Integers
     nodes: tuple[Any, ...]
-    """QuantizeLinear, DequantizeLinear, and a Clip before or between them."""
+    """QuantizeLinear, DequantizeLinear, and a Clip before or between them; or Clip, Div, Round and Mul."""
 
     @property
     def given(self) -> str:
@@ -114,6 +114,8 @@ def make_rounding(
         name: what the names of nodes and constants start with.
         on_grid: whether the value is on the grid already, so that nothing has to be clipped.
     """
+    if target.activations == "floats":
+        return _round_in_floats(editor, given, grid, target, name)
     integers = Integers.of(grid, target)
     step = editor.constant(f"{name}/scale", np.float32(grid.step))
     zero = editor.constant(f"{name}/zero_point", np.array(integers.zero_point, integers.type))
@@ -130,6 +132,18 @@ def make_rounding(
         codes = f"{name}/clipped"
     nodes.append(editor.make("DequantizeLinear", [codes, step, zero], f"{name}/rounded"))
     return Rounding(grid, integers, tuple(nodes))
+
+
+def _round_in_floats(editor: GraphEditor, given: str, grid: ActivationGrid, target: OnnxTarget, name: str) -> Rounding:
+    step = np.float32(grid.step)
+    scale = editor.constant(f"{name}/scale", step)
+    nodes = (
+        _clip(editor, given, f"{name}/clipped", [grid.lowest * step, grid.highest * step], np.float32),
+        editor.make("Div", [f"{name}/clipped", scale], f"{name}/codes"),
+        editor.make("Round", [f"{name}/codes"], f"{name}/whole"),
+        editor.make("Mul", [f"{name}/whole", scale], f"{name}/rounded"),
+    )
+    return Rounding(grid, Integers.of(grid, target), nodes)
 
 
 def _clip(editor: GraphEditor, given: str, name: str, bounds: list[Any], kind: Any) -> Any:

@@ -23,7 +23,7 @@ CONTAINER_BITS = 8
 OnnxWeights = Literal["integers", "float32"]
 PixelLayout = Literal["nchw", "nhwc"]
 """Order of the sizes of a batch of pixels: channels before or after height and width."""
-Activations = Literal["operators", "qdq", "qcdq", "attributes"]
+Activations = Literal["operators", "qdq", "qcdq", "floats", "attributes"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,9 +36,10 @@ class OnnxTarget:
     """Description for help texts."""
     activations: Activations = "qdq"
     """How narrow activations are written. qdq: QuantizeLinear and DequantizeLinear on the inputs of layers, after a
-    Clip of their float values where the integers have more values than the grid. qcdq: the Clip is between the two.
-    operators: as qcdq, and ConvInteger or MatMulInteger where onnxruntime does not fuse. attributes: layers carry the
-    widths of ZigZag, and nothing is rounded."""
+    Clip of their float values where the integers have more values than the grid. qcdq: the Clip is between the two, and
+    weights are rounded by such nodes, too, whose Clip says how many bits they have. operators: as qdq with the Clip
+    between the two, and ConvInteger or MatMulInteger where onnxruntime does not fuse. floats: Clip, Div, Round and Mul.
+    attributes: layers carry the widths of ZigZag, and nothing is rounded."""
     opset: int = MAX_OPSET
     """Where none is asked for."""
     max_opset: int = MAX_OPSET
@@ -64,13 +65,18 @@ TARGETS: Mapping[str, OnnxTarget] = {
         OnnxTarget("onnxruntime", "onnxruntime", activations="operators", takes_int4=True),
         OnnxTarget("openvino", "OpenVINO", takes_int4=True),
         OnnxTarget("tensorrt", "TensorRT", signed_only=True, opset=17, max_opset=20),
-        OnnxTarget("tflite", "TensorFlow Lite, through onnx2tf", opset=17, max_opset=20),
+        # onnx2tf 1.29 reads integers with a scale for each channel as other numbers.
+        OnnxTarget(
+            "tflite", "LiteRT, through onnx2tf", weights="float32", takes_integers=False, opset=17, max_opset=20
+        ),
         OnnxTarget("qonnx", "QONNX and FINN", activations="qcdq", opset=17, max_opset=20),
         OnnxTarget("hls4ml", "hls4ml, through qonnx", activations="qcdq", opset=17, max_opset=20),
         OnnxTarget(
             "zigzag", "the accelerator model ZigZag", activations="attributes", weights="float32", takes_integers=False
         ),
-        OnnxTarget("ncnn", "ncnn, through pnnx", weights="float32", takes_integers=False, opset=17),
+        OnnxTarget(
+            "ncnn", "ncnn, through pnnx", activations="floats", weights="float32", takes_integers=False, opset=17
+        ),
     )
 }
 """Name -> target."""
@@ -168,7 +174,8 @@ def onnx_options(
             f"{activation_bits}: search with --activation_bits 7"
         )
     opset = opset or chosen.opset
-    if narrow and activation_bits > CONTAINER_BITS and opset < NARROW_OPSET:
+    in_integers = chosen.activations != "floats"
+    if narrow and in_integers and activation_bits > CONTAINER_BITS and opset < NARROW_OPSET:
         later = most >= NARROW_OPSET
         expected = f"--onnx_opset {NARROW_OPSET}" if later else f"activations of at most {CONTAINER_BITS} bits"
         raise UserError(f"expected {expected} for {target}, found --onnx_opset {opset} and {activation_bits} bits")

@@ -83,18 +83,21 @@ def _quantize(editor: GraphEditor, place: WeightPlace, options: OnnxOptions, *, 
     # The scales of a grouped layer with its inputs first are along two axes: such a layer is turned in the graph.
     turn_later = place.input_first and place.shape.groups > 1
     output_axis = 1 if place.input_first and not turn_later else 0
-    stored = np.swapaxes(codes, 0, 1) if output_axis else codes
-    integers = onnx.TensorProto(
-        name=f"{name}/codes", data_type=kind, dims=stored.shape, raw_data=_raw(onnx, np.ascontiguousarray(stored), kind)
-    )
+    stored = np.ascontiguousarray(np.swapaxes(codes, 0, 1) if output_axis else codes)
     result = f"{name}/output_first" if turn_later else name
     # onnxruntime replaces a DequantizeLinear before a MatMul by a product that rounds the activations to 8 bits.
     in_product = any(node.op_type == "MatMul" and name in node.input for node in editor.nodes)
     apart = in_product and options.target.activations == "operators" and not (narrow and layer.bits <= 8)
     del editor.constants[name]
-    editor.constants[integers.name] = integers
-    nodes = _dequantize(editor, integers, scale, output_axis, result, apart=apart)
-    nodes[0].name = _DEQUANTIZED.format(layer.name)
+    if options.target.activations == "qcdq":
+        nodes = _round(editor, stored, layer.bits, scale, output_axis, result)
+    else:
+        integers = onnx.TensorProto(
+            name=f"{name}/codes", data_type=kind, dims=stored.shape, raw_data=_raw(onnx, stored, kind)
+        )
+        editor.constants[integers.name] = integers
+        nodes = _dequantize(editor, integers, scale, output_axis, result, apart=apart)
+        nodes[0].name = _DEQUANTIZED.format(layer.name)
     if turn_later:
         nodes += _turn(editor, place, result)
     editor.insert_first(nodes)
@@ -129,6 +132,27 @@ def _dequantize(
     return [
         editor.make("DequantizeLinear", [integers.name, unit], as_floats),
         editor.make("Mul", [as_floats, step], result),
+    ]
+
+
+def _round(
+    editor: GraphEditor, codes: NDArray[Any], bits: int, scale: NDArray[np.float32], axis: int, result: str
+) -> list[Any]:
+    """Return the nodes that round weights in float32, which changes none of them, and say their bits by a Clip."""
+    one = len(scale) == 1
+    shape = [1] * codes.ndim
+    shape[axis] = len(scale)
+    step = scale.reshape(()) if one else scale
+    attributes = {} if one else {"axis": axis}
+    values = editor.constant(f"{result}/values", codes * (step if one else scale.reshape(shape)).astype(np.float32))
+    steps = editor.constant(f"{result}/scale", step)
+    zero = editor.constant(f"{result}/zero_point", np.zeros(step.shape, np.int8))
+    highest = 2 ** (bits - 1) - 1
+    ends = [editor.constant(f"{result}/{end}", np.array(end, np.int8)) for end in (-highest, highest)]
+    return [
+        editor.make("QuantizeLinear", [values, steps, zero], f"{result}/codes", **attributes),
+        editor.make("Clip", [f"{result}/codes", *ends], f"{result}/clipped"),
+        editor.make("DequantizeLinear", [f"{result}/clipped", steps, zero], result, **attributes),
     ]
 
 

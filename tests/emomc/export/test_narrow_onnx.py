@@ -164,6 +164,23 @@ def test_wide_weights_are_computed_in_float32_and_a_line_says_so(tmp_path):
     agree(session_of(path), promised, torch.randn(64, *packed.description.input_shape))
 
 
+def test_a_clip_tells_fpga_tools_the_bits_of_each_layer(tmp_path):
+    path, packed, _ = written(tmp_path, "lenet5", 8, "qonnx", widths=(8, 3, 5))
+    model = onnx.load(path)
+    constants = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    highest = {node.output[0]: constants[node.input[2]].item() for node in model.graph.node if node.op_type == "Clip"}
+    clipped = {node.output[0]: highest[node.input[0]] for node in model.graph.node if node.input[0] in highest}
+    expected = {f"{layer.name}.weight": 2 ** (layer.bits - 1) - 1 for layer in packed.layers}
+    assert {name: clipped[name] for name in expected} == expected
+
+
+def test_ncnn_rounds_in_floats(tmp_path):
+    path, packed, _ = written(tmp_path, "lenet5", 8, "ncnn")
+    found = Counter(node.op_type for node in onnx.load(path).graph.node)
+    assert found["Round"] == len(packed.layers)
+    assert not found["QuantizeLinear"] + found["DequantizeLinear"]
+
+
 @pytest.mark.slow
 def test_layers_with_the_same_input_share_a_rounding(tmp_path):
     path, packed, _ = written(tmp_path, "resnet18", 8, "openvino")

@@ -1,0 +1,1 @@
+"""Toolchains that read the exported ONNX files, each in its own environment."""
