@@ -87,7 +87,7 @@ def test_a_search_in_every_coding(lenet, coding):
     assert all(point["size_kib"] > 0 for point in front["points"])
 
 
-@pytest.mark.parametrize("coding", ["normal", "csr", "coo"])
+@pytest.mark.parametrize("coding", ["csr", *(pytest.param(name, marks=pytest.mark.slow) for name in ("normal", "coo"))])
 def test_a_search_in_every_coding_as_the_paper_counts(lenet, coding):
     front = search_in(lenet, "--coding", coding, "--accounting", "paper", "--objectives", "[accuracy,energy,size]")
     assert front["accounting"] == "paper"

@@ -86,6 +86,7 @@ torch.distributed.destroy_process_group()
 """
 
 
+@pytest.mark.slow
 def test_processes_of_fabric_share_one(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
