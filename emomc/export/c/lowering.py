@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -70,7 +70,7 @@ def lower_network(packed: PackedNetwork, network: nn.Module | None = None) -> Pr
         if node.op == "placeholder":
             scope.values[node] = image
         elif node.op == "output":
-            answer = node.args[0]
+            answer = cast(fx.Node, node.args[0])
         elif node in dependent and isinstance(recorder.results[node], (Tensor, tuple, list)):
             scope.values[node] = _lower(scope, node, grids)
             _follow_writes(scope, node)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,12 @@ SEARCH = (*CPU, "--population_size", 4, "--number_generations", 1, "--max_bits",
 
 # These are tried always, the others by the target of slow tests; every form of each is compared in the tests of export.
 QUICK = ("SeveralNames",)
+NOT_IN_C = {
+    "Strided": "aten.as_strided",
+    "ChangedInPlace": "aten.fill_.Tensor",
+    "Attentive": "aten.scaled_dot_product_attention",
+}
+"""Networks with operations that are not written in C -> these."""
 
 
 @pytest.mark.parametrize(
@@ -34,7 +41,8 @@ def test_through_all_commands(run, tmp_path, name):
     assert ran.status == 0, ran
     ran = run("search", *SEARCH, *network, "--library", folder / "library")
     assert ran.status == 0, ran
-    for format in ("emomc", "onnx", "torch"):
+    in_c = ("c",) if shutil.which("cc") and name not in NOT_IN_C else ()
+    for format in ("emomc", "onnx", "torch", *in_c):
         arguments = ("--format", format, "--output", tmp_path / f"net.{format}", "--verify")
         ran = run("export", "--run", folder, *network, *arguments)
         assert ran.status == 0, ran
@@ -45,6 +53,18 @@ def test_through_all_commands(run, tmp_path, name):
         ).status
         == 0
     )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NOT_IN_C)
+def test_what_cannot_be_written_in_c_is_said_and_nothing_is_written(run, tmp_path, name):
+    network, folder = ("--network", f"{SOURCE}:{name}"), tmp_path / "run"
+    assert run("pretrain", *TINY, *network, "--output", folder).status == 0
+    assert run("search", *SEARCH, *network, "--library", folder / "library").status == 0
+    ran = run("export", "--run", folder, *network, "--format", "c", "--output", tmp_path / "out" / "net.c")
+    assert ran.status == 2
+    assert ran.err.strip().endswith(f"expected operations that can be written in C, found {NOT_IN_C[name]}")
+    assert not list(tmp_path.glob("out/*"))
 
 
 @pytest.mark.parametrize("network", REFUSED, ids=lambda network: network.__name__)

@@ -177,7 +177,7 @@ def test_emomc_is_the_packed_file_in_the_asked_coding(case, tmp_path):
 
 def test_what_cannot_be_exported_is_refused(tmp_path):
     *_, (_, packed, _) = cases()
-    with pytest.raises(UserError, match="a format of emomc, onnx, torch, found 'tflite'"):
+    with pytest.raises(UserError, match="a format of emomc, onnx, c, torch, found 'tflite'"):
         export_network(tmp_path / "network", packed, "tflite")
     with pytest.raises(UserError, match=r"expected network=, an instance of tokens\.py:Tokens"):
         export_network(tmp_path / "network", packed, "onnx")
