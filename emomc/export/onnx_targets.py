@@ -52,6 +52,8 @@ class OnnxTarget:
     """Whether it takes weights as 4-bit integers."""
     signed_only: bool = False
     """Whether integers of activations are signed with a zero point of 0."""
+    scales_sums: bool = False
+    """Whether the scales of weights multiply the sums of layers, so that the weights themselves are whole numbers."""
 
     @property
     def runs_in_onnxruntime(self) -> bool:
@@ -70,7 +72,7 @@ TARGETS: Mapping[str, OnnxTarget] = {
             "tflite", "LiteRT, through onnx2tf", weights="float32", takes_integers=False, opset=17, max_opset=20
         ),
         OnnxTarget("qonnx", "QONNX and FINN", activations="qcdq", opset=17, max_opset=20),
-        OnnxTarget("hls4ml", "hls4ml, through qonnx", activations="qcdq", opset=17, max_opset=20),
+        OnnxTarget("hls4ml", "hls4ml, through qonnx", activations="qcdq", opset=17, max_opset=20, scales_sums=True),
         OnnxTarget(
             "zigzag", "the accelerator model ZigZag", activations="attributes", weights="float32", takes_integers=False
         ),

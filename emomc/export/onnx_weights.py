@@ -13,6 +13,7 @@ from emomc.common.errors import UserError
 from emomc.compression.widths import UNCOMPRESSED_BITS
 from emomc.export.loading import layer_weight
 from emomc.export.onnx_editing import GraphEditor
+from emomc.export.onnx_scales import scale_sums
 from emomc.export.onnx_targets import OnnxOptions
 from emomc.networks.folding import FoldedNetwork
 from emomc.networks.layers import LayerShape, as_stored
@@ -88,6 +89,8 @@ def _quantize(editor: GraphEditor, place: WeightPlace, options: OnnxOptions, *, 
     # onnxruntime replaces a DequantizeLinear before a MatMul by a product that rounds the activations to 8 bits.
     in_product = any(node.op_type == "MatMul" and name in node.input for node in editor.nodes)
     apart = in_product and options.target.activations == "operators" and not (narrow and layer.bits <= 8)
+    if options.target.scales_sums and scale_sums(editor, name, scale):
+        scale = np.ones(1, np.float32)
     del editor.constants[name]
     if options.target.activations == "qcdq":
         nodes = _round(editor, stored, layer.bits, scale, output_axis, result)

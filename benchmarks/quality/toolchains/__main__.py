@@ -5,7 +5,8 @@
 For each tool an environment is made from the package index, in pinned versions; one that is there already is used
 again (10 GB and half an hour for all). LeNet-5, torchvision's MobileNetV2 and a narrow ResNet-18 are trained for a
 minute each on digits, pruned, and quantized to 8, 4 and 6 bits in turn with inputs of 8 bits. Each file is what
-``emomc-export --target`` writes for the tool, and is run on the test images in the tool's own environment.
+``emomc-export --target`` writes for the tool, and is run on the test images in the tool's own environment. What was
+tried already is kept in FOLDER/files/NETWORK/TOOL.json and not tried again. tinygrad needs clang on the PATH.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from benchmarks.quality.toolchains.environments import environment_of
 from benchmarks.quality.toolchains.networks import NETWORKS, CompressedNetwork
 from benchmarks.quality.toolchains.page import page
 from benchmarks.quality.toolchains.tools import TOOLS
-from benchmarks.quality.toolchains.trials import Trial, try_tool
+from benchmarks.quality.toolchains.trials import Trial, keep_trial, kept_trial, try_tool
 from emomc.runtime.notices import quiet_lightning
 
 
@@ -33,6 +34,7 @@ def main() -> None:
     parser.add_argument(
         "--environments", type=Path, help="folder of the environments; FOLDER/environments if not given"
     )
+    parser.add_argument("--images", type=int, default=100, help="test images that are run, at most")
     parser.add_argument("--minutes", type=float, default=10, help="limit of one tool with one network")
     parser.add_argument("--output", type=Path, help="markdown file to write, besides printing")
     arguments = parser.parse_args()
@@ -46,14 +48,20 @@ def main() -> None:
     accuracies = {}
     with quiet_lightning():
         for network in arguments.networks:
-            compressed = CompressedNetwork(NETWORKS[network], arguments.folder / "networks")
+            compressed = CompressedNetwork(NETWORKS[network], arguments.folder / "networks", arguments.images)
             accuracies[network] = compressed.accuracy(8)
             files = arguments.folder / "files" / network
             files.mkdir(parents=True, exist_ok=True)
             for name, environment in environments.items():
-                if not environment.reason:
-                    trials.append(try_tool(TOOLS[name], environment, compressed, files, 60 * arguments.minutes))
-                    print(trials[-1], flush=True)
+                if environment.reason:
+                    continue
+                kept = files / f"{name}.json"
+                trial = kept_trial(kept)
+                if trial is None:
+                    trial = try_tool(TOOLS[name], environment, compressed, files, 60 * arguments.minutes)
+                    keep_trial(kept, trial)
+                trials.append(trial)
+                print(trial, flush=True)
     versions = f"Python {platform.python_version()}, torch {version('torch')}"
     machine = f"{platform.machine()}, {os.cpu_count()} cores, {versions}"
     publish(page(trials, environments, accuracies, f"{made_by()}; {machine}"), arguments.output)

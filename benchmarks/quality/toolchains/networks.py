@@ -16,7 +16,7 @@ from emomc.candidates.genotype import Genotype
 from emomc.candidates.packing import pack_candidate
 from emomc.compression.quantizers import Quantizer
 from emomc.data.config import DataConfig
-from emomc.data.splits import load_some, load_split
+from emomc.data.splits import load_some
 from emomc.export.formats import ExportOptions, export_network
 from emomc.export.loading import unpack_network
 from emomc.export.onnx_targets import onnx_options
@@ -66,8 +66,14 @@ NETWORKS = {
 class CompressedNetwork:
     """A network of ``NETWORKS``, compressed, with its test images."""
 
-    def __init__(self, tried: TriedNetwork, folder: Path) -> None:
-        """Train and prune it, or take what is in the folder already."""
+    def __init__(self, tried: TriedNetwork, folder: Path, images: int = 100) -> None:
+        """Train and prune it, or take what is in the folder already.
+
+        Args:
+            tried: the network.
+            folder: of the libraries.
+            images: how many test images are run, at most.
+        """
         self.tried = tried
         # A grey image is shown to a network of colours in three equal channels.
         data = DataConfig(image_size=tried.side, channels=tried.channels, augment="none", batch_size=64)
@@ -83,17 +89,20 @@ class CompressedNetwork:
         self.users_network: nn.Module | None = library_network(self.library, tried.spec)
         self._graph = library_graph(self.library, self.users_network)
         source = library_data(self.library)
-        self.images, self.labels = load_split(source, "test")
+        self.images, self.labels = load_some(source, "test", images)
         self.training_images: Tensor = load_some(source, "train", CALIBRATION_IMAGES)[0]
         """For tools that measure ranges themselves."""
+        self._packed: dict[int | None, PackedNetwork] = {}
         self._inputs = calibrate(self.library, self._graph, source, make_fabric("cpu", 1, 1), [LEVEL])
 
     def packed(self, activation_bits: int | None) -> PackedNetwork:
         """Return the network with inputs of the layers in so many bits; None: they are not rounded."""
-        quantizer = Quantizer(per_channel=True, bias_correction=True, activation_bits=activation_bits)
-        networks = CompressedNetworks(self.library, self._graph, quantizer, inputs=self._inputs)
-        bits = tuple(itertools.islice(itertools.cycle(WEIGHT_BITS), len(networks.layers)))
-        return pack_candidate(networks, Genotype(LEVEL, bits))
+        if activation_bits not in self._packed:
+            quantizer = Quantizer(per_channel=True, bias_correction=True, activation_bits=activation_bits)
+            networks = CompressedNetworks(self.library, self._graph, quantizer, inputs=self._inputs)
+            bits = tuple(itertools.islice(itertools.cycle(WEIGHT_BITS), len(networks.layers)))
+            self._packed[activation_bits] = pack_candidate(networks, Genotype(LEVEL, bits))
+        return self._packed[activation_bits]
 
     def write(self, path: Path, target: str, activation_bits: int | None) -> None:
         """Write the ONNX file of a target, as ``emomc-export`` does."""

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from benchmarks.quality.toolchains.environments import Environment, run_script
 from benchmarks.quality.toolchains.networks import CompressedNetwork
-from benchmarks.quality.toolchains.tools import Tool
+from benchmarks.quality.toolchains.tools import TOOLS, Tool
+from emomc.common.files import read_json, write_json
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,6 +63,20 @@ def try_tool(
     if not tool.gives_scores:
         return trial
     return compared(trial, torch.from_numpy(np.load(scores)), compressed.scores(tool.activation_bits))
+
+
+def kept_trial(path: Path) -> Trial | None:
+    """Return a trial that was kept in a file; None: there is none."""
+    if not path.exists():
+        return None
+    values = read_json(path, "a trial")
+    return Trial(**{**values, "tool": TOOLS[values["tool"]]})
+
+
+def keep_trial(path: Path, trial: Trial) -> None:
+    """Write a trial to a file."""
+    values = {field.name: getattr(trial, field.name) for field in dataclasses.fields(trial)}
+    write_json(path, {**values, "tool": trial.tool.name})
 
 
 def compared(trial: Trial, found: Tensor, expected: Tensor) -> Trial:

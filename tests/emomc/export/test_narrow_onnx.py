@@ -174,6 +174,16 @@ def test_a_clip_tells_fpga_tools_the_bits_of_each_layer(tmp_path):
     assert {name: clipped[name] for name in expected} == expected
 
 
+def test_hls4ml_gets_whole_numbers_as_weights_and_no_bias_in_its_convolutions(tmp_path):
+    path, packed, _ = written(tmp_path, "lenet5", 8, "hls4ml")
+    model = onnx.load(path)
+    constants = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    for layer in packed.layers:
+        assert (constants[f"{layer.name}.weight/values"] == layer.codes).all()
+        assert constants[f"{layer.name}.weight/scale"] == 1
+    assert [len(node.input) for node in model.graph.node if node.op_type == "Conv"] == [2, 2, 2]
+
+
 def test_ncnn_rounds_in_floats(tmp_path):
     path, packed, _ = written(tmp_path, "lenet5", 8, "ncnn")
     found = Counter(node.op_type for node in onnx.load(path).graph.node)

@@ -14,7 +14,7 @@ from qonnx.transformation.qcdq_to_qonnx import QCDQToQuant
 from qonnx.util.cleanup import cleanup_model
 
 # Wide enough for whatever is not rounded by the file itself.
-PRECISION = "fixed<32,16>"
+PRECISION = "fixed<48,16>"
 
 
 def main(model: Path, images: Path, scores: Path) -> None:
@@ -23,8 +23,14 @@ def main(model: Path, images: Path, scores: Path) -> None:
     (name,) = [value.name for value in network.graph.input]
     network.set_tensor_shape(name, list(given[:1].shape))
     network = cleanup_model(network).transform(QCDQToQuant())
-    network = cleanup_model(network.transform(ConvertToChannelsLastAndClean()).transform(GemmToMatMul()))
-    how = {"backend": "Vitis", "io_type": "io_stream"}
+    network = network.transform(ConvertToChannelsLastAndClean(make_input_channels_last=True))
+    network = cleanup_model(network.transform(GemmToMatMul()))
+    # hls4ml counts no dimension for the batch.
+    for node in network.graph.node:
+        constant = network.get_initializer(node.input[1]) if node.op_type in ("Mul", "Add") else None
+        if constant is not None and constant.ndim == given.ndim:
+            network.set_initializer(node.input[1], constant[0])
+    how = {"backend": "Vitis", "io_type": "io_parallel"}
     settings = hls4ml.utils.config.config_from_onnx_model(
         network, granularity="name", backend="Vitis", default_precision=PRECISION
     )
