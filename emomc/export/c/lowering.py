@@ -98,15 +98,14 @@ def _follow_writes(scope: Scope, node: fx.Node) -> None:
     """
     if not _writes_over(node):
         return
-    before, after = scope.values[node.args[0]], scope.values[node]
+    before, after = scope.input(node), scope.values[node]
     order = list(node.graph.nodes)
     later = set(order[order.index(node) + 1 :])
     for other, values in list(scope.values.items()):
-        if other is node or not isinstance(values, Values) or values.buffer is not before.buffer:
+        if other is node or not later & other.users.keys() or not scope.shares_memory(other, node):
             continue
-        if not later & other.users.keys():
-            continue
-        if (values.offset, values.count) != (before.offset, before.count):
+        same = isinstance(values, Values) and values.buffer is before.buffer
+        if not same or (values.offset, values.count) != (before.offset, before.count):
             raise UserError(f"expected operations that can be written in C, found {describe(node)} on part of a tensor")
         scope.values[other] = Values(after.buffer, values.shape, after.offset)
 

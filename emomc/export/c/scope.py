@@ -42,6 +42,14 @@ class Scope:
         """Return the shape of a tensor for one image."""
         return tuple(self._results[node].shape)
 
+    def shares_memory(self, node: fx.Node, other: fx.Node) -> bool:
+        """Say whether what is written over one node's tensors is seen in the other's, as torch runs them."""
+        places = [
+            {part.untyped_storage().data_ptr() for part in (found if isinstance(found, (tuple, list)) else [found])}
+            for found in (self._results[node], self._results[other])
+        ]
+        return bool(places[0] & places[1])
+
     def argument(self, node: fx.Node, position: int, name: str, otherwise: Any = None) -> Any:
         """Return an argument of a node; nodes in it become their values or, if they depend on the image, stay."""
         given = node.args[position] if len(node.args) > position else node.kwargs.get(name, otherwise)

@@ -101,11 +101,12 @@ int {name}_classify(const unsigned char *pixels);
     return f"""/* A network that emomc-export wrote, in C99. It needs nothing but math.h and string.h.
 
    RAM: {memory.ram_bytes:,} bytes for all buffers; those that are not needed at the same time share bytes. Weights are
-   decoded one by one where they are used, so that no buffer holds those of a layer. The stack takes less than 1 KiB.
+   decoded one by one where they are used, so that no buffer holds those of a layer. The stack takes about 1 KiB.
    Flash: {memory.flash_bytes:,} bytes of weights and other constants; the code comes on top.
 
    {name}_input() is where the normalised image goes, (pixel / 255 - mean) / deviation, channel by channel and row
-   by row; {name}_run() then returns the class scores. They use one static array: not for two threads at once. */
+   by row; {name}_run() then returns the class scores, and writes over the image. Both use one static array: they are
+   not for two threads at once. */
 #ifndef {upper}_H
 #define {upper}_H
 
