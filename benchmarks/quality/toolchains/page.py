@@ -13,21 +13,17 @@ from benchmarks.quality.toolchains.trials import Trial
 _HEAD = ("tool", "--target", "network", "largest difference", "median image", "same class", "in integers", "note")
 
 
-def page(
-    trials: Sequence[Trial], environments: Mapping[str, Environment], accuracies: Mapping[str, float], made: str
-) -> str:
+def page(trials: Sequence[Trial], environments: Mapping[str, Environment], made: str) -> str:
     """Return the page.
 
     Args:
         trials: what was tried.
         environments: tool name -> what was installed.
-        accuracies: network name -> accuracy on the test images, 0..1.
         made: by which command, when and where.
     """
     networks = "; ".join(
-        f"{NETWORKS[name].title} ({NETWORKS[name].channels}x{NETWORKS[name].side}x{NETWORKS[name].side}, "
-        f"{100 * accuracy:.1f} % right)"
-        for name, accuracy in accuracies.items()
+        f"{NETWORKS[name].title} ({NETWORKS[name].channels}x{NETWORKS[name].side}x{NETWORKS[name].side})"
+        for name in dict.fromkeys(trial.network for trial in trials)
     )
     read = sum(not trial.refused for trial in trials)
     return f"""# Toolchains: who reads the ONNX files, and what comes out
