@@ -6,7 +6,7 @@ For each tool an environment is made from the package index, in pinned versions;
 again (10 GB and half an hour for all). LeNet-5, torchvision's MobileNetV2 and a narrow ResNet-18 are trained for a
 minute each on digits, pruned, and quantized to 8, 4 and 6 bits in turn with inputs of 8 bits. Each file is what
 ``emomc-export --target`` writes for the tool, and is run on the test images in the tool's own environment. What was
-tried already is kept in FOLDER/files/NETWORK/TOOL.json and not tried again. tinygrad needs clang on the PATH.
+written and tried already, in FOLDER/files/NETWORK, is used again. tinygrad needs clang on the PATH.
 """
 
 from __future__ import annotations
@@ -36,35 +36,34 @@ def main() -> None:
     )
     parser.add_argument("--images", type=int, default=100, help="test images that are run, at most")
     parser.add_argument("--minutes", type=float, default=10, help="limit of one tool with one network")
+    parser.add_argument("--kept", action="store_true", help="make the page of what was tried before, and try nothing")
     parser.add_argument("--output", type=Path, help="markdown file to write, besides printing")
     arguments = parser.parse_args()
     folder = arguments.environments or arguments.folder / "environments"
     environments = {}
     for name in arguments.tools:
         if not TOOLS[name].not_tried:
-            environments[name] = environment_of(TOOLS[name], folder.absolute())
+            environments[name] = environment_of(TOOLS[name], folder.absolute(), install=not arguments.kept)
             print(f"{name}: {environments[name].reason or environments[name].versions}", flush=True)
+    tools = [TOOLS[name] for name, environment in environments.items() if not environment.reason]
     trials: list[Trial] = []
-    accuracies = {}
     with quiet_lightning():
         for network in arguments.networks:
-            compressed = CompressedNetwork(NETWORKS[network], arguments.folder / "networks", arguments.images)
-            accuracies[network] = compressed.accuracy(8)
             files = arguments.folder / "files" / network
             files.mkdir(parents=True, exist_ok=True)
-            for name, environment in environments.items():
-                if environment.reason:
-                    continue
-                kept = files / f"{name}.json"
-                trial = kept_trial(kept)
-                if trial is None:
-                    trial = try_tool(TOOLS[name], environment, compressed, files, 60 * arguments.minutes)
-                    keep_trial(kept, trial)
-                trials.append(trial)
-                print(trial, flush=True)
+            kept = {tool.name: kept_trial(files / f"{tool.name}.json") for tool in tools}
+            if not arguments.kept and None in kept.values():
+                compressed = CompressedNetwork(NETWORKS[network], arguments.folder / "networks", arguments.images)
+                for tool in tools:
+                    if kept[tool.name] is None:
+                        trial = try_tool(tool, environments[tool.name], compressed, files, 60 * arguments.minutes)
+                        keep_trial(files / f"{tool.name}.json", trial)
+                        kept[tool.name] = trial
+                        print(trial, flush=True)
+            trials += [trial for trial in kept.values() if trial is not None]
     versions = f"Python {platform.python_version()}, torch {version('torch')}"
     machine = f"{platform.machine()}, {os.cpu_count()} cores, {versions}"
-    publish(page(trials, environments, accuracies, f"{made_by()}; {machine}"), arguments.output)
+    publish(page(trials, environments, f"{made_by()}; {machine}"), arguments.output)
 
 
 if __name__ == "__main__":

@@ -115,7 +115,3 @@ class CompressedNetwork:
         """Return what the search's own network gives for the test images, (images, classes)."""
         scores: Tensor = unpack_network(self.packed(activation_bits), self.users_network)(self.images)
         return scores
-
-    def accuracy(self, activation_bits: int | None) -> float:
-        """Return the share of the test images that it classifies rightly, 0..1."""
-        return float((self.scores(activation_bits).argmax(1) == self.labels).double().mean())

@@ -13,21 +13,17 @@ from benchmarks.quality.toolchains.trials import Trial
 _HEAD = ("tool", "--target", "network", "largest difference", "median image", "same class", "in integers", "note")
 
 
-def page(
-    trials: Sequence[Trial], environments: Mapping[str, Environment], accuracies: Mapping[str, float], made: str
-) -> str:
+def page(trials: Sequence[Trial], environments: Mapping[str, Environment], made: str) -> str:
     """Return the page.
 
     Args:
         trials: what was tried.
         environments: tool name -> what was installed.
-        accuracies: network name -> accuracy on the test images, 0..1.
         made: by which command, when and where.
     """
     networks = "; ".join(
-        f"{NETWORKS[name].title} ({NETWORKS[name].channels}x{NETWORKS[name].side}x{NETWORKS[name].side}, "
-        f"{100 * accuracy:.1f} % right)"
-        for name, accuracy in accuracies.items()
+        f"{NETWORKS[name].title} ({NETWORKS[name].channels}x{NETWORKS[name].side}x{NETWORKS[name].side})"
+        for name in dict.fromkeys(trial.network for trial in trials)
     )
     read = sum(not trial.refused for trial in trials)
     return f"""# Toolchains: who reads the ONNX files, and what comes out
@@ -47,6 +43,8 @@ images go through the tool and through the network that a search evaluates. Of {
 
 {table(_HEAD, [_row(trial) for trial in trials])}
 
+Not tried for this page: {_not_tried(trials, environments)}.
+
 ## What was installed
 
 {table(("tool", "packages", "installed"), _installations(environments))}
@@ -61,6 +59,16 @@ def _row(trial: Trial) -> list[str]:
     same = "" if trial.equal is None else f"{100 * trial.equal:.1f} %"
     integers = "" if trial.integer_layers is None else f"{trial.integer_layers} of {trial.layers}"
     return [*head, *numbers, same, integers, trial.note]
+
+
+def _not_tried(trials: Sequence[Trial], environments: Mapping[str, Environment]) -> str:
+    tried = {(trial.network, trial.tool.name) for trial in trials}
+    parts = []
+    for name, network in NETWORKS.items():
+        tools = [TOOLS[tool].title for tool in environments if (name, tool) not in tried]
+        if tools:
+            parts.append(f"{network.title} with {', '.join(tools)}")
+    return "; ".join(parts) or "nothing that is installed"
 
 
 def _installations(environments: Mapping[str, Environment]) -> list[list[str]]:

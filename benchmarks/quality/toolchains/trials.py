@@ -41,7 +41,7 @@ class Trial:
 def try_tool(
     tool: Tool, environment: Environment, compressed: CompressedNetwork, folder: Path, seconds: float
 ) -> Trial:
-    """Write the file that a tool takes and run it.
+    """Write the file that a tool takes, if it is not there, and run it.
 
     Args:
         tool: the tool.
@@ -50,11 +50,12 @@ def try_tool(
         folder: where files are written.
         seconds: limit of the tool's time.
     """
-    model, images, scores = (folder / name for name in (f"{tool.name}.onnx", "images.npy", f"{tool.name}.npy"))
+    model, images, scores = (folder / name for name in (f"{tool.target}.onnx", "images.npy", f"{tool.name}.npy"))
     np.save(images, compressed.images.contiguous().numpy())
     np.save(folder / "calibration.npy", compressed.training_images.contiguous().numpy())
     scores.unlink(missing_ok=True)
-    compressed.write(model, tool.target, tool.activation_bits)
+    if not model.exists():
+        compressed.write(model, tool.target, tool.activation_bits)
     told, refused = run_script(environment.python, tool.runner, [model, images, scores], seconds)
     trial = Trial(tool, compressed.tried.name, refused)
     if refused:

@@ -15,7 +15,7 @@ from benchmarks.quality.toolchains.environments import Environment, environment_
 from benchmarks.quality.toolchains.networks import NETWORKS, CompressedNetwork
 from benchmarks.quality.toolchains.page import page
 from benchmarks.quality.toolchains.tools import TOOLS
-from benchmarks.quality.toolchains.trials import Trial, compared, try_tool
+from benchmarks.quality.toolchains.trials import Trial, compared, keep_trial, kept_trial, try_tool
 
 ROOT = Path(__file__).parents[3]
 # Environments of an earlier run of the benchmark.
@@ -62,6 +62,13 @@ def test_every_tool_that_is_installed_reads_its_file(lenet5: CompressedNetwork, 
         assert trial.integer_layers == trial.layers
 
 
+def test_a_trial_is_kept(tmp_path: Path) -> None:
+    trial = Trial(TOOLS["openvino"], "lenet5", "", 0.01, 1e-7, 0.995, 3, 5, "3 Convolution u8")
+    assert kept_trial(tmp_path / "openvino.json") is None
+    keep_trial(tmp_path / "openvino.json", trial)
+    assert kept_trial(tmp_path / "openvino.json") == trial
+
+
 def test_every_tool_has_a_runner() -> None:
     runners = {path.stem.removeprefix("run_") for path in TOOLS["mnn"].runner.parent.glob("run_*.py")}
     assert runners == {name for name, tool in TOOLS.items() if not tool.not_tried}
@@ -90,7 +97,7 @@ def test_a_script_that_fails_or_takes_too_long_gives_the_reason(tmp_path: Path) 
 def test_the_page_says_what_does_not_run() -> None:
     tool = TOOLS["mnn"]
     trials = [Trial(tool, "lenet5", "crashes (signal 11)"), Trial(tool, "resnet18", "", 0.01, 1e-7, 0.995, 3, 5)]
-    text = page(trials, {"mnn": Environment(Path("python"), {})}, {"lenet5": 0.9}, "Made")
+    text = page(trials, {"mnn": Environment(Path("python"), {})}, "Made")
     assert "does not run |  |  |  | crashes (signal 11)" in text
     assert "1e-02 | 1e-07 | 99.5 % | 3 of 5" in text
     assert "Of 2 trials 1 ran" in text
