@@ -105,7 +105,8 @@ class Classifier(pl.LightningModule):
     @property
     def _is_step_to_log(self) -> bool:
         """Whether the logger takes this step, or it ends an epoch: a Trainer takes long to note what it then drops."""
-        trainer, every = self.trainer, self.trainer.log_every_n_steps
+        trainer = self.trainer
+        every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]  # set by a part of the Trainer
         return trainer.is_last_batch or (every > 0 and (trainer.global_step + 1) % every == 0)
 
     def on_validation_epoch_start(self) -> None:

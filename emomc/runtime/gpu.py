@@ -51,7 +51,8 @@ class GraphedNetwork:
         """Record nothing yet; the network stays on its GPU and keeps its tensors as long as this is used."""
         self._network = network
         self._graphs: dict[torch.Size, Callable[[Tensor], Tensor]] = {}
-        self._pool: tuple[int, int] | None = None
+        # Batches of all sizes use the same memory, one after the other.
+        self._pool = torch.cuda.graph_pool_handle()
 
     def __call__(self, images: Tensor) -> Tensor:
         """Return what the network gives for a batch of images on the GPU."""
@@ -60,7 +61,6 @@ class GraphedNetwork:
         return self._graphs[images.shape](images)
 
     def _recorded(self, images: Tensor) -> Callable[[Tensor], Tensor]:
-        self._pool = self._pool or torch.cuda.graph_pool_handle()
         shell = _Shell(self._network)
         before = {name: buffer.clone() for name, buffer in self._network.named_buffers()}
         precision = torch.get_autocast_dtype("cuda")
