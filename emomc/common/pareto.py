@@ -105,8 +105,7 @@ def most_volume(points: npt.ArrayLike, count: int, reference: npt.ArrayLike, *, 
         # Rounded, so that differences in the last bits decide nothing.
         return 0.0 if dominated else round(hypervolume(np.vstack([front, matrix[row]]), corner) - volume, 12)
 
-    no_better: BoolArray = front <= matrix[:, None]
-    dominated = no_better.all(axis=2).any(axis=1)
+    dominated = [bool((front <= point).all(axis=1).any()) for point in matrix]
     heap = [(-gain(row, dominated[row]), row, 0) for row in range(len(matrix))]
     heapq.heapify(heap)
     while heap and len(chosen) < count:

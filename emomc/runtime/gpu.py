@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
@@ -69,7 +70,7 @@ class GraphedNetwork:
             # Weights that were cast before the recording would be cast once and for all.
             torch.autocast("cuda", precision, enabled=torch.is_autocast_enabled("cuda"), cache_enabled=False),
         ):
-            graphed: nn.Module = torch.cuda.make_graphed_callables(
+            graphed: Callable[..., Any] = torch.cuda.make_graphed_callables(
                 shell, (images.detach().clone(),), allow_unused_input=True, pool=self._pool
             )
         with torch.no_grad():
