@@ -52,6 +52,7 @@ CPU = Devices(accelerator="cpu", devices=1)
 MAY_BE_SKIPPED = (
     "the administrator may write everywhere",
     "there is a GPU",
+    "needs a CUDA GPU",
     "the extra 'zigzag' is not installed",
     "has no environment here",
 )
