@@ -33,6 +33,7 @@ def python(*arguments, cwd):
     )
 
 
+@pytest.mark.slow
 def test_folders_of_the_same_names_in_the_users_project_do_not_matter(tmp_path):
     for name in ("callbacks", "configs", "lightning_modules"):
         (tmp_path / name).mkdir()

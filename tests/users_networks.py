@@ -315,3 +315,11 @@ def with_trained_norms(network: nn.Module, seed: int = 0) -> nn.Module:
             module.weight.data.normal_(1, 0.5, generator=generator)
             module.bias.data.normal_(0, 0.3, generator=generator)
     return network.eval()
+
+
+NOT_IN_C = {
+    "Strided": "aten.as_strided",
+    "ChangedInPlace": "aten.fill_.Tensor",
+    "Attentive": "aten.scaled_dot_product_attention",
+}
+"""Names of networks with operations that are not written in C -> these."""

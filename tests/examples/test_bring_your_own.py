@@ -26,7 +26,7 @@ def commands(section: int) -> list[list[str]]:
     return [shlex.split(line) for line in block.replace("\\\n", " ").splitlines()]
 
 
-@pytest.mark.parametrize("section", [0, 1])
+@pytest.mark.parametrize("section", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_the_commands_of_the_readme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, section: int):
     for file in EXAMPLE.glob("*.py"):
         shutil.copy(file, tmp_path)

@@ -53,9 +53,9 @@ def test_without_a_compiler_it_is_written_and_said_to_be_unchecked(export, monke
     assert not Path("other.c").exists()
 
 
-@pytest.mark.parametrize("output", ["net", "net.h", "net.emomc"])
-def test_the_output_is_a_source(export, output):
-    ran = export(output)
-    assert ran.status == 2
-    assert "expected --output with a file NAME.c" in ran.err
-    assert not Path(output).exists()
+def test_the_output_is_a_source(export):
+    for output in ("net", "net.h", "net.emomc"):
+        ran = export(output)
+        assert ran.status == 2
+        assert "expected --output with a file NAME.c" in ran.err
+        assert not Path(output).exists()

@@ -28,7 +28,10 @@ def searched(library):
     return search
 
 
-@pytest.mark.parametrize(("activation_bits", "given", "layout"), [(16, "true", "nchw"), (8, "nhwc", "nhwc")])
+@pytest.mark.parametrize(
+    ("activation_bits", "given", "layout"),
+    [pytest.param(16, "true", "nchw", marks=pytest.mark.slow), (8, "nhwc", "nhwc")],
+)
 def test_pixels_go_in(run, searched, activation_bits, given, layout):
     folder = searched(activation_bits)
     export = ("export", "--run", folder, "--format", "onnx", "--pick", "max-accuracy")

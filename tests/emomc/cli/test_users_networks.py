@@ -11,25 +11,19 @@ import torch
 from emomc.common.user_code import load_object
 
 SOURCE = Path(__file__).parents[2] / "users_networks.py"
-EQUAL, REFUSED, Base = (load_object(f"{SOURCE}:{name}", "networks") for name in ("EQUAL", "REFUSED", "Base"))
+EQUAL, REFUSED, NOT_IN_C, Base = (
+    load_object(f"{SOURCE}:{name}", "networks") for name in ("EQUAL", "REFUSED", "NOT_IN_C", "Base")
+)
 CPU = ("--accelerator", "cpu")
 TINY = (*CPU, "--pre_train_epochs", 1, "--pre_prune_epochs", 1, "--pre_prune_step", 60, "--batch_size", 64)
 SEARCH = (*CPU, "--population_size", 4, "--number_generations", 1, "--max_bits", 4, "--name", "s")
-
-# These are tried always, the others by the target of slow tests; every form of each is compared in the tests of export.
-QUICK = ("SeveralNames",)
-NOT_IN_C = {
-    "Strided": "aten.as_strided",
-    "ChangedInPlace": "aten.fill_.Tensor",
-    "Attentive": "aten.scaled_dot_product_attention",
-}
-"""Networks with operations that are not written in C -> these."""
 
 
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(name, marks=() if name in QUICK else pytest.mark.slow)
+        # Every form of each is compared in the tests of export.
+        pytest.param(name, marks=pytest.mark.slow)
         for name in (*(network.__name__ for network in EQUAL), "Named")
     ],
 )

@@ -47,6 +47,7 @@ def test_the_counted_bits_are_those_of_the_stream(seed, count, bits, density, sp
     check(random_layer(seed, count, bits, density, spread), bits)
 
 
+@pytest.mark.slow
 def test_the_counted_bits_are_those_of_the_stream_for_trained_layers(shared_library):
     networks = CompressedNetworks(shared_library, library_graph(shared_library), Quantizer(per_channel=True))
     modes = set()

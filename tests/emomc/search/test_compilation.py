@@ -42,7 +42,13 @@ def log(search):
     return header["conditions"], lines
 
 
-@pytest.fixture(scope="module", params=[16, 4], ids=["whole activations", "activations of 4 bits"])
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(16, id="whole activations"),
+        pytest.param(4, id="activations of 4 bits", marks=pytest.mark.slow),
+    ],
+)
 def pair(request, shared_library, tmp_path_factory):
     """The same search, compiled and not."""
     folder = tmp_path_factory.mktemp("compiled") / "run"
