@@ -62,6 +62,7 @@ WAYS: dict[str, dict[str, Mapping[str, Any]]] = {
         "layerwise, 80 to 2 %": {"pre_prune_lower_bound": 2, "pre_prune_step": 6},
         "sensitivity": LENET5,
         "sensitivity, fine-tuned": {**LENET5, "finetune_budget": 24},
+        "sensitivity, 8 epochs": {**LENET5, "pre_prune_epochs": 8},
         "sensitivity, robust": {**LENET5, "robust": True},
     },
     "vgg16_cifar10": CIFAR10,
