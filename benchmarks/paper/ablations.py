@@ -36,7 +36,7 @@ from emomc.search.config import SearchConfig
 RATE = ("optimizer", "learning_rate", "weight_decay", "schedule", "pre_prune_learning_rate")
 CHAIN = ("pre_prune_schedule",)
 IMAGES = ("augment",)
-QUANTIZER = ("per_channel", "bias_correction")
+QUANTIZER = ("per_channel", "bias_correction", "scales")
 ROUNDING = ("quantizer", "rounding")
 VARIATION = ("variation",)
 SPACING = ("pre_prune_upper_bound", "pre_prune_lower_bound", "pre_prune_step", "pre_prune_ratio")
@@ -65,7 +65,7 @@ PATH = (
     Step("rate", "learning rate that is alive: AdamW, one cycle of 0.002 a level", RATE),
     Step("chain", "each level from the one above", RATE + CHAIN),
     Step("images", "training images shifted at random: our library", RATE + CHAIN + IMAGES),
-    Step("quantizer", "one step a channel, biases corrected", RATE + CHAIN + IMAGES + QUANTIZER),
+    Step("quantizer", "one step a channel, biases corrected, both in float16", RATE + CHAIN + IMAGES + QUANTIZER),
     Step(
         "rounding",
         "steps of least squared error, rounding learned",

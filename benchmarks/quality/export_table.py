@@ -134,7 +134,7 @@ def version_1_bytes(packed: PackedNetwork) -> int:
     size = aligned(before + names + len(metadata_of(packed.description))) + CHECKSUM.size
     for layer in layers:
         bits = min(stream_bits(layer.codes, layer.bits, coding) for coding in list(CODINGS)[:CODINGS_1])
-        size += int(layer_bytes(np.array(bits), len(layer.scale)))
+        size += int(layer_bytes(np.array(bits), 4 * len(layer.scale)))
     return size + sum(aligned(tensor.nbytes) for tensor in tensors.values())
 
 

@@ -21,6 +21,7 @@ import zlib
 from pathlib import Path
 
 import numpy as np
+import torch
 from torch import nn
 
 from benchmarks.common.command_line import argument_parser, command_with
@@ -30,6 +31,7 @@ from benchmarks.quality.reader_in_c import SANITIZERS, ReaderInC, expected_answe
 from emomc.common.errors import UserError
 from emomc.compression.activation_grid import ActivationGrid
 from emomc.compression.codings import CODINGS, MAX_WEIGHTS
+from emomc.compression.float16 import round_scales
 from emomc.compression.widths import UNCOMPRESSED_BITS
 from emomc.export.loading import unpack_network
 from emomc.packed_file.layout import HEADER, LAYER, VERSION
@@ -45,7 +47,7 @@ SHAPES = {
     "linear2": (10, 84),
 }
 SEEDS = 80
-IN_C = (2, 3)
+IN_C = (2, 3, 4)
 """Versions that the reader in C reads, too."""
 OLD = Path(__file__).parents[2] / "tests" / "emomc" / "packed_file"
 """Folder of files that were written in versions 1 and 2, of three layers."""
@@ -68,8 +70,12 @@ def seed_network(rng: np.random.Generator) -> PackedNetwork:
         largest = 2 ** (bits - 1) - 1
         codes = rng.integers(-largest, largest + 1, shape) * kept
         scale = rng.normal(size=int(rng.choice([1, shape[0]]))).astype(np.float32)
-        layers.append(PackedLayer(name, bits, codes.astype(np.int8 if bits <= 8 else np.int16), scale, grid))
-    tensors = {f"{name}.bias": rng.normal(size=shape[0]).astype(np.float32) for name, shape in SHAPES.items()}
+        half = len(scale) > 1 and rng.random() < 0.5
+        if half:
+            scale = round_scales(torch.from_numpy(scale)).numpy()
+        layers.append(PackedLayer(name, bits, codes.astype(np.int8 if bits <= 8 else np.int16), scale, grid, half))
+    kind = np.float16 if rng.random() < 0.5 else np.float32
+    tensors = {f"{name}.bias": rng.normal(size=shape[0]).astype(kind) for name, shape in SHAPES.items()}
     description = NetworkDescription(
         "lenet5", {}, None, (1, 32, 32), tuple("0123456789"), (float(rng.random()),), (0.5,)
     )
@@ -223,7 +229,7 @@ words, copies, zeros, cuts, insertions; half of them in the header and records. 
 second file the checksum was made right again. In Python, each ended in a
 one-line error or in a network whose codes, bits, scales, shapes and grids are in range. In C, compiled with
 `-fsanitize={SANITIZERS}`, each ended in an error or was unpacked. Anything else would have stopped the run, as
-would a file of version 2 or {VERSION} that Python reads and C does not, or with other weights or grids:
+would a file of version 2 to {VERSION} that Python reads and C does not, or with other weights or grids:
 {both:,} files were compared.
 C reads no files of version 1, and leaves finite numbers, texts and the last bits of streams unchecked.
 

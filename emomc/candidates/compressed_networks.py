@@ -20,6 +20,7 @@ from emomc.common.errors import UserError, require
 from emomc.compression.activation_grid import ActivationGrid, Range
 from emomc.compression.activations import ActivationRounding, integer_bias
 from emomc.compression.bias_correction import mean_output_error
+from emomc.compression.float16 import round_bias, round_scales
 from emomc.compression.input_products import input_blocks
 from emomc.compression.layer_inputs import LayerInputs
 from emomc.compression.quantization import QuantizedTensor, dequantize, quantize_symmetric, weight_of_codes
@@ -136,7 +137,22 @@ class CompressedNetworks:
 
     def folded_scale(self, percent: int, layer: str, bits: int, finetuned: str = "") -> Tensor:
         """Return the scale by which a layer's codes are multiplied when the network runs, float32."""
-        return self.level(percent).scale(layer, self.quantized(percent, layer, bits, finetuned).scale)
+        scale = self.level(percent).scale(layer, self.quantized(percent, layer, bits, finetuned).scale)
+        return round_scales(scale) if self.half and len(scale) > 1 else scale
+
+    @property
+    def half(self) -> bool:
+        """Whether the scales of quantized layers, if a layer has several, and their biases are float16."""
+        return self.quantizer.scales == "float16"
+
+    def half_bias(self, layer: str, bits: int) -> str | None:
+        """Return the name of a layer's bias if it is rounded to float16, not to whole multiples of integer sums."""
+        whole = self.quantizer.activation_bits is not None and self.quantizer.integer_biases
+        return self.bias_key(layer) if self.half and bits != UNCOMPRESSED_BITS and not whole else None
+
+    def bias_key(self, layer: str) -> str | None:
+        """Return the name of a layer's bias in the state of the network; None: it has none of its own."""
+        return self._folded.bias_keys.get(layer)
 
     def ranges(self, percent: int) -> dict[str, Range]:
         """Return layer name -> smallest and largest input of the layer in the calibration of a level."""
@@ -174,11 +190,11 @@ class CompressedNetworks:
         rest = self.finetuned(finetuned).rest if finetuned else self.level(level).rest
         own = {}
         for layer, bits in zip(self.layers, genotype.bits, strict=True):
-            key = self._folded.bias_keys.get(layer)
+            key = self.bias_key(layer)
             if key is None or bits == UNCOMPRESSED_BITS:
                 continue
             if finetuned:
-                own[key] = self._integer_bias(rest[key], level, layer, bits, finetuned)
+                own[key] = self._stored_bias(rest[key], level, layer, bits, finetuned)
             else:
                 make = functools.partial(self._bias, rest[key], level, layer, bits)
                 own[key] = self._biases.get((level, layer, bits), make)
@@ -286,7 +302,7 @@ class CompressedNetworks:
         """Return the bias of a quantized layer, from its folded bias."""
         if self.quantizer.bias_correction:
             bias = self._corrected_bias(bias, percent, layer, bits)
-        return self._integer_bias(bias, percent, layer, bits)
+        return self._stored_bias(bias, percent, layer, bits)
 
     def _corrected_bias(self, bias: Tensor, percent: int, layer: str, bits: int) -> Tensor:
         """Return the folded bias that gives the layer the mean output of its unquantized weights."""
@@ -299,7 +315,10 @@ class CompressedNetworks:
         factor = folded.factors.get(layer)
         return (bias.double() - (error if factor is None else error * factor.double())).to(bias.dtype)
 
-    def _integer_bias(self, bias: Tensor, percent: int, layer: str, bits: int, finetuned: str = "") -> Tensor:
+    def _stored_bias(self, bias: Tensor, percent: int, layer: str, bits: int, finetuned: str = "") -> Tensor:
+        """Return a bias as files hold it."""
+        if self.half_bias(layer, bits):
+            return round_bias(bias, layer)
         if self.quantizer.activation_bits is None or not self.quantizer.integer_biases:
             return bias
         return integer_bias(bias, self.folded_scale(percent, layer, bits, finetuned), self._grid(percent, layer))

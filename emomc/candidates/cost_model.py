@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 from emomc.candidates.compressed_networks import CompressedNetworks
 from emomc.candidates.genotype import Genotype
-from emomc.candidates.packing import library_fixed_bytes, scale_counts
+from emomc.candidates.packing import bias_bytes, library_fixed_bytes, scale_bytes
 from emomc.common.errors import UserError
 from emomc.compression.code_counts import count_codes
 from emomc.compression.codings import PAPER_CODINGS, stream_bits
-from emomc.compression.widths import UNCOMPRESSED_BITS
+from emomc.compression.widths import MAX_BITS, UNCOMPRESSED_BITS
 from emomc.hardware.cycles import cycles_to_ms, estimate_cycles
 from emomc.hardware.description import Hardware
 from emomc.hardware.energy import EnergyBreakdown, energy_breakdown, estimate_energy
@@ -24,10 +24,13 @@ from emomc.hardware.workload import Workload
 from emomc.library.library import Library
 from emomc.library.manifest import DENSE
 from emomc.networks.layers import LayerShape
+from emomc.packed_file.layout import STEP
 from emomc.packed_file.size import layer_bytes
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
+OwnBytes = tuple[IntArray, IntArray]
+"""What a layer adds to a file besides its stream: bytes of its scales; of its bias and of the step of its inputs."""
 
 PAPER, EXACT = "paper", "exact"
 
@@ -78,7 +81,9 @@ class CostModel:
         width = self._activation_bits or hardware.precision.I
         self._other_bits = np.array([width if layer.kind == "product" else UNCOMPRESSED_BITS for layer in self.layers])
         self._weights = np.array([layer.weights for layer in self.layers])
-        self._scales = scale_counts(networks)
+        self._scale_bytes = scale_bytes(networks)
+        self._bias_bytes = bias_bytes(networks, MAX_BITS)
+        self._full_bias_bytes = bias_bytes(networks, UNCOMPRESSED_BITS)
         self._fixed_bytes = library_fixed_bytes(networks)
         # (level, layer, bits, name of fine-tuned weights) -> nonzero weights, bits of the coded stream.
         self._counts: dict[tuple[int, int, int, str], tuple[int, int]] = {}
@@ -104,14 +109,14 @@ class CostModel:
             energies are relative), ``size_kib`` and with exact accounting ``size_bytes``, ``cycles`` of one image, and
             ``latency_ms`` where the hardware has a clock.
         """
-        return self._costs(self._workload(genotypes), self._numbers(genotypes))
+        return self._costs(self._workload(genotypes), self._own_bytes(genotypes))
 
     def uncompressed(self) -> dict[str, float]:
         """Return the costs of the dense network at 32 bits, every weight stored, under the same dataflow."""
         bits = self._other_bits[None, :]
         stored = None if self.accounting == PAPER else self._weights * bits
         workload = Workload(self.layers, bits, np.ones(bits.shape), stored, self._activation_bits)
-        columns = self._costs(workload, np.zeros(len(self.layers), np.int64))
+        columns = self._costs(workload, (np.zeros(len(self.layers), np.int64), self._full_bias_bytes))
         costs = {name: float(column.item()) for name, column in columns.items()}
         if self.accounting == PAPER:
             # Without indices in any coding: a dense network needs none, and they would make every ratio look better.
@@ -135,38 +140,39 @@ class CostModel:
 
     def bytes_by_layer(self, genotypes: Sequence[Genotype]) -> FloatArray:
         """Return the stored bytes of each layer, shape (n, layers)."""
-        return self._layer_bytes(self._workload(genotypes), self._numbers(genotypes))
+        return self._layer_bytes(self._workload(genotypes), self._own_bytes(genotypes))
 
     def report(self, genotype: Genotype) -> LayerReport:
         """Return the cost of each layer of one genotype."""
         workload = self._workload([genotype])
-        (stored_bytes,) = self._layer_bytes(workload, self._numbers([genotype]))
+        (stored_bytes,) = self._layer_bytes(workload, self._own_bytes([genotype]))
         return layer_report(workload, dataflow=self.dataflow, hardware=self.hardware, stored_bits=8 * stored_bytes)
 
-    def _costs(self, workload: Workload, numbers: IntArray) -> dict[str, FloatArray]:
+    def _costs(self, workload: Workload, own_bytes: OwnBytes) -> dict[str, FloatArray]:
         on: dict[str, Any] = {"dataflow": self.dataflow, "hardware": self.hardware}
         costs = {self.columns["energy"]: estimate_energy(workload, **on)}
         if workload.coded_bits is None:
             costs["size_kib"] = (self._stored * estimate_size_bits(workload, coding=self.coding)).sum(1) / BITS_PER_KIB
         else:
-            size_bytes = self._fixed_bytes + self._layer_bytes(workload, numbers).sum(axis=1)
+            size_bytes = self._fixed_bytes + self._layer_bytes(workload, own_bytes).sum(axis=1)
             costs |= {"size_kib": size_bytes / 1024, "size_bytes": size_bytes}
         costs["cycles"] = estimate_cycles(workload, **on).sum(axis=1)
         if self.hardware.clock_mhz is not None:
             costs["latency_ms"] = cycles_to_ms(costs["cycles"], self.hardware)
         return costs
 
-    def _layer_bytes(self, workload: Workload, numbers: IntArray) -> FloatArray:
+    def _layer_bytes(self, workload: Workload, own_bytes: OwnBytes) -> FloatArray:
         if workload.coded_bits is None:
             return self._stored * estimate_size_bits(workload, coding=self.coding) / 8
-        return self._stored * layer_bytes(workload.coded_bits.astype(np.int64), numbers).astype(np.float64)
+        return self._stored * layer_bytes(workload.coded_bits.astype(np.int64), *own_bytes).astype(np.float64)
 
-    def _numbers(self, genotypes: Sequence[Genotype]) -> IntArray:
-        """Return how many scales and steps of inputs each layer has in the packed file, shape (n, layers)."""
-        scales = np.tile(self._scales, (len(genotypes), 1))
-        scales[:, self._searched] *= np.array([genotype.bits for genotype in genotypes]) != UNCOMPRESSED_BITS
+    def _own_bytes(self, genotypes: Sequence[Genotype]) -> OwnBytes:
+        """Return the bytes of scales, and of biases and steps of inputs, each of shape (n, layers)."""
+        quantized = np.zeros((len(genotypes), len(self.layers)), bool)
+        quantized[:, self._searched] = np.array([genotype.bits for genotype in genotypes]) != UNCOMPRESSED_BITS
         rounded = np.array([[self.networks.rounds_inputs(genotype)] for genotype in genotypes])
-        return scales + rounded
+        biases = np.where(quantized, self._bias_bytes, self._full_bias_bytes)
+        return quantized * self._scale_bytes, biases + STEP.size * rounded
 
     def _workload(self, genotypes: Sequence[Genotype]) -> Workload:
         """Return the workload of the genotypes, with the densities and bits of the accounting."""

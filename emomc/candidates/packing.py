@@ -14,7 +14,7 @@ from emomc.candidates.genotype import Genotype
 from emomc.compression.widths import UNCOMPRESSED_BITS
 from emomc.library.manifest import DENSE, Manifest
 from emomc.packed_file.network import NetworkDescription, PackedLayer, PackedNetwork
-from emomc.packed_file.size import fixed_bytes
+from emomc.packed_file.size import bytes_of_bias, bytes_of_scales, fixed_bytes
 
 
 def describe(manifest: Manifest) -> NetworkDescription:
@@ -50,32 +50,54 @@ def pack_candidate(networks: CompressedNetworks, genotype: Genotype) -> PackedNe
         else:
             which = genotype.level, layer.name, bits, genotype.finetuned
             weights, scale = _array(networks.quantized(*which).codes), _array(networks.folded_scale(*which))
-        layers.append(PackedLayer(layer.name, bits, weights, scale, grids.get(layer.name)))
+        half = networks.half and len(scale) > 1
+        layers.append(PackedLayer(layer.name, bits, weights, scale, grids.get(layer.name), half))
+    halves = {networks.half_bias(layer, bits) for layer, bits in bits_of.items()}
+    tensors = {name: tensor.half() if name in halves else tensor for name, tensor in networks.rest(genotype).items()}
     return PackedNetwork(
         describe(networks.library.manifest),
         tuple(layers),
-        {name: _array(tensor) for name, tensor in networks.rest(genotype).items()},
+        {name: _array(tensor) for name, tensor in tensors.items()},
     )
 
 
 def library_fixed_bytes(networks: CompressedNetworks) -> int:
-    """Return the bytes of a packed file that are the same for every candidate of a library."""
+    """Return the bytes of a packed file that are the same for every candidate of a library.
+
+    The biases of layers that are compressed are not among them: see ``bias_bytes``.
+    """
     manifest, level = networks.library.manifest, networks.level(_any_level(networks))
     dimensions = {layer.name: level.weights[layer.name].ndim for layer in manifest.stored_layers}
-    return fixed_bytes(describe(manifest), dimensions, level.rest)
+    biases = [key for layer in networks.layers if (key := networks.bias_key(layer)) is not None]
+    return fixed_bytes(describe(manifest), dimensions, level.rest, biases)
 
 
-def scale_counts(networks: CompressedNetworks) -> NDArray[np.int64]:
-    """Return the number of scales of each layer of the library where it is compressed, shape (layers,).
+def scale_bytes(networks: CompressedNetworks) -> NDArray[np.int64]:
+    """Return the bytes of the scales of each layer of the library where it is quantized, shape (layers,).
 
-    A layer that is not compressed has none.
+    A layer that is never compressed has none.
     """
     factors = networks.level(_any_level(networks)).factors
-    counts = []
+    found = []
     for layer in networks.library.manifest.layers:
         many = networks.quantizer.per_channel or layer.name in factors
-        counts.append(0 if layer.name not in networks.shapes else layer.out_channels if many else 1)
-    return np.array(counts, np.int64)
+        scales = 0 if layer.name not in networks.shapes else layer.out_channels if many else 1
+        found.append(bytes_of_scales(scales, half=networks.half))
+    return np.array(found, np.int64)
+
+
+def bias_bytes(networks: CompressedNetworks, bits: int) -> NDArray[np.int64]:
+    """Return the bytes of the bias of each layer of the library at so many bits, shape (layers,).
+
+    A layer that is never compressed has none here.
+    """
+    rest = networks.level(_any_level(networks)).rest
+    found = []
+    for layer in networks.library.manifest.layers:
+        key = networks.bias_key(layer.name) if layer.name in networks.shapes else None
+        half = networks.half_bias(layer.name, bits) is not None
+        found.append(0 if key is None else bytes_of_bias(len(rest[key]), half=half))
+    return np.array(found, np.int64)
 
 
 def _any_level(networks: CompressedNetworks) -> int:

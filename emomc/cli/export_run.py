@@ -20,7 +20,7 @@ from emomc.common.errors import UserError, require
 from emomc.common.files import existing_file, sha256_of_file
 from emomc.common.run_folder import SearchFolder
 from emomc.common.schema import checked
-from emomc.compression.quantizers import Quantizer, QuantizerName, RoundingName
+from emomc.compression.quantizers import Quantizer, QuantizerName, RoundingName, ScaleName
 from emomc.compression.widths import FULL_ACTIVATION_BITS
 from emomc.data.splits import Split, has_test_images, load_split
 from emomc.export.formats import FORMATS, ExportOptions, FormatName, export_network, verify_export
@@ -169,6 +169,7 @@ class _Settings:
     per_channel: bool
     bias_correction: bool = False
     rounding: RoundingName = "nearest"
+    scales: ScaleName = "float32"
     precision: str = "32-true"
 
     def __post_init__(self) -> None:
@@ -228,6 +229,7 @@ def point_network(
         rounded_bits if rounded_bits < FULL_ACTIVATION_BITS else None,
         settings.rounding,
         integer_biases=front.get("integer_biases") is True,
+        scales=settings.scales,
     )
     try:
         bits = tuple(int(point["bits"][layer.name]) for layer in library.manifest.compressed_layers)

@@ -112,6 +112,7 @@ else:
     QuantizerName = Literal[tuple(QUANTIZERS)]
 
 RoundingName = Literal["nearest", "learned"]
+ScaleName = Literal["float16", "float32"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -131,6 +132,9 @@ class Quantizer:
     integer_biases: bool = True
     """Whether, where inputs are rounded, biases are whole multiples of the step of their layer's sums, too. False for
     what was searched before that."""
+    scales: ScaleName = "float32"
+    """Numbers of the scales and biases of quantized layers. In float16 one scale alone, and biases that are whole
+    multiples, stay in float32."""
 
     @property
     def needs_layer_inputs(self) -> bool:

@@ -107,7 +107,11 @@ def _layers_with_further_biases(graph: NetworkGraph, packed: PackedNetwork, know
 
 def _state(packed: PackedNetwork, folded: FoldedNetwork) -> dict[str, Tensor]:
     shapes = {layer.name: layer for layer in folded.layers}
+    kinds = {name: tensor.dtype for name, tensor in folded.module.state_dict().items()}
     state = {name: torch.from_numpy(tensor.copy()) for name, tensor in packed.tensors.items()}
+    # Biases may be in float16.
+    halves = [name for name, tensor in state.items() if tensor.dtype == torch.float16]
+    state.update({name: state[name].to(kinds.get(name)) for name in halves})
     for layer in packed.layers:
         shape = shapes.get(layer.name)
         if shape is None or layer.codes.shape[0] != shape.out_channels:

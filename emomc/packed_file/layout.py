@@ -11,9 +11,9 @@ import numpy as np
 from emomc.compression.codings import CODINGS
 
 MAGIC = b"EMOMC\r\n\x1a"
-VERSION = 3
+VERSION = 4
 """Of the files that are written."""
-READ_VERSIONS = (1, 2, 3)
+READ_VERSIONS = (1, 2, 3, 4)
 ALIGNMENT = 4
 MAX_METADATA_BYTES = 1 << 20
 MAX_RECORDS = 1 << 16
@@ -32,8 +32,8 @@ HEADER = struct.Struct("<8sIIQIIIIIIII")
 # the shape, and the step of the inputs if they have bits.
 LAYER = struct.Struct("<HBBBBBBII")
 STEP = struct.Struct("<f")
-NUMBER_BYTES = 4
-"""Bytes of a scale and of a step, float32."""
+SCALE_BYTES, HALF_BYTES = 4, 2
+"""Bytes of a scale, a step or a number of a bias in float32, and of a scale or a number of a bias in float16."""
 SIGNED_INPUTS = 0x80
 """Is added to the bits of a layer's inputs if their codes are signed."""
 # A tensor: name bytes, type, dimensions; then the shape.
@@ -50,8 +50,10 @@ CHECKSUM = struct.Struct("<I")
 
 CODING_NAMES = tuple(CODINGS)
 """A layer's coding is stored as its index in this tuple."""
-NO_SCALE, ONE_SCALE, CHANNEL_SCALES = 0, 1, 2
-"""Kinds of scales: none (float32 weights), one for the layer, one per output channel."""
+NO_SCALE, ONE_SCALE, CHANNEL_SCALES, HALF_SCALES = 0, 1, 2, 3
+"""Kinds of scales: none (float32 weights), one for the layer, one per output channel, and those in float16."""
+SHARED_EXPONENT = struct.Struct("<h")
+"""Before the float16 scales of a layer: the power of two by which all are multiplied."""
 TYPES = tuple(np.dtype(name) for name in ("<f4", "<f8", "<f2", "<i8", "<i4", "<i2", "i1", "u1", "?"))
 """A tensor's type is stored as its index in this tuple."""
 

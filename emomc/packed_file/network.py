@@ -63,6 +63,8 @@ class PackedLayer:
     """Shape (1,) or (output channels,), with BatchNorm folded in; (0,) at 32 bits."""
     inputs: ActivationGrid | None = None
     """The grid to which each call of the layer rounds its input, with a step of float32; None: it is not rounded."""
+    half_scales: bool = False
+    """Whether the file holds the scales, two or more, as ``round_scales`` makes them: float16 times a power of two."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -163,6 +165,8 @@ def _check_layer(layer: PackedLayer) -> None:
         )
     if len(layer.scale) not in (1, shape[0]):
         raise UserError(f"expected 1 or {shape[0]} scales for {name}, found {len(layer.scale)}")
+    if layer.half_scales and len(layer.scale) < 2:
+        raise UserError(f"expected two or more float16 scales for {name}, found {len(layer.scale)}")
     _check_finite(f"the scales of {name}", layer.scale)
 
 

@@ -15,18 +15,22 @@ from emomc.common.errors import UserError, first_line
 from emomc.common.json_values import parse_json
 from emomc.common.schema import checked
 from emomc.compression.codings import MAX_WEIGHTS, decode
+from emomc.compression.float16 import join_scales
 from emomc.compression.streams import Stream
 from emomc.compression.widths import UNCOMPRESSED_BITS
 from emomc.packed_file.layout import (
     ALIGNMENT,
     CHECKSUM,
     CODING_NAMES,
+    HALF_BYTES,
     HEADER,
     MAGIC,
     MAX_METADATA_BYTES,
     MAX_RECORDS,
     MAX_SIDE,
     READ_VERSIONS,
+    SCALE_BYTES,
+    SHARED_EXPONENT,
     TYPES,
     aligned,
 )
@@ -137,7 +141,7 @@ class _Reader:
         if scales not in ((0,) if bits == UNCOMPRESSED_BITS else (1, shape[0])):
             raise UserError(f"expected a scale for {name} or one per output channel, found {scales}")
         self._check_offset(name, record.offset)
-        scale = np.frombuffer(self._take(4 * scales), "<f4").astype(np.float32)
+        scale = self._scales(record)
         stream = Stream(self._take(stream_bytes), CODING_NAMES[coding], entries, index_bits)
         self._skip_padding()
         if bits == UNCOMPRESSED_BITS:
@@ -146,9 +150,17 @@ class _Reader:
             weights = np.frombuffer(stream.data, "<f4").astype(np.float32).reshape(shape)
             return PackedLayer(name, bits, weights, scale, record.inputs)
         try:
-            return PackedLayer(name, bits, decode(stream, count, bits).reshape(shape), scale, record.inputs)
+            codes = decode(stream, count, bits).reshape(shape)
         except UserError as error:
             raise UserError(f"{error} (layer {name})") from None
+        return PackedLayer(name, bits, codes, scale, record.inputs, record.half_scales)
+
+    def _scales(self, record: LayerRecord) -> NDArray[np.float32]:
+        if not record.half_scales:
+            return np.frombuffer(self._take(SCALE_BYTES * record.scales), "<f4").astype(np.float32)
+        (exponent,) = SHARED_EXPONENT.unpack(self._take(SHARED_EXPONENT.size))
+        halves = np.frombuffer(self._take(HALF_BYTES * record.scales), "<f2")
+        return join_scales(exponent, halves)
 
     def _tensor(self, record: TensorRecord) -> tuple[str, NDArray[Any]]:
         name, kind, shape = self._name(record), record.type, record.shape

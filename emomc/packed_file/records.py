@@ -10,6 +10,7 @@ from emomc.compression.activation_grid import ActivationGrid
 from emomc.packed_file.layout import (
     CHANNEL_SCALES,
     CODINGS_1,
+    HALF_SCALES,
     LAYER,
     LAYER_1,
     LAYER_DIMENSIONS,
@@ -42,6 +43,8 @@ class LayerRecord:
     stream_bytes: int
     inputs: ActivationGrid | None = None
     """The grid of its inputs; None: they are not rounded."""
+    half_scales: bool = False
+    """Whether its scales are float16 numbers times one power of two."""
     name_offset: int | None = None
     """Where its name begins among the names; in version 1."""
     offset: int | None = None
@@ -74,6 +77,8 @@ def tensor_record_bytes(dimensions: int) -> int:
 def pack_layer_record(record: LayerRecord) -> bytes:
     """Return the bytes of a record."""
     kind = NO_SCALE if not record.scales else ONE_SCALE if record.scales == 1 else CHANNEL_SCALES
+    if record.half_scales:
+        kind = HALF_SCALES
     first = record.name_bytes, len(record.shape), record.bits, record.coding, record.index_bits, kind
     grid = record.inputs
     inputs = 0 if grid is None else grid.bits + SIGNED_INPUTS * grid.signed
@@ -102,18 +107,22 @@ def read_layer_record(take: Take, version: int) -> LayerRecord:
         *sides, scales, entries, stream_bytes, offset = rest
         shape = _used_sides(sides, dimensions)
         return LayerRecord(
-            name_bytes, shape, bits, coding, index_bits, scales, entries, stream_bytes, None, name_offset, offset
+            *(name_bytes, shape, bits, coding, index_bits, scales, entries, stream_bytes),
+            name_offset=name_offset,
+            offset=offset,
         )
     name_bytes, dimensions, bits, coding, index_bits, kind, inputs, entries, stream_bytes = LAYER.unpack(
         take(LAYER.size)
     )
     _check_dimensions(dimensions, inputs if version == 2 else 0)
     shape = _read_shape(take, dimensions)
-    if kind > CHANNEL_SCALES or (kind == CHANNEL_SCALES and shape[0] == 1):
+    most = CHANNEL_SCALES if version < 4 else HALF_SCALES
+    if kind > most or (kind >= CHANNEL_SCALES and shape[0] == 1):
         raise UserError(f"expected no scale, one or one per output channel of a layer, found kind {kind}")
-    scales = shape[0] if kind == CHANNEL_SCALES else kind
+    scales = shape[0] if kind >= CHANNEL_SCALES else kind
     grid = _read_grid(take, inputs) if inputs else None
-    return LayerRecord(name_bytes, shape, bits, coding, index_bits, scales, entries, stream_bytes, grid)
+    half = kind == HALF_SCALES
+    return LayerRecord(name_bytes, shape, bits, coding, index_bits, scales, entries, stream_bytes, grid, half)
 
 
 def read_tensor_record(take: Take, version: int) -> TensorRecord:

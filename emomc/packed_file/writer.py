@@ -9,6 +9,7 @@ import numpy as np
 
 from emomc.common.files import atomic_write
 from emomc.compression.codings import encode
+from emomc.compression.float16 import split_scales
 from emomc.compression.streams import Stream
 from emomc.compression.widths import UNCOMPRESSED_BITS
 from emomc.packed_file.layout import (
@@ -16,6 +17,7 @@ from emomc.packed_file.layout import (
     CODING_NAMES,
     HEADER,
     MAGIC,
+    SHARED_EXPONENT,
     TYPES,
     VERSION,
     padded,
@@ -72,9 +74,10 @@ def pack_bytes(packed: PackedNetwork, coding: str) -> bytes:
             entries=stream.entries,
             stream_bytes=len(stream.data),
             inputs=layer.inputs,
+            half_scales=layer.half_scales,
         )
         records.append(pack_layer_record(record))
-        numbers.append(padded(layer.scale.astype("<f4").tobytes() + stream.data))
+        numbers.append(padded(_scale_bytes(layer) + stream.data))
     for tensor, text in zip(tensors.values(), texts[len(layers) :], strict=True):
         little = tensor.astype(tensor.dtype.newbyteorder("<"))
         records.append(pack_tensor_record(TensorRecord(len(text), tensor.shape, TYPES.index(little.dtype))))
@@ -90,6 +93,13 @@ def pack_bytes(packed: PackedNetwork, coding: str) -> bytes:
     )
     body = b"".join([header, before, *numbers])
     return body + CHECKSUM.pack(zlib.crc32(body))
+
+
+def _scale_bytes(layer: PackedLayer) -> bytes:
+    if not layer.half_scales:
+        return layer.scale.astype("<f4").tobytes()
+    exponent, halves = split_scales(layer.scale)
+    return SHARED_EXPONENT.pack(exponent) + halves.astype("<f2").tobytes()
 
 
 def encode_layer(layer: PackedLayer, coding: str) -> Stream:

@@ -8,7 +8,7 @@ from typing import Literal
 from emomc.candidates.objectives import ACCURACY, COST_OBJECTIVES, ObjectiveName
 from emomc.common.errors import UserError
 from emomc.compression.codings import PAPER_CODINGS, CodingName
-from emomc.compression.quantizers import Quantizer, QuantizerName, RoundingName
+from emomc.compression.quantizers import Quantizer, QuantizerName, RoundingName, ScaleName
 from emomc.compression.widths import FULL_ACTIVATION_BITS, MAX_BITS, MIN_ACTIVATION_BITS, MIN_BITS
 from emomc.hardware.dataflows import DataflowName
 
@@ -94,6 +94,8 @@ class SearchConfig:
     rounding: RoundingName = "learned"
     """learned: weights of up to 6 bits get the codes and steps that change the outputs of their layer least on training
     images, and a nonzero code must be worth what it costs. nearest: the nearest code. docs/quantization.md."""
+    scales: ScaleName = "float16"
+    """Numbers of the scales and biases of quantized layers: float16 takes half the bytes of float32."""
     activation_bits: int = FULL_ACTIVATION_BITS
     """Bits of the layers' inputs, 2..16. Below 16, evaluation rounds the inputs within ranges calibrated on training
     images, and the cost model counts these bits; at 16 nothing is rounded and the hardware's precision is counted."""
@@ -153,7 +155,9 @@ class SearchConfig:
     def quantization(self) -> Quantizer:
         """How weights and inputs are quantized, in evaluations and in the cost model."""
         rounded_bits = self.activation_bits if self.activation_bits < FULL_ACTIVATION_BITS else None
-        return Quantizer(self.quantizer, self.per_channel, self.bias_correction, rounded_bits, self.rounding)
+        return Quantizer(
+            *(self.quantizer, self.per_channel, self.bias_correction, rounded_bits, self.rounding), scales=self.scales
+        )
 
     @property
     def most_candidates(self) -> int:

@@ -234,10 +234,11 @@ def _conditions(evaluator: CandidateEvaluator, config: SearchConfig, digest: str
         digest: of the validation images in the order of evaluations.
     """
     inputs = evaluator.networks.inputs
-    # Logs that are older than other roundings do not name the nearest.
+    # Logs that are older than other roundings and scales name neither.
     rounding = {} if config.rounding == "nearest" else {"rounding": config.rounding}
     narrow = config.quantization.activation_bits is not None
     biases = {"integer_biases": True} if narrow and config.quantization.integer_biases else {}
+    scales = {"scales": config.scales} if config.scales != "float32" else {}
     return {
         "images": digest,
         "quantizer": {
@@ -246,6 +247,7 @@ def _conditions(evaluator: CandidateEvaluator, config: SearchConfig, digest: str
             "bias_correction": config.bias_correction,
             **rounding,
             **biases,
+            **scales,
         },
         "calibration": inputs.digest if inputs else None,
         "activation_bits": config.activation_bits,

@@ -10,6 +10,8 @@ enum { HEADER_BYTES = 56, CHECKSUM_BYTES = 4 };
 enum { NO_GAPS = 31, MAX_SPLIT = 7, MAX_SYMBOLS = 136, MAX_LENGTH = 15 }; /* of the coding huffman */
 static const uint32_t MAX_RECORDS = 1u << 16;
 static const size_t MAX_WEIGHTS = (size_t)1 << 28;
+enum { ONE_SCALE = 1, CHANNEL_SCALES = 2, HALF_SCALES = 3 };
+enum { LEAST_EXPONENT = -115, MOST_EXPONENT = 114 }; /* that float16 scales may share */
 static const unsigned char TYPE_BYTES[] = {4, 8, 2, 8, 4, 2, 1, 1, 1};
 
 static int fail(const char **reason, const char *text) {
@@ -25,6 +27,22 @@ static uint64_t number(const unsigned char *bytes, int count) {
 
 float emomc_float(const unsigned char *bytes) {
     uint32_t pattern = (uint32_t)number(bytes, 4);
+    float value;
+    memcpy(&value, &pattern, sizeof value);
+    return value;
+}
+
+float emomc_half(const unsigned char *bytes) {
+    uint32_t half = (uint32_t)number(bytes, 2), exponent = half >> 10 & 0x1F, fraction = half & 0x3FF;
+    /* Float32 has exponents that are larger by 112, and three more digits of 16; 31 is infinity or NaN in float16. */
+    uint32_t pattern = (exponent == 31 ? 255 : exponent + 112) << 23 | fraction << 13;
+    float value = (float)fraction * 0x1p-24f;
+    if (exponent) memcpy(&value, &pattern, sizeof value);
+    return half >> 15 ? -value : value;
+}
+
+static float power_of_two(int exponent) {
+    uint32_t pattern = (uint32_t)(exponent + 127) << 23;
     float value;
     memcpy(&value, &pattern, sizeof value);
     return value;
@@ -134,10 +152,13 @@ static int read_layer_record(walk *at, uint32_t version, emomc_layer *layer, con
     layer->index_bits = record[5];
     layer->entries = (uint32_t)number(record + 8, 4);
     layer->stream_bytes = (uint32_t)number(record + 12, 4);
-    if (layer->dimensions < 2 || layer->dimensions > 4 || record[6] > 2 || (version == 2 && record[7]))
+    if (layer->dimensions < 2 || layer->dimensions > 4 || record[6] > (version < 4 ? CHANNEL_SCALES : HALF_SCALES) ||
+        (version == 2 && record[7]))
         return fail(reason, "no convolution or linear layer");
     if (read_shape(at, layer->shape, layer->dimensions)) return fail(reason, "more layers than bytes");
-    layer->scales = record[6] == 2 ? layer->shape[0] : record[6];
+    layer->scales = record[6] > ONE_SCALE ? layer->shape[0] : record[6];
+    layer->half_scales = record[6] == HALF_SCALES;
+    if (layer->half_scales && layer->scales < 2) return fail(reason, "one scale in float16");
     return read_inputs(at, record[7], layer, reason);
 }
 
@@ -151,14 +172,28 @@ static int read_tensor_record(walk *at, emomc_tensor *tensor, const char **reaso
     return read_shape(at, tensor->shape, tensor->dimensions) ? fail(reason, "more tensors than bytes") : 0;
 }
 
+static size_t scale_bytes(const emomc_layer *layer) {
+    return layer->half_scales ? 2 + (size_t)2 * layer->scales : (size_t)4 * layer->scales;
+}
+
+/* Reads the power of two by which the float16 scales of a layer are multiplied. */
+static int read_unit(emomc_layer *layer, const char **reason) {
+    int exponent = (int)number(layer->data, 2);
+    if (exponent >> 15) exponent -= 0x10000;
+    if (exponent < LEAST_EXPONENT || exponent > MOST_EXPONENT) return fail(reason, "scales out of range");
+    layer->scale_unit = power_of_two(exponent);
+    return 0;
+}
+
 static int read_layer(emomc_layer *layer, walk *names, walk *data, size_t *weights_left, const char **reason) {
     if (!(layer->name = (const char *)take(names, layer->name_bytes))) return fail(reason, "a name beyond the names");
     layer->weights = product(layer->shape, layer->dimensions, *weights_left);
     if (!layer->weights) return fail(reason, "no weights, or too many");
     *weights_left -= layer->weights;
     if (check_layer(layer, reason)) return -1;
-    layer->data = take(data, (uint64_t)4 * layer->scales + layer->stream_bytes);
-    return layer->data && !align(data) ? 0 : fail(reason, "a layer beyond the end of the file");
+    layer->data = take(data, (uint64_t)scale_bytes(layer) + layer->stream_bytes);
+    if (!layer->data || align(data)) return fail(reason, "a layer beyond the end of the file");
+    return layer->half_scales ? read_unit(layer, reason) : 0;
 }
 
 static int read_tensor(emomc_tensor *tensor, walk *names, walk *data, const char **reason) {
@@ -175,7 +210,7 @@ static int parse(emomc_network *network, const char **reason) {
     if (network->file_bytes < HEADER_BYTES + CHECKSUM_BYTES || memcmp(header, "EMOMC\r\n\x1a", 8))
         return fail(reason, "no packed network");
     uint32_t version = (uint32_t)number(header + 8, 4);
-    if (version != 2 && version != 3) return fail(reason, "another format version than 2 and 3");
+    if (version < 2 || version > 4) return fail(reason, "another format version than 2, 3 and 4");
     if (number(header + 16, 8) != network->file_bytes) return fail(reason, "a truncated file");
     if (crc32(header, end) != number(header + end, 4)) return fail(reason, "a damaged file: the checksum differs");
 
@@ -276,7 +311,9 @@ static int32_t take_code(bit_reader *from, uint32_t bits) {
 }
 
 static float scale_at(const emomc_layer *layer, size_t position, size_t per_channel) {
-    return emomc_float(layer->data + 4 * (layer->scales > 1 ? position / per_channel : 0));
+    size_t channel = layer->scales > 1 ? position / per_channel : 0;
+    if (!layer->half_scales) return emomc_float(layer->data + 4 * channel);
+    return emomc_half(layer->data + 2 + 2 * channel) * layer->scale_unit;
 }
 
 /* ---- the coding huffman: its tables take 175 bytes ---- */
@@ -350,7 +387,7 @@ static int unpack_huffman(const emomc_layer *layer, bit_reader from, float *weig
 }
 
 int emomc_unpack(const emomc_layer *layer, float *weights, const char **reason) {
-    const unsigned char *stream = layer->data + (size_t)4 * layer->scales;
+    const unsigned char *stream = layer->data + scale_bytes(layer);
     if (layer->bits == 32) {
         for (size_t i = 0; i < layer->weights; i++) weights[i] = emomc_float(stream + 4 * i);
         return 0;

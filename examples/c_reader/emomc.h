@@ -14,6 +14,8 @@ typedef struct {
     uint32_t input_bits;         /* of the codes that inputs are rounded to; 0 if they are not rounded */
     int input_signed;            /* codes up to 2^(input_bits - 1) - 1 and as far below 0, or from 0 to 2^input_bits - 1 */
     float input_step;            /* a rounded input is a code times this */
+    int half_scales;             /* scales are float16 numbers times scale_unit, a power of two */
+    float scale_unit;
     size_t weights;              /* product of the shape */
     const unsigned char *data;   /* the scales, then the stream */
 } emomc_layer;
@@ -47,5 +49,6 @@ const emomc_layer *emomc_find_layer(const emomc_network *network, const char *na
 const emomc_tensor *emomc_find_tensor(const emomc_network *network, const char *name);
 
 float emomc_float(const unsigned char *bytes); /* little-endian float32 */
+float emomc_half(const unsigned char *bytes);  /* little-endian float16 */
 
 #endif

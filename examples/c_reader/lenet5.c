@@ -6,6 +6,7 @@
 
 #include "emomc.h"
 
+enum { FLOAT32 = 0, FLOAT16 = 2 }; /* types of tensors */
 enum { SIDE = 32, MAX_FLOATS = 8 * 28 * 28 };
 
 typedef struct {
@@ -26,7 +27,7 @@ static layer unpack(const emomc_network *network, const char *name, int in, int 
     const emomc_layer *packed = emomc_find_layer(network, name);
     snprintf(bias_name, sizeof bias_name, "%s.bias", name);
     const emomc_tensor *bias = emomc_find_tensor(network, bias_name);
-    if (!packed || !bias || bias->type != 0 || bias->count != (size_t)out) die(name, reason);
+    if (!packed || !bias || (bias->type != FLOAT32 && bias->type != FLOAT16) || bias->count != (size_t)out) die(name, reason);
     if (packed->shape[0] != (uint32_t)out || packed->weights != (size_t)in * out * kernel * kernel) die(name, "another size");
     uint32_t magnitude_bits = packed->input_signed ? packed->input_bits - 1 : packed->input_bits;
     float most = (float)((1 << magnitude_bits) - 1) * packed->input_step;
@@ -34,7 +35,8 @@ static layer unpack(const emomc_network *network, const char *name, int in, int 
                   packed->input_signed ? -most : 0, most, packed->input_step};
     if (!made.weights || !made.bias) die(name, "no memory");
     if (emomc_unpack(packed, made.weights, &reason)) die(name, reason);
-    for (int i = 0; i < out; i++) made.bias[i] = emomc_float(bias->data + 4 * i);
+    for (int i = 0; i < out; i++)
+        made.bias[i] = bias->type == FLOAT16 ? emomc_half(bias->data + 2 * i) : emomc_float(bias->data + 4 * i);
     return made;
 }
 

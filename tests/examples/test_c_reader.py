@@ -12,6 +12,7 @@ import torch
 
 from emomc.compression.activation_grid import ActivationGrid
 from emomc.compression.codings import CODINGS
+from emomc.compression.float16 import round_scales
 from emomc.compression.layer_inputs import measure_inputs
 from emomc.compression.quantization import quantize_symmetric
 from emomc.export.loading import layer_weight, unpack_folded, unpack_network
@@ -37,13 +38,13 @@ def tools(tmp_path_factory):
     return folder
 
 
-def lenet5(seed, bits, kept, grids=(None,) * 5):
+def lenet5(seed, bits, kept, grids=(None,) * 5, *, half=False):
     torch.manual_seed(seed)
     network = build_network("lenet5", in_channels=1, num_classes=10)
     layers, tensors = [], {}
     for index, (name, tensor) in enumerate(network.state_dict().items()):
         if name.endswith(".bias"):
-            tensors[name] = torch.randn_like(tensor).numpy()
+            tensors[name] = torch.randn_like(tensor).to(torch.float16 if half else torch.float32).numpy()
             continue
         width, grid = bits[index // 2], grids[index // 2]
         weight = tensor * (torch.rand_like(tensor) < kept)
@@ -52,15 +53,19 @@ def lenet5(seed, bits, kept, grids=(None,) * 5):
             layers.append(PackedLayer(layer, 32, weight.numpy(), np.zeros(0, np.float32), grid))
         else:
             quantized = quantize_symmetric(weight, width, per_channel=index % 4 == 0)
-            layers.append(PackedLayer(layer, width, quantized.codes.numpy(), quantized.scale.numpy(), grid))
+            many = half and len(quantized.scale) > 1
+            # As if a norm had been folded in: also below 0, and far below the largest.
+            scale = round_scales(quantized.scale * torch.randn_like(quantized.scale) ** 7) if many else quantized.scale
+            layers.append(PackedLayer(layer, width, quantized.codes.numpy(), scale.numpy(), grid, many))
     classes = tuple("0123456789")
     description = NetworkDescription("lenet5", {}, None, (1, 32, 32), classes, (0.1307,), (0.3081,))
     return PackedNetwork(description, tuple(layers), tensors)
 
 
+@pytest.mark.parametrize("half", [False, True])
 @pytest.mark.parametrize("coding", CODINGS)
-def test_every_coding_unpacks_to_the_very_weights(tools, coding, tmp_path):
-    packed = lenet5(1, (2, 5, 11, 32, 8), 0.07)
+def test_every_coding_unpacks_to_the_very_weights(tools, coding, half, tmp_path):
+    packed = lenet5(1, (2, 5, 11, 32, 8), 0.07, half=half)
     path = tmp_path / "network.emomc"
     write_packed(path, packed, coding)
     for layer in packed.layers:
@@ -97,9 +102,10 @@ def test_files_of_version_2_are_read(tools):
     assert lines[3] == "head.linear: 162 weights, 9 bits, huffman, 53 bytes"
 
 
+@pytest.mark.parametrize("half", [False, True])
 @pytest.mark.parametrize(("bits", "kept"), [((4, 4, 4, 4, 4), 0.3), ((12, 32, 3, 6, 2), 1.0)])
-def test_lenet5_in_c_classifies_as_torch_does(tools, bits, kept, tmp_path):
-    packed = lenet5(2, bits, kept)
+def test_lenet5_in_c_classifies_as_torch_does(tools, bits, kept, half, tmp_path):
+    packed = lenet5(2, bits, kept, half=half)
     write_packed(tmp_path / "network.emomc", packed, "best")
     images = np.random.default_rng(0).integers(0, 256, (20, 1, 32, 32), np.uint8)
     (tmp_path / "images.raw").write_bytes(images.tobytes())

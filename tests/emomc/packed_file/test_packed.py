@@ -4,17 +4,19 @@ import zlib
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emomc.common.errors import UserError
 from emomc.compression.activation_grid import ActivationGrid
 from emomc.compression.codings import CODING_CHOICES, CODINGS, stream_bits
+from emomc.compression.float16 import round_scales
 from emomc.packed_file.layout import CHECKSUM, HEADER, LAYER, TENSOR, TYPES
 from emomc.packed_file.network import NetworkDescription, PackedLayer, PackedNetwork
 from emomc.packed_file.reader import parse_packed, read_packed
 from emomc.packed_file.records import layer_record_bytes, tensor_record_bytes
-from emomc.packed_file.size import fixed_bytes, packed_size_bytes
+from emomc.packed_file.size import bytes_of_bias, bytes_of_scales, fixed_bytes, packed_size_bytes
 from emomc.packed_file.writer import pack_bytes, write_packed
 
 DESCRIPTION = NetworkDescription(
@@ -40,7 +42,7 @@ TENSORS = {
 }
 
 
-def random_network(seed, bits, density, per_channel=False, grids=(None, None, None)):
+def random_network(seed, bits, density, per_channel=False, grids=(None, None, None), half=False):
     rng = np.random.default_rng(seed)
     layers = []
     for (name, shape), width, grid in zip(SHAPES.items(), bits, grids, strict=True):
@@ -51,7 +53,10 @@ def random_network(seed, bits, density, per_channel=False, grids=(None, None, No
         largest = 2 ** (width - 1) - 1
         codes = rng.integers(-largest, largest + 1, shape) * (rng.random(shape) < density)
         scale = rng.normal(size=shape[0] if per_channel else 1).astype(np.float32)
-        layers.append(PackedLayer(name, width, codes.astype(np.int8 if width <= 8 else np.int16), scale, grid))
+        if half and per_channel:
+            scale = round_scales(torch.from_numpy(scale)).numpy()
+        codes = codes.astype(np.int8 if width <= 8 else np.int16)
+        layers.append(PackedLayer(name, width, codes, scale, grid, half and per_channel))
     return PackedNetwork(DESCRIPTION, tuple(layers), dict(TENSORS))
 
 
@@ -67,7 +72,7 @@ def assert_same(one, other):
         np.testing.assert_array_equal(tensor, other.tensors[name])
     for layer, twin in zip(one.layers, other.layers, strict=True):
         assert (layer.name, layer.bits, layer.codes.dtype) == (twin.name, twin.bits, twin.codes.dtype)
-        assert layer.inputs == twin.inputs
+        assert (layer.inputs, layer.half_scales) == (twin.inputs, twin.half_scales)
         np.testing.assert_array_equal(layer.codes, twin.codes)
         np.testing.assert_array_equal(layer.scale, twin.scale)
 
@@ -85,6 +90,7 @@ networks = st.builds(
     st.one_of(st.just(0.0), st.floats(0, 1)),
     st.booleans(),
     st.tuples(grids, grids, grids),
+    st.booleans(),
 )
 
 
@@ -96,13 +102,18 @@ def test_a_file_gives_back_what_was_packed_in_exactly_the_accounted_bytes(networ
     assert pack_bytes(parse_packed(data), coding) == data
     fixed = fixed_bytes(DESCRIPTION, {name: len(shape) for name, shape in SHAPES.items()}, TENSORS)
     bits = np.array([[stream_bits(layer.codes, layer.bits, coding) for layer in network.layers]])
-    numbers = np.array([[len(layer.scale) + (layer.inputs is not None) for layer in network.layers]])
-    assert packed_size_bytes(fixed, bits, numbers).tolist() == [len(data)]
+    scales = [bytes_of_scales(len(layer.scale), half=layer.half_scales) for layer in network.layers]
+    steps = [4 * (layer.inputs is not None) for layer in network.layers]
+    assert packed_size_bytes(fixed, bits, scales, steps).tolist() == [len(data)]
+    # The numbers of some tensors may be counted with the layers.
+    without = fixed_bytes(DESCRIPTION, {name: len(shape) for name, shape in SHAPES.items()}, TENSORS, ["conv.bias"])
+    assert without + bytes_of_bias(6, half=False) == fixed
 
 
 def test_the_account_takes_a_population_at_once():
     bits = np.array([[7, 8, 33], [0, 64, 1]])
-    np.testing.assert_array_equal(packed_size_bytes(1000, bits, np.array([1, 6, 0])), [1044, 1040])
+    np.testing.assert_array_equal(packed_size_bytes(1000, bits, np.array([4, 24, 0])), [1044, 1040])
+    np.testing.assert_array_equal(packed_size_bytes(1000, bits, np.array([6, 22, 0]), [4, 0, 1]), [1045, 1049])
 
 
 def test_a_written_file_has_the_returned_size_and_reads_back(tmp_path):
@@ -197,8 +208,8 @@ def _metadata(text):
     ("change", "message"),
     [
         (_header(magic=b"PK\3\4abcd"), "do not begin like one"),
-        (_header(version=4), "format version 1 to 3, found 4"),
-        (_header(version=0), "format version 1 to 3, found 0"),
+        (_header(version=5), "format version 1 to 4, found 5"),
+        (_header(version=0), "format version 1 to 4, found 0"),
         (_header(file_bytes=2**63), "9223372036854775808 bytes"),
         (_header(layers=0), "1 to 65536 layers"),
         (_header(layers=2**32 - 1), "1 to 65536 layers"),
@@ -240,7 +251,7 @@ def _metadata(text):
         (_layer_side(0, 0, 0), "a number of weights from 1 to"),
         (_layer_side(0, 1, 2**32 - 1), "a number of weights from 1 to"),
         (_record(0, "scales", 0), "expected a scale for conv"),
-        (_record(0, "scales", 3), "found kind 3"),
+        (_record(0, "scales", 4), "found kind 4"),
         (_record(0, "entries", 2**32 - 1), "entries of 150 weights"),
         (_record(0, "bytes", 2**32 - 1), "more bytes"),
         (_metadata(b"[" * 500_000), "metadata in JSON"),

@@ -32,7 +32,7 @@ def test_all_files_hold_the_network_of_version_1(coding):
 def test_without_grids_only_the_version_and_the_checksum_changed(coding):
     old = (FOLDER / "version_2" / f"{coding}.emomc").read_bytes()
     new = pack_bytes(parse_packed(old), coding)
-    assert new[8:12] == struct.pack("<I", 3)
+    assert new[8:12] == struct.pack("<I", 4)
     assert old[:8] + old[12:-4] == new[:8] + new[12:-4]
 
 
