@@ -1,6 +1,9 @@
-"""How accurate the levels of a library are on the test images."""
+"""Points of fronts as candidates of their library, and how accurate its levels are on the test images."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
 
 from emomc.candidates.compressed_networks import CompressedNetworks
 from emomc.candidates.cost_model import uncompressed_genotype
@@ -11,6 +14,11 @@ from emomc.data.splits import load_split
 from emomc.library.data_sources import library_data
 from emomc.library.library import Library
 from emomc.library.network_sources import library_graph
+
+
+def genotype_of(library: Library, point: Mapping[str, Any]) -> Genotype:
+    """Return a point of a front of the library as a genotype."""
+    return Genotype(point["level"], tuple(point["bits"][layer.name] for layer in library.manifest.compressed_layers))
 
 
 def level_accuracies(library: Library, data_dir: str) -> dict[int, float]:

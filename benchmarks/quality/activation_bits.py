@@ -11,17 +11,16 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from lightning_fabric import Fabric
 
 from benchmarks.common.command_line import argument_parser
+from benchmarks.common.libraries import genotype_of
 from benchmarks.common.page import machine, made_by, publish
 from benchmarks.common.tables import table
 from emomc.candidates.calibration import calibrate
 from emomc.candidates.compressed_networks import CompressedNetworks
 from emomc.candidates.evaluator import CandidateEvaluator
-from emomc.candidates.genotype import Genotype
 from emomc.common.run_folder import RunFolder
 from emomc.data.splits import load_split
 from emomc.fronts.front_file import read_front
@@ -71,7 +70,7 @@ def _rows(search: Path, data_dir: str) -> Iterator[_Row]:
     data, graph = library_data(library, data_dir=data_dir), library_graph(library)
     picks = {picked.index: picked for picked in reversed(standard_picks(front))}
     points = {point["index"]: point for point in front["points"]}
-    genotypes = {index: _genotype(library, points[index]) for index in picks if not points[index].get("tuned")}
+    genotypes = {index: genotype_of(library, points[index]) for index in picks if not points[index].get("tuned")}
     levels = sorted({genotype.level for genotype in genotypes.values()})
     fabric = Fabric(accelerator="cpu", devices=1)
     found: dict[int, dict[str, list[float]]] = {index: {split: [] for split in SPLITS} for index in genotypes}
@@ -87,10 +86,6 @@ def _rows(search: Path, data_dir: str) -> Iterator[_Row]:
                 found[index][split].append(100 * evaluator.evaluate(genotype).accuracy)
     for index in genotypes:
         yield _Row(f"{run.path.name}, {search.name}", str(picks[index].pick), index, found[index])
-
-
-def _genotype(library: Library, point: Any) -> Genotype:
-    return Genotype(point["level"], tuple(point["bits"][layer.name] for layer in library.manifest.compressed_layers))
 
 
 def _page(rows: list[_Row]) -> str:

@@ -304,7 +304,7 @@ def _refuse_other_settings(path: Path, config: SearchConfig) -> None:
 
 
 def read_settings(path: Path) -> SearchConfig:
-    """Read the settings of a search; one without a rounding is older, and rounded to the nearest.
+    """Read the settings of a search; one without a rounding or scales is older, and had the nearest and float32.
 
     Raises:
         UserError: the file cannot be read, or holds something else.
@@ -312,5 +312,5 @@ def read_settings(path: Path) -> SearchConfig:
     what = f"the settings of a search at {path}"
     found = read_json(path, "the settings of a search")
     if isinstance(found, dict):
-        found.setdefault("rounding", "nearest")
+        found = {"rounding": "nearest", "scales": "float32", **found}
     return checked(SearchConfig, found, what, known_only=True)

@@ -87,9 +87,9 @@ def candidates(request, tmp_path_factory):
     excluded = (trace_network(network, (channels, 32, 32)).layers[0].name,)
     folder = tmp_path_factory.mktemp(request.param)
     library = make_library(folder, request.param, network, (channels, 32, 32), WIDTHS[request.param], excluded)
-    return CompressedNetworks(
-        library, library_graph(library, network), Quantizer("mse", per_channel=request.param == "vgg16")
-    )
+    scales = "float32" if request.param == "mobilenet" else "float16"
+    quantizer = Quantizer("mse", per_channel=request.param == "vgg16", scales=scales)
+    return CompressedNetworks(library, library_graph(library, network), quantizer)
 
 
 def random_genotypes(networks, count):
