@@ -69,5 +69,9 @@ def _row(search: Search, candidate: Candidate) -> dict[str, Any]:
         "test_images": test.images if test else None,
         "constraint_violation": float(candidate.violation),
         **{f"bits_{layer}": bits for layer, bits in zip(search.space.layers, candidate.genotype.bits, strict=True)},
+        **{
+            f"activation_bits_{layer}": bits
+            for layer, bits in zip(search.space.layers, candidate.genotype.activation_bits, strict=False)
+        },
     }
     return {name: "" if value is None else value for name, value in row.items()}

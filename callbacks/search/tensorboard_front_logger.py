@@ -82,6 +82,9 @@ class TensorBoardFrontLogger(SearchCallback):
         self._open_writer.add_histogram("front/levels_percent", levels, step, bins=_edges(search.space.levels))
         every = range(search.config.min_bits, search.config.max_bits + 1)
         self._open_writer.add_histogram("front/bits", bits, step, bins=_edges(every))
+        if widths := search.space.activation_bits:
+            inputs = np.array([candidate.genotype.activation_bits for candidate in front]).ravel()
+            self._open_writer.add_histogram("front/activation_bits", inputs, step, bins=_edges(widths))
 
 
 def _edges(values: Sequence[int]) -> NDArray[np.float64]:

@@ -42,7 +42,7 @@ class CompressedNetworks:
     """The compressed networks of a library under one quantizer, one for each genotype.
 
     Folded levels and quantized layers are computed once and cached on the device, up to a memory limit. A cached layer
-    depends on (level, layer, bits) alone.
+    depends on (level, layer, bits) alone, a cached bias on the bits of the layer's inputs, too.
     """
 
     def __init__(
@@ -74,6 +74,7 @@ class CompressedNetworks:
         if inputs is None and quantizer.needs_layer_inputs:
             raise ValueError("expected inputs= for bias correction, narrow activations or learned rounding, found none")
         self.library = library
+        self.graph = graph
         self.quantizer = quantizer
         self.device = torch.device(device)
         self.shapes = {layer.name: layer for layer in library.manifest.compressed_layers}
@@ -82,7 +83,11 @@ class CompressedNetworks:
         self._finetuned_folder = finetuned_folder
         self._folded = FoldedNetwork(graph, self.layers if quantizer.bias_correction else ()).to(self.device)
         self.network = self._folded.module
-        self._rounding = ActivationRounding(self._folded) if quantizer.activation_bits is not None else None
+        self._rounding = None
+        if quantizer.rounds_inputs:
+            optional = FULL_ACTIVATION_BITS in quantizer.layer_activation_bits
+            self._rounding = ActivationRounding(self._folded, optional=optional)
+        self._grids: dict[tuple[int, str, int], ActivationGrid] = {}
         self._corrected = tuple(layer for layer in self.layers if layer in self._folded.bias_keys)
         if quantizer.bias_correction and len(self._corrected) < len(self.layers):
             without = ", ".join(sorted({*self.layers} - {*self._corrected}))
@@ -96,7 +101,7 @@ class CompressedNetworks:
         self._finetuned: BoundedCache[str, FinetunedNetwork] = BoundedCache(
             self.memory, lambda finetuned: finetuned.nbytes
         )
-        self._biases: BoundedCache[tuple[int, str, int], Tensor] = BoundedCache(
+        self._biases: BoundedCache[tuple[int, str, int, int], Tensor] = BoundedCache(
             self.memory, lambda tensor: tensor.nbytes
         )
 
@@ -145,9 +150,9 @@ class CompressedNetworks:
         """Whether the scales of quantized layers, if a layer has several, and their biases are float16."""
         return self.quantizer.scales == "float16"
 
-    def half_bias(self, layer: str, bits: int) -> str | None:
+    def half_bias(self, layer: str, bits: int, activation_bits: int) -> str | None:
         """Return the name of a layer's bias if it is rounded to float16, not to whole multiples of integer sums."""
-        whole = self.quantizer.activation_bits is not None and self.quantizer.integer_biases
+        whole = activation_bits < FULL_ACTIVATION_BITS and self.quantizer.integer_biases
         return self.bias_key(layer) if self.half and bits != UNCOMPRESSED_BITS and not whole else None
 
     def bias_key(self, layer: str) -> str | None:
@@ -162,24 +167,49 @@ class CompressedNetworks:
 
     def rounds_inputs(self, genotype: Genotype) -> bool:
         """Say whether the inputs of layers are rounded: to narrow activations, unless every layer is uncompressed."""
-        narrow = self.quantizer.activation_bits is not None
-        return narrow and any(bits != UNCOMPRESSED_BITS for bits in genotype.bits)
+        return self.quantizer.rounds_inputs and any(bits != UNCOMPRESSED_BITS for bits in genotype.bits)
+
+    def activation_bits(self, genotype: Genotype) -> dict[str, int]:
+        """Return layer name -> bits of its inputs, 2..16, of layers that have weights; at 16 they are not rounded."""
+        bits = dict.fromkeys(
+            (layer.name for layer in self._folded.layers), self.quantizer.activation_bits or FULL_ACTIVATION_BITS
+        )
+        own = genotype.activation_bits
+        return bits | dict(zip(self.layers, own, strict=True)) if own else bits
 
     def grids(self, genotype: Genotype) -> dict[str, ActivationGrid] | None:
-        """Return layer name -> the grid of its inputs; None: they are not rounded.
+        """Return layer name -> the grid of its inputs, of the layers whose inputs are rounded; None: none are.
 
         Raises:
             UserError: the calibration lacks a layer, or its smallest input is above its largest.
         """
         if not self.rounds_inputs(genotype):
             return None
-        return {layer.name: self._grid(genotype.level, layer.name) for layer in self._folded.layers}
+        bits = self.activation_bits(genotype).items()
+        return {layer: self.grid(genotype.level, layer, own) for layer, own in bits if own < FULL_ACTIVATION_BITS}
 
-    def _grid(self, percent: int, layer: str) -> ActivationGrid:
-        bits = self.quantizer.activation_bits
-        low, high = self.ranges(percent).get(layer, (1.0, 0.0))
-        require(low <= high, f"the smallest and the largest input of {layer} as its range", (low, high))
-        return ActivationGrid.of_range(bits or FULL_ACTIVATION_BITS, low, high)
+    def grid(self, percent: int, layer: str, bits: int) -> ActivationGrid:
+        """Return the grid of a layer's inputs of so many bits, 2..15, in the range of a level's calibration.
+
+        Raises:
+            UserError: the calibration lacks the layer, or its smallest input is above its largest.
+        """
+        key = percent, layer, bits
+        if key not in self._grids:
+            low, high = self.ranges(percent).get(layer, (1.0, 0.0))
+            require(low <= high, f"the smallest and the largest input of {layer} as its range", (low, high))
+            self._grids[key] = ActivationGrid.of_range(bits, low, high)
+        return self._grids[key]
+
+    def input_noise(self, percent: int, layer: str, bits: int) -> float:
+        """Return the noise that rounding adds to a layer's inputs, relative to them, 0..1: a ratio of mean squares.
+
+        It is that of values spread evenly between two codes, a twelfth of the square of the step.
+        """
+        if bits == FULL_ACTIVATION_BITS:
+            return 0.0
+        signal = self._measured(percent, layer).mean_square
+        return min(1.0, self.grid(percent, layer, bits).step ** 2 / 12 / signal) if signal else 0.0
 
     def rest(self, genotype: Genotype) -> dict[str, Tensor]:
         """Return a genotype's state without the layers' weights.
@@ -188,16 +218,16 @@ class CompressedNetworks:
         """
         finetuned, level = genotype.finetuned, genotype.level
         rest = self.finetuned(finetuned).rest if finetuned else self.level(level).rest
-        own = {}
+        own, widths = {}, self.activation_bits(genotype)
         for layer, bits in zip(self.layers, genotype.bits, strict=True):
             key = self.bias_key(layer)
             if key is None or bits == UNCOMPRESSED_BITS:
                 continue
+            which = level, layer, bits, widths[layer]
             if finetuned:
-                own[key] = self._stored_bias(rest[key], level, layer, bits, finetuned)
+                own[key] = self._stored_bias(rest[key], *which, finetuned)
             else:
-                make = functools.partial(self._bias, rest[key], level, layer, bits)
-                own[key] = self._biases.get((level, layer, bits), make)
+                own[key] = self._biases.get(which, functools.partial(self._bias, rest[key], *which))
         return rest | own
 
     @torch.no_grad()
@@ -298,11 +328,11 @@ class CompressedNetworks:
         return [[own[bits] for bits in widths] for own in found]
 
     @torch.no_grad()
-    def _bias(self, bias: Tensor, percent: int, layer: str, bits: int) -> Tensor:
+    def _bias(self, bias: Tensor, percent: int, layer: str, bits: int, activation_bits: int) -> Tensor:
         """Return the bias of a quantized layer, from its folded bias."""
         if self.quantizer.bias_correction:
             bias = self._corrected_bias(bias, percent, layer, bits)
-        return self._stored_bias(bias, percent, layer, bits)
+        return self._stored_bias(bias, percent, layer, bits, activation_bits)
 
     def _corrected_bias(self, bias: Tensor, percent: int, layer: str, bits: int) -> Tensor:
         """Return the folded bias that gives the layer the mean output of its unquantized weights."""
@@ -315,13 +345,16 @@ class CompressedNetworks:
         factor = folded.factors.get(layer)
         return (bias.double() - (error if factor is None else error * factor.double())).to(bias.dtype)
 
-    def _stored_bias(self, bias: Tensor, percent: int, layer: str, bits: int, finetuned: str = "") -> Tensor:
+    def _stored_bias(
+        self, bias: Tensor, percent: int, layer: str, bits: int, activation_bits: int, finetuned: str = ""
+    ) -> Tensor:
         """Return a bias as files hold it."""
-        if self.half_bias(layer, bits):
+        if self.half_bias(layer, bits, activation_bits):
             return round_bias(bias, layer)
-        if self.quantizer.activation_bits is None or not self.quantizer.integer_biases:
+        if activation_bits == FULL_ACTIVATION_BITS or not self.quantizer.integer_biases:
             return bias
-        return integer_bias(bias, self.folded_scale(percent, layer, bits, finetuned), self._grid(percent, layer))
+        scale = self.folded_scale(percent, layer, bits, finetuned)
+        return integer_bias(bias, scale, self.grid(percent, layer, activation_bits))
 
     def _measured(self, percent: int, layer: str, blocks: int = 0) -> LayerInputs:
         """Return the measured inputs of a layer, with their covariance in so many blocks if there are any.

@@ -14,7 +14,7 @@ from emomc.candidates.packing import bias_bytes, library_fixed_bytes, scale_byte
 from emomc.common.errors import UserError
 from emomc.compression.code_counts import count_codes
 from emomc.compression.codings import PAPER_CODINGS, stream_bits
-from emomc.compression.widths import MAX_BITS, UNCOMPRESSED_BITS
+from emomc.compression.widths import FULL_ACTIVATION_BITS, UNCOMPRESSED_BITS
 from emomc.hardware.cycles import cycles_to_ms, estimate_cycles
 from emomc.hardware.description import Hardware
 from emomc.hardware.energy import EnergyBreakdown, energy_breakdown, estimate_energy
@@ -23,6 +23,7 @@ from emomc.hardware.size import BITS_PER_KIB, estimate_size_bits
 from emomc.hardware.workload import Workload
 from emomc.library.library import Library
 from emomc.library.manifest import DENSE
+from emomc.networks.consumers import find_consumers
 from emomc.networks.layers import LayerShape
 from emomc.packed_file.layout import STEP
 from emomc.packed_file.size import layer_bytes
@@ -73,8 +74,10 @@ class CostModel:
         self.accounting = accounting
         self.layers = manifest.layers
         self.networks = networks
-        # The cost is that of the activation bits used in evaluations.
-        self._activation_bits = networks.quantizer.activation_bits
+        # The cost is that of the activation bits used in evaluations; what is not searched has the most.
+        self._widths = networks.quantizer.layer_activation_bits
+        self._activation_bits = max(self._widths, default=networks.quantizer.activation_bits)
+        self._consumers = _consumers(networks, self.layers) if self._widths else []
         self._searched = np.array([layer.name in networks.shapes for layer in self.layers])
         self._stored = np.array([layer.stored for layer in self.layers])
         # The second operand of a product of activations is as wide as they are.
@@ -82,8 +85,7 @@ class CostModel:
         self._other_bits = np.array([width if layer.kind == "product" else UNCOMPRESSED_BITS for layer in self.layers])
         self._weights = np.array([layer.weights for layer in self.layers])
         self._scale_bytes = scale_bytes(networks)
-        self._bias_bytes = bias_bytes(networks, MAX_BITS)
-        self._full_bias_bytes = bias_bytes(networks, UNCOMPRESSED_BITS)
+        self._half_bias_bytes, self._full_bias_bytes = (bias_bytes(networks, half=half) for half in (True, False))
         self._fixed_bytes = library_fixed_bytes(networks)
         # (level, layer, bits, name of fine-tuned weights) -> nonzero weights, bits of the coded stream.
         self._counts: dict[tuple[int, int, int, str], tuple[int, int]] = {}
@@ -134,6 +136,13 @@ class CostModel:
         bits[self._searched] = genotype.bits
         return {layer.name: int(width) for layer, width in zip(self.layers, bits, strict=True)}
 
+    def activation_bits(self, genotype: Genotype) -> dict[str, int] | None:
+        """Return the bits of each layer's inputs that the costs are for; None: they are not searched."""
+        if not self._widths:
+            return None
+        (bits,) = self._input_bits([genotype])
+        return {layer.name: int(width) for layer, width in zip(self.layers, bits, strict=True)}
+
     def energy_by_layer(self, genotypes: Sequence[Genotype]) -> EnergyBreakdown:
         """Return the energy of each genotype by layer and part."""
         return energy_breakdown(self._workload(genotypes), dataflow=self.dataflow, hardware=self.hardware)
@@ -171,23 +180,49 @@ class CostModel:
         quantized = np.zeros((len(genotypes), len(self.layers)), bool)
         quantized[:, self._searched] = np.array([genotype.bits for genotype in genotypes]) != UNCOMPRESSED_BITS
         rounded = np.array([[self.networks.rounds_inputs(genotype)] for genotype in genotypes])
-        biases = np.where(quantized, self._bias_bytes, self._full_bias_bytes)
-        return quantized * self._scale_bytes, biases + STEP.size * rounded
+        narrow = self._narrow(genotypes)
+        half = quantized & self.networks.half & ~(narrow & self.networks.quantizer.integer_biases)
+        biases = np.where(half, self._half_bias_bytes, self._full_bias_bytes)
+        return quantized * self._scale_bytes, biases + STEP.size * (rounded & narrow)
+
+    def _narrow(self, genotypes: Sequence[Genotype]) -> NDArray[np.bool_]:
+        """Return whether the inputs of each layer have fewer bits than full activations, shape (n, layers)."""
+        if self._widths:
+            return self._input_bits(genotypes) < FULL_ACTIVATION_BITS
+        return np.full((len(genotypes), len(self.layers)), self._activation_bits is not None)
+
+    def _input_bits(self, genotypes: Sequence[Genotype]) -> IntArray:
+        """Return the bits of the inputs of each layer where they are searched, shape (n, layers)."""
+        bits = np.full((len(genotypes), len(self.layers)), self._activation_bits)
+        most = (self._activation_bits,) * int(self._searched.sum())
+        bits[:, self._searched] = [genotype.activation_bits or most for genotype in genotypes]
+        return bits
+
+    def _output_bits(self, input_bits: IntArray) -> IntArray:
+        """Return the bits of the outputs of each layer in the outer memories, shape (n, layers).
+
+        They are those of the widest input that takes the outputs; the last layers' are as wide as their own inputs.
+        """
+        return np.stack([input_bits[:, takers].max(axis=1) for takers in self._consumers], axis=1)
 
     def _workload(self, genotypes: Sequence[Genotype]) -> Workload:
         """Return the workload of the genotypes, with the densities and bits of the accounting."""
         bits = np.tile(self._other_bits, (len(genotypes), 1))
         bits[:, self._searched] = [genotype.bits for genotype in genotypes]
+        widths: dict[str, Any] = {"activation_bits": self._activation_bits}
+        if self._widths:
+            input_bits = self._input_bits(genotypes)
+            widths = {"activation_bits": input_bits, "output_bits": self._output_bits(input_bits)}
         if self.accounting == PAPER:
             density = np.array([paper_density(self.networks.library, genotype.level) for genotype in genotypes])
-            return Workload(self.layers, bits, density, activation_bits=self._activation_bits)
+            return Workload(self.layers, bits, density, **widths)
         counts = np.array(
             [
                 [self._count(genotype.level, layer, int(width), genotype.finetuned) for layer, width in enumerate(row)]
                 for genotype, row in zip(genotypes, bits, strict=True)
             ]
         )
-        return Workload(self.layers, bits, counts[:, :, 0] / self._weights, counts[:, :, 1], self._activation_bits)
+        return Workload(self.layers, bits, counts[:, :, 0] / self._weights, counts[:, :, 1], **widths)
 
     def _count(self, level: int, layer: int, bits: int, finetuned: str) -> tuple[int, int]:
         """Return the nonzero weights of a layer and the bits of its coded stream."""
@@ -205,6 +240,13 @@ class CostModel:
             return int(weights.count_nonzero()), weights.numel() * UNCOMPRESSED_BITS
         counts = count_codes(self.networks.quantized(level, name, bits, finetuned).codes.cpu().numpy())
         return counts.nonzeros, stream_bits(counts, bits, self.coding)
+
+
+def _consumers(networks: CompressedNetworks, layers: Sequence[LayerShape]) -> list[list[int]]:
+    """Return the positions of the layers that take each layer's outputs; its own if none does."""
+    position = {layer.name: number for number, layer in enumerate(layers)}
+    takers = find_consumers(networks.graph)
+    return [sorted(position[name] for name in takers.get(layer.name) or {layer.name}) for layer in layers]
 
 
 def paper_density(library: Library, level: int) -> FloatArray:

@@ -26,7 +26,8 @@ class EvaluationLog:
     """Evaluations in the order they were made, one JSON line each, written to disk immediately.
 
     The first line holds the conditions and software versions of all others. A line identifies the level by the digest
-    of its weights, and gives the bits by layer name. An incomplete last line, left by a killed process, is dropped.
+    of its weights, and gives the bits by layer name; those of inputs, too, if they are searched. An incomplete last
+    line, left by a killed process, is dropped.
     """
 
     def __init__(
@@ -114,11 +115,16 @@ class EvaluationLog:
                 "level": genotype.level,
                 "weights": self._digests[genotype.level],
                 "bits": dict(zip(self._layers, genotype.bits, strict=True)),
+                **self._activation_bits(genotype),
                 "correct": evaluation.correct,
                 "seen": evaluation.seen,
                 "images": evaluation.images,
             }
         )
+
+    def _activation_bits(self, genotype: Genotype) -> dict[str, Any]:
+        own = genotype.activation_bits
+        return {"activation_bits": dict(zip(self._layers, own, strict=True))} if own else {}
 
     def _write(self, value: Mapping[str, Any]) -> None:
         if self._file is None:
@@ -143,9 +149,11 @@ class EvaluationLog:
             evaluation = Evaluation(entry.correct, entry.seen, entry.images)
         except UserError as error:
             raise _damaged(path, number, error) from None
-        if self._digests.get(entry.level) != entry.weights or entry.bits.keys() != {*self._layers}:
+        inputs = entry.activation_bits or entry.bits
+        if self._digests.get(entry.level) != entry.weights or not entry.bits.keys() == inputs.keys() == {*self._layers}:
             return None
-        return Genotype(entry.level, tuple(entry.bits[name] for name in self._layers)), evaluation
+        bits, own = (tuple(of[name] for name in self._layers) for of in (entry.bits, inputs))
+        return Genotype(entry.level, bits, activation_bits=own if entry.activation_bits else ()), evaluation
 
     def _refuse_difference(self, path: Path, line: bytes) -> None:
         values = _parsed(path, 1, line)
@@ -188,6 +196,7 @@ class _Line:
     correct: int
     seen: int
     images: int
+    activation_bits: dict[str, int] | None = None
 
 
 def _parsed(path: Path, number: int, line: bytes) -> dict[str, Any]:

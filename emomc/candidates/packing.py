@@ -52,7 +52,8 @@ def pack_candidate(networks: CompressedNetworks, genotype: Genotype) -> PackedNe
             weights, scale = _array(networks.quantized(*which).codes), _array(networks.folded_scale(*which))
         half = networks.half and len(scale) > 1
         layers.append(PackedLayer(layer.name, bits, weights, scale, grids.get(layer.name), half))
-    halves = {networks.half_bias(layer, bits) for layer, bits in bits_of.items()}
+    widths = networks.activation_bits(genotype)
+    halves = {networks.half_bias(layer, bits, widths[layer]) for layer, bits in bits_of.items()}
     tensors = {name: tensor.half() if name in halves else tensor for name, tensor in networks.rest(genotype).items()}
     return PackedNetwork(
         describe(networks.library.manifest),
@@ -86,8 +87,8 @@ def scale_bytes(networks: CompressedNetworks) -> NDArray[np.int64]:
     return np.array(found, np.int64)
 
 
-def bias_bytes(networks: CompressedNetworks, bits: int) -> NDArray[np.int64]:
-    """Return the bytes of the bias of each layer of the library at so many bits, shape (layers,).
+def bias_bytes(networks: CompressedNetworks, *, half: bool) -> NDArray[np.int64]:
+    """Return the bytes of the bias of each layer of the library, in float16 or float32, shape (layers,).
 
     A layer that is never compressed has none here.
     """
@@ -95,7 +96,6 @@ def bias_bytes(networks: CompressedNetworks, bits: int) -> NDArray[np.int64]:
     found = []
     for layer in networks.library.manifest.layers:
         key = networks.bias_key(layer.name) if layer.name in networks.shapes else None
-        half = networks.half_bias(layer.name, bits) is not None
         found.append(0 if key is None else bytes_of_bias(len(rest[key]), half=half))
     return np.array(found, np.int64)
 

@@ -18,8 +18,15 @@ from emomc.compression.codings import CodingName
 from emomc.export.c.text import identifier
 from emomc.export.formats import FORMATS, ExportOptions, FormatName, check_packages
 from emomc.export.onnx_targets import MAX_OPSET, MIN_OPSET, TARGETS, OnnxWeights, PixelLayout, TargetName, onnx_options
-from emomc.fronts.front_file import Front, activation_bits, charged_activation_bits, read_front
-from emomc.fronts.pick_rules import DEFAULT_PICK, parse_pick
+from emomc.fronts.front_file import (
+    Front,
+    activation_bits,
+    charged_activation_bits,
+    point_activation_bits,
+    read_front,
+)
+from emomc.fronts.pick_rules import DEFAULT_PICK, Pick, parse_pick
+from emomc.fronts.picks import pick_point
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -118,7 +125,7 @@ def _run(arguments: Namespace) -> None:
     rule = parse_pick(arguments.pick)
     search = find_finished_search(Path(arguments.run), arguments.search)
     front = read_front(search.front)
-    options = _options(arguments, front)
+    options = _options(arguments, front, rule)
     if arguments.verify:
         options.check_runs(arguments.format)
     from emomc.cli.export_run import export  # after the options are checked: torch takes seconds to import
@@ -128,7 +135,7 @@ def _run(arguments: Namespace) -> None:
     export(arguments, search, front, rule, output, options)
 
 
-def _options(arguments: Namespace, front: Front) -> ExportOptions:
+def _options(arguments: Namespace, front: Front, rule: Pick) -> ExportOptions:
     """Return what the format leaves open.
 
     Raises:
@@ -138,6 +145,10 @@ def _options(arguments: Namespace, front: Front) -> ExportOptions:
     if arguments.format != "onnx":
         return ExportOptions(coding, name=identifier(Path(arguments.output).stem))
     bits = activation_bits(front)
+    if len(bits) > 1:
+        # Those of the point alone: the front may have others.
+        point = front["points"][pick_point(rule, front).position]
+        bits = tuple(point_activation_bits(front, point).values())
     onnx = onnx_options(
         arguments.target or "onnxruntime",
         opset=arguments.onnx_opset,

@@ -25,7 +25,7 @@ from emomc.compression.widths import FULL_ACTIVATION_BITS
 from emomc.data.splits import Split, has_test_images, load_split
 from emomc.export.formats import FORMATS, ExportOptions, FormatName, export_network, verify_export
 from emomc.export.verification import EvaluationConditions, ExpectedScores, ReadBack
-from emomc.fronts.front_file import Front, Point, activation_bits
+from emomc.fronts.front_file import Front, Point, activation_bits, point_activation_bits
 from emomc.fronts.pick_rules import Pick
 from emomc.fronts.picks import pick_point
 from emomc.library.data_sources import check_images, library_data, measured_dataset, names_users_data
@@ -221,18 +221,23 @@ def point_network(
     Raises:
         UserError: the front names layers or settings that the library does not have.
     """
-    settings, rounded_bits = _settings(front), activation_bits(front)
+    settings, widths = _settings(front), activation_bits(front)
+    by_layer = len(widths) > 1
     quantizer = Quantizer(
         settings.quantizer,
         settings.per_channel,
         settings.bias_correction,
-        rounded_bits if rounded_bits < FULL_ACTIVATION_BITS else None,
+        widths[-1] if widths[-1] < FULL_ACTIVATION_BITS else None,
         settings.rounding,
         integer_biases=front.get("integer_biases") is True,
         scales=settings.scales,
+        layer_activation_bits=widths if by_layer else (),
     )
+    layers = [layer.name for layer in library.manifest.compressed_layers]
     try:
-        bits = tuple(int(point["bits"][layer.name]) for layer in library.manifest.compressed_layers)
+        bits = tuple(int(point["bits"][name]) for name in layers)
+        activations = point_activation_bits(front, point) if by_layer else {}
+        own = tuple(activations[name] for name in layers) if by_layer else ()
     except KeyError as error:
         raise UserError(f"expected a front of the library {library.path}, found one without {error}") from None
     calibration = front.get("calibration")
@@ -242,7 +247,7 @@ def point_network(
     finetuned_folder = search.finetuned if search else None
     graph = checked_library_graph(library, network or library_network(library), _noise(library))
     networks = CompressedNetworks(library, graph, quantizer, inputs=inputs, finetuned_folder=finetuned_folder)
-    genotype = Genotype(int(point["level"]), bits, str(point.get("tuned") or ""))
+    genotype = Genotype(int(point["level"]), bits, str(point.get("tuned") or ""), own)
     _check_ranges(networks, genotype, point)
     return networks, genotype
 

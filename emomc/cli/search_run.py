@@ -101,9 +101,15 @@ def _check_choices(
 
 def _tell_other_widths(config: SearchConfig) -> None:
     """Say where inputs of layers are evaluated with other bits than the costs are for."""
-    evaluated, hardware = config.activation_bits, load_hardware(config.hardware)
+    evaluated, hardware = config.most_activation_bits, load_hardware(config.hardware)
     charged = hardware.precision.I
-    if evaluated < FULL_ACTIVATION_BITS:
+    if searched := ", ".join(map(str, config.layer_activation_bits)):
+        fact = (
+            f"The bits of each layer's activations are searched among {searched}; those of the uncompressed network "
+            f"are charged for {evaluated} bits, but evaluated without rounding."
+        )
+        warnings.warn(fact, UserFact, stacklevel=2)
+    elif evaluated < FULL_ACTIVATION_BITS:
         fact = (
             f"Activations have {evaluated} bits in evaluations and costs; those of the uncompressed network are "
             f"charged for {evaluated} bits, too, but evaluated without rounding."

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from emomc.common.errors import UserError
 from emomc.compression.activation_grid import ActivationGrid
+from emomc.compression.widths import MIN_ACTIVATION_BITS
 from emomc.networks.folding import FoldedNetwork
 from emomc.networks.layers import LayerShape
 
@@ -80,40 +81,54 @@ def insert_before_layers(network: FoldedNetwork, make: Callable[[LayerShape], nn
 class ActivationRounding:
     """Rounds the inputs of the layers of one network, once their grids are set."""
 
-    def __init__(self, network: FoldedNetwork) -> None:
-        """Put a rounding before each layer that has weights; nothing is rounded before ``use``."""
+    def __init__(self, network: FoldedNetwork, *, optional: bool = False) -> None:
+        """Put a rounding before each layer that has weights; nothing is rounded before ``use``.
+
+        Args:
+            network: the network, changed in place.
+            optional: whether some layers may have no grid while others have one.
+        """
         device = next(network.module.parameters()).device
-        self._names = insert_before_layers(network, lambda layer: _Rounder(device), "rounding")
+        self._names = insert_before_layers(network, lambda layer: _Rounder(device, optional), "rounding")
         self._module = network.module
+        self._optional = optional
 
     def use(self, grids: Mapping[str, ActivationGrid] | None) -> None:
-        """Set the grids (layer name -> grid of its inputs); None: do not round.
+        """Set the grids (layer name -> grid of its inputs, which are not rounded without one); None: round none.
 
         Raises:
-            UserError: a layer has none.
+            UserError: a layer has none, and it is not optional.
         """
         missing = [layer for layer in self._names if grids is not None and layer not in grids]
-        if missing:
+        if missing and not self._optional:
             raise UserError(f"expected a grid for the inputs of every layer, found none for {missing[0]}")
         for layer, name in self._names.items():
-            cast(_Rounder, self._module.get_submodule(name)).use(None if grids is None else grids[layer])
+            rounder = cast(_Rounder, self._module.get_submodule(name))
+            rounder.use(None if grids is None else grids.get(layer), active=grids is not None)
 
 
 class _Rounder(nn.Module):
     """Rounds what it is given; a module, so that a copy of the network gets a copy of it."""
 
     numbers: Tensor
+    rounds: Tensor
 
-    def __init__(self, device: torch.device) -> None:
+    def __init__(self, device: torch.device, optional: bool) -> None:
         super().__init__()
         self.active = False
-        # The grid is a tensor, so that a compiled network is the same for every range.
+        self.optional = optional
+        # The grid, and whether there is one, are tensors: a compiled network is the same for all of them.
         self.register_buffer("numbers", torch.zeros(3, device=device), persistent=False)
+        self.register_buffer("rounds", torch.zeros((), dtype=torch.bool, device=device), persistent=False)
 
-    def use(self, grid: ActivationGrid | None) -> None:
-        self.active = grid is not None
-        if grid is not None:
-            self.numbers.copy_(_numbers(grid))
+    def use(self, grid: ActivationGrid | None, *, active: bool) -> None:
+        self.active = active
+        self.rounds.fill_(grid is not None)
+        # Any grid does for values that stay as they are.
+        self.numbers.copy_(_numbers(grid or ActivationGrid.of_range(MIN_ACTIVATION_BITS, 0, 1)))
 
     def forward(self, values: Tensor) -> Tensor:
-        return _rounded(values, self.numbers) if self.active else values
+        if not self.active:
+            return values
+        rounded = _rounded(values, self.numbers)
+        return torch.where(self.rounds, rounded, values) if self.optional else rounded

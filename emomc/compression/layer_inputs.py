@@ -35,6 +35,14 @@ class LayerInputs:
         """Smallest and largest input."""
         return self.low, self.high
 
+    @property
+    def mean_square(self) -> float:
+        """Mean square of the inputs; where the covariance was not measured, the mean of the squared means: less."""
+        total = self.mean_patch.square().sum()
+        if self.covariance is not None:
+            total = total + self.covariance.diagonal(dim1=1, dim2=2).double().sum()
+        return float(total) / self.mean_patch.numel()
+
     def products(self, *, centred: bool) -> Tensor:
         """Return the mean products of the inputs in each block, float64, (blocks, n, n).
 

@@ -126,7 +126,8 @@ class Quantizer:
     bias_correction: bool = False
     """Subtract from each bias the mean error that the quantized weights cause on training images."""
     activation_bits: int | None = None
-    """Bits to which the layers' inputs are rounded in evaluations, 2..15; None: not rounded."""
+    """Bits to which the layers' inputs are rounded in evaluations, 2..15; None: not rounded. Where layers differ, this
+    is for those whose bits nothing else says."""
     rounding: RoundingName = "nearest"
     """To the nearest code, or to the codes and steps of ``learn_rounding``."""
     integer_biases: bool = True
@@ -135,13 +136,20 @@ class Quantizer:
     scales: ScaleName = "float32"
     """Numbers of the scales and biases of quantized layers. In float16 one scale alone, and biases that are whole
     multiples, stay in float32."""
+    layer_activation_bits: tuple[int, ...] = ()
+    """Bits that the inputs of a layer may have where layers differ, ascending, 2..16; empty: all have the same."""
+
+    @property
+    def rounds_inputs(self) -> bool:
+        """Whether inputs of layers are rounded, or may be."""
+        return self.activation_bits is not None or bool(self.layer_activation_bits)
 
     @property
     def needs_layer_inputs(self) -> bool:
         """Whether statistics of the layers' inputs on training images are needed."""
-        return self.bias_correction or self.activation_bits is not None or self.needs_covariances
+        return self.bias_correction or self.rounds_inputs or self.needs_covariances
 
     @property
     def needs_covariances(self) -> bool:
-        """Whether they include how inputs vary together."""
-        return self.rounding == "learned"
+        """Whether they include how inputs vary together; how large they are is needed where their bits are searched."""
+        return self.rounding == "learned" or bool(self.layer_activation_bits)

@@ -73,21 +73,13 @@ def round_inputs(folded: FoldedNetwork, packed: PackedNetwork) -> FoldedNetwork:
     """Make a network round the inputs of its layers as the packed network says, in place; return it."""
     grids = input_grids(packed)
     if grids:
-        ActivationRounding(folded).use(grids)
+        ActivationRounding(folded, optional=len(grids) < len(packed.layers)).use(grids)
     return folded
 
 
 def input_grids(packed: PackedNetwork) -> dict[str, ActivationGrid]:
-    """Return layer name -> the grid of its inputs; empty: they are not rounded.
-
-    Raises:
-        UserError: some layers have a grid and some have none.
-    """
-    grids = {layer.name: layer.inputs for layer in packed.layers if layer.inputs is not None}
-    if grids and len(grids) < len(packed.layers):
-        without = next(layer.name for layer in packed.layers if layer.inputs is None)
-        raise UserError(f"expected a grid for the inputs of every layer or of none, found none for {without}")
-    return grids
+    """Return layer name -> the grid of its inputs, of the layers whose inputs are rounded."""
+    return {layer.name: layer.inputs for layer in packed.layers if layer.inputs is not None}
 
 
 def dense_state(packed: PackedNetwork, network: nn.Module | None = None) -> dict[str, Tensor]:

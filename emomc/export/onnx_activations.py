@@ -78,7 +78,7 @@ class Rounding:
 def round_marked(editor: GraphEditor, grids: Mapping[str, ActivationGrid], target: OnnxTarget) -> list[Rounding]:
     """Replace the marks in a graph by the rounding of the layers' inputs; return what rounds.
 
-    Layers that take the same value and have the same grid share one.
+    Layers that take the same value and have the same grid share one. The inputs of a layer without a grid stay.
 
     Args:
         editor: of the graph.
@@ -88,7 +88,11 @@ def round_marked(editor: GraphEditor, grids: Mapping[str, ActivationGrid], targe
     made: dict[tuple[str, ActivationGrid], Rounding] = {}
     for mark in [node for node in editor.nodes if node.domain == MARK_DOMAIN and node.op_type == MARK]:
         layer = editor.attributes(mark)["layer"].decode()
-        given, grid = str(mark.input[0]), grids[layer]
+        given, grid = str(mark.input[0]), grids.get(layer)
+        if grid is None:
+            editor.replace(mark, [])
+            editor.rename_uses(str(mark.output[0]), given)
+            continue
         known = made.get((given, grid))
         if known is None:
             # A layer that is called several times has one mark for each call.

@@ -71,7 +71,7 @@ def _with_integers(packed: PackedNetwork, network: nn.Module | None, options: On
     editor = GraphEditor(model)
     roundings = round_marked(editor, grids, target)
     if options.weights == "integers":
-        quantize_weights(editor, places, options, narrow=bool(grids))
+        quantize_weights(editor, places, options, narrow=grids)
         if roundings and target.activations == "operators":
             _tell_what_is_in_floats(use_integers(editor, places, roundings, target))
     if options.pixels is not None:

@@ -6,7 +6,7 @@ To add a toolchain, add an entry to ``TARGETS``. Nothing here imports torch or o
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Literal
 
 from emomc.common.errors import UserError, require
@@ -130,7 +130,7 @@ def onnx_options(
     int4: bool | None = None,
     weights: OnnxWeights | None = None,
     pixels: PixelLayout | None = None,
-    activation_bits: int = FULL_ACTIVATION_BITS,
+    activation_bits: int | Collection[int] = FULL_ACTIVATION_BITS,
 ) -> OnnxOptions:
     """Return the options of a file for a target; what is not given, the target decides.
 
@@ -140,14 +140,16 @@ def onnx_options(
         int4: whether to store weights of up to 4 bits as INT4.
         weights: integers, or float32.
         pixels: layout of the pixels that the file takes; None: it takes normalised images.
-        activation_bits: bits of the layers' inputs, 2..16; at 16 they are not rounded.
+        activation_bits: bits of the layers' inputs, 2..16, or all that layers have; at 16 they are not rounded.
 
     Raises:
         UserError: the target cannot take the combination.
     """
     require(target in TARGETS, f"a target of {', '.join(TARGETS)}", target)
     chosen = TARGETS[target]
-    narrow = activation_bits < FULL_ACTIVATION_BITS and chosen.activations != "attributes"
+    given = {activation_bits} if isinstance(activation_bits, int) else {*activation_bits}
+    rounded = sorted(bits for bits in given if bits < FULL_ACTIVATION_BITS)
+    narrow = bool(rounded) and chosen.activations != "attributes"
     most = chosen.max_opset
     require(opset is None or MIN_OPSET <= opset <= most, f"--onnx_opset of {MIN_OPSET}..{most} for {target}", opset)
     if weights == "integers" and not chosen.takes_integers:
@@ -160,27 +162,27 @@ def onnx_options(
     if int4 and (weights == "float32" or not chosen.takes_int4):
         with_what = "--onnx_weights float32" if chosen.takes_int4 else f"--target {target}"
         raise UserError(f"expected --onnx_int4 false with {with_what}, found true")
-    if int4 and narrow and activation_bits <= CONTAINER_BITS:
+    if int4 and narrow and rounded[0] <= CONTAINER_BITS:
         raise UserError(
-            f"expected --onnx_int4 false with activations of {activation_bits} bits, since no runtime computes with "
+            f"expected --onnx_int4 false with activations of {rounded[0]} bits, since no runtime computes with "
             f"4-bit weights and 8-bit activations as integers, found true"
         )
     if weights == "float32" and narrow and chosen.activations == "operators":
         raise UserError(
-            f"expected --onnx_weights integers for {target} with activations of {activation_bits} bits, since it would "
+            f"expected --onnx_weights integers for {target} with activations of {rounded[0]} bits, since it would "
             f"round float32 weights itself, found float32"
         )
-    if chosen.signed_only and narrow and activation_bits >= CONTAINER_BITS:
+    if chosen.signed_only and narrow and rounded[-1] >= CONTAINER_BITS:
         raise UserError(
             f"expected activations of at most 7 bits for {target}, whose 8-bit integers are signed, found "
-            f"{activation_bits}: search with --activation_bits 7"
+            f"{rounded[-1]}: search with --activation_bits 7"
         )
     opset = opset or chosen.opset
     in_integers = chosen.activations != "floats"
-    if narrow and in_integers and activation_bits > CONTAINER_BITS and opset < NARROW_OPSET:
+    if narrow and in_integers and rounded[-1] > CONTAINER_BITS and opset < NARROW_OPSET:
         later = most >= NARROW_OPSET
         expected = f"--onnx_opset {NARROW_OPSET}" if later else f"activations of at most {CONTAINER_BITS} bits"
-        raise UserError(f"expected {expected} for {target}, found --onnx_opset {opset} and {activation_bits} bits")
+        raise UserError(f"expected {expected} for {target}, found --onnx_opset {opset} and {rounded[-1]} bits")
     if int4 and opset < NARROW_OPSET:
         raise UserError(f"expected --onnx_opset {NARROW_OPSET} with --onnx_int4 true, found {opset}")
     if int4 is None:

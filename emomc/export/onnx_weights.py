@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from typing import Any
 
 import numpy as np
@@ -62,18 +62,20 @@ def _equal(one: NDArray[Any], other: NDArray[Any]) -> bool:
     return one.shape == other.shape and bool((one == other).all())
 
 
-def quantize_weights(editor: GraphEditor, places: list[WeightPlace], options: OnnxOptions, *, narrow: bool) -> None:
+def quantize_weights(
+    editor: GraphEditor, places: list[WeightPlace], options: OnnxOptions, *, narrow: Container[str]
+) -> None:
     """Replace initialisers by integers and the nodes that multiply them by their scale.
 
     Args:
         editor: of the graph.
         places: one for each initialiser.
         options: which integers.
-        narrow: whether the inputs of layers are rounded.
+        narrow: names of the layers whose inputs are rounded.
     """
     for place in places:
         if place.layer.bits != UNCOMPRESSED_BITS:
-            _quantize(editor, place, options, narrow=narrow)
+            _quantize(editor, place, options, narrow=place.layer.name in narrow)
 
 
 def _quantize(editor: GraphEditor, place: WeightPlace, options: OnnxOptions, *, narrow: bool) -> None:

@@ -49,7 +49,7 @@ def front_document(search: Search) -> dict[str, Any]:
         if (expected := candidate.next_bit_costs) is not None:
             layers = zip(search.space.layers, expected, strict=True)
             point["next_bit_cost"] = {name: None if math.isnan(cost) else cost for name, cost in layers}
-        if config.quantization.activation_bits is not None and search.inputs:
+        if config.quantization.rounds_inputs and search.inputs:
             seen = search.inputs.level(candidate.genotype.level)
             point["input_ranges"] = {name: list(seen[name].range) for name in names if name in seen}
         points.append(point)
@@ -73,7 +73,7 @@ def front_document(search: Search) -> dict[str, Any]:
         "accounting": config.accounting,
         "packed_file_version": VERSION,
         "calibration": search.inputs.digest if search.inputs else None,
-        "integer_biases": config.quantization.activation_bits is not None and config.quantization.integer_biases,
+        "integer_biases": config.quantization.rounds_inputs and config.quantization.integer_biases,
         "graph_sha256": manifest.graph_sha256,
         "compiled": search.compiled,
         "energy_unit": model.hardware.energy_label,
@@ -107,6 +107,7 @@ def _preprocessing(manifest: Manifest) -> dict[str, Any]:
 
 def _point(search: Search, candidate: Candidate) -> dict[str, Any]:
     evaluation = candidate.evaluation
+    inputs = search.cost_model.activation_bits(candidate.genotype)
     return {
         "index": candidate.index,
         "level": candidate.genotype.level,
@@ -114,6 +115,7 @@ def _point(search: Search, candidate: Candidate) -> dict[str, Any]:
         "calibration_sha256": search.inputs.sha256(candidate.genotype.level) if search.inputs else None,
         "tuned": candidate.genotype.finetuned or None,
         "bits": search.cost_model.bits(candidate.genotype),
+        **({} if inputs is None else {"activation_bits": inputs}),
         "density": search.cost_model.density(candidate.genotype),
         "validation_accuracy": candidate.accuracy,
         "validation_correct": evaluation.correct if evaluation else None,

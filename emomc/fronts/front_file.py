@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from emomc.common.errors import UserError, is_whole, require
+from emomc.common.errors import UserError, is_whole, require, shown
 from emomc.common.files import read_json
 from emomc.common.schema import checked
 from emomc.compression.widths import FULL_ACTIVATION_BITS, MIN_ACTIVATION_BITS
@@ -59,6 +59,7 @@ class _Point(_Costs):
     level: int
     bits: dict[str, int]
     density: dict[str, float]
+    activation_bits: dict[str, int] | None = None
     tuned: str | None = None
     weights_sha256: str | None = None
     calibration_sha256: str | None = None
@@ -146,7 +147,10 @@ def check_front(front: Any, where: str = "the front") -> None:
             raise UserError(f"expected an index that no other point has in {place}, found {point.index}")
         seen.add(point.index)
         _check_accuracies(point, place)
-        for key, values in (("bits", point.bits), ("density", point.density)):
+        by_layer = {"bits": point.bits, "density": point.density}
+        if point.activation_bits is not None:
+            by_layer["activation_bits"] = point.activation_bits
+        for key, values in by_layer.items():
             if missing := [name for name in layers if name not in values]:
                 raise UserError(f"expected an entry {missing[0]} in {key} of {place}, found none")
         whole = {"level": point.level} | {f"bits[{name!r}]": point.bits[name] for name in layers}
@@ -169,21 +173,47 @@ def _check_accuracies(entry: _Costs, place: str) -> None:
             )
 
 
-def activation_bits(front: Front) -> int:
-    """Return the bits to which the search rounded the inputs of layers, 2..16; at 16 they were not rounded.
+def activation_bits(front: Front) -> tuple[int, ...]:
+    """Return the bits to which the search rounded the inputs of layers, 2..16, ascending; at 16 they were not rounded.
+
+    With several, each point has ``point_activation_bits``.
 
     Raises:
-        UserError: the front has another value.
+        UserError: the front has other values.
     """
     found = front["settings"].get("activation_bits", FULL_ACTIVATION_BITS)
+    widths = found if isinstance(found, list) else [found]
+    within = bool(widths) and all(is_whole(one) and one >= MIN_ACTIVATION_BITS for one in widths)
     expected = f"activation_bits of {MIN_ACTIVATION_BITS}..{FULL_ACTIVATION_BITS}"
-    require(is_whole(found) and MIN_ACTIVATION_BITS <= found <= FULL_ACTIVATION_BITS, expected, found)
-    return int(found)
+    require(within and max(widths) <= FULL_ACTIVATION_BITS, expected, found)
+    return tuple(sorted({int(one) for one in widths}))
+
+
+def point_activation_bits(front: Front, point: Point) -> dict[str, int]:
+    """Return layer name -> bits of its inputs in a point of a front whose search chose them by layer.
+
+    Raises:
+        UserError: the point lacks the entry, or bits are not among those of the search.
+    """
+    found, allowed = point.get("activation_bits"), activation_bits(front)
+    within = isinstance(found, Mapping) and all(is_whole(one) and one in allowed for one in found.values())
+    if not within:
+        among = ", ".join(map(str, allowed))
+        raise UserError(
+            f"expected activation_bits by layer among {among} in point {point['index']}, found {shown(found)}"
+        )
+    return dict(found or {})
 
 
 def charged_activation_bits(front: Front) -> int:
-    """Return the bits of an input that the search's costs are for; 16 if an older front does not say."""
-    rounded = activation_bits(front)
+    """Return the bits that the search's costs are for, of an input that is rounded to no others.
+
+    They are 16 if an older front does not say, and where the bits of inputs were searched.
+    """
+    widths = activation_bits(front)
+    if len(widths) > 1:
+        return FULL_ACTIVATION_BITS
+    (rounded,) = widths
     if rounded < FULL_ACTIVATION_BITS:
         return rounded
     description = front.get("hardware_description")

@@ -20,6 +20,7 @@ from emomc.hardware.workload import Workload
 Array = npt.NDArray[np.float64]
 
 _BLOCK_VALUES = 1 << 14
+_OF_CANDIDATES = ("bits", "density", "coded_bits", "input_bits", "output_bits")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,20 +32,21 @@ class CallWorkload:
     bits: Array
     density: Array
     coded_bits: Array | None
-    activation_bits: int
-    """Bits of an input activation."""
+    input_bits: int | Array
+    """Bits of an input: one number, or shape (n, calls)."""
+    output_bits: int | Array
+    """Bits of a complete output in the outer memories, likewise."""
 
     @classmethod
     def of(cls, workload: Workload, hardware: Hardware) -> CallWorkload:
         """Expand a workload from layers to layer calls."""
         calls = tabulate_calls(workload.layers)
-        activation_bits = hardware.precision.I if workload.activation_bits is None else workload.activation_bits
-        arrays = (workload.bits, workload.density, workload.coded_bits)
+        input_bits = hardware.precision.I if workload.activation_bits is None else workload.activation_bits
+        output_bits = input_bits if workload.output_bits is None else workload.output_bits
+        arrays = (workload.bits, workload.density, workload.coded_bits, input_bits, output_bits)
         if len(calls.layer) != len(workload.layers):
-            bits, density, coded_bits = (None if array is None else array[:, calls.layer] for array in arrays)
-        else:
-            bits, density, coded_bits = arrays
-        return cls(hardware, calls, bits, density, coded_bits, activation_bits)  # type: ignore[arg-type]
+            arrays = tuple(array[:, calls.layer] if isinstance(array, np.ndarray) else array for array in arrays)
+        return cls(hardware, calls, *arrays)  # type: ignore[arg-type]
 
     @functools.cached_property
     def access_probability(self) -> AccessProbability:
@@ -56,11 +58,9 @@ class CallWorkload:
         rows = max(1, _BLOCK_VALUES // self.bits.shape[1])
         for start in range(0, len(self.bits), rows):
             block = slice(start, start + rows)
-            coded_bits = None if self.coded_bits is None else self.coded_bits[block]
-            yield (
-                block,
-                dataclasses.replace(self, bits=self.bits[block], density=self.density[block], coded_bits=coded_bits),
-            )
+            arrays = {name: getattr(self, name) for name in _OF_CANDIDATES}
+            own = {name: array[block] for name, array in arrays.items() if isinstance(array, np.ndarray)}
+            yield block, dataclasses.replace(self, **own)
 
     def flows(self, dataflow: Dataflow) -> list[Flow]:
         """Return the traffic of each memory under a dataflow, counted as ``hardware.counts`` says."""
@@ -71,7 +71,8 @@ class CallWorkload:
                 self.bits,
                 self.access_probability,
                 self.hardware.memories[0],
-                dataclasses.replace(self.hardware.precision, I=self.activation_bits),
+                self.input_bits,
+                self.hardware.precision.O,
             )
         return reuse_flows(
             self.calls,
@@ -80,5 +81,5 @@ class CallWorkload:
             self.coded_bits,
             self.access_probability,
             self.hardware,
-            self.activation_bits,
+            {"I": self.input_bits, "O": self.output_bits},
         )

@@ -107,7 +107,7 @@ def _mac_part(expanded: CallWorkload) -> Array:
 
     Ignores idle PEs and zero activations. Source: the paper.
     """
-    per_mac = mac_energy(expanded.hardware.operational_array.mac, expanded.bits, expanded.activation_bits)
+    per_mac = mac_energy(expanded.hardware.operational_array.mac, expanded.bits, expanded.input_bits)
     return per_mac * expanded.access_probability.of(np.ones_like(expanded.calls.macs)) * expanded.calls.macs
 
 

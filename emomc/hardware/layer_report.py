@@ -11,7 +11,7 @@ import numpy.typing as npt
 from rich.table import Table
 
 from emomc.common.errors import UserError
-from emomc.hardware.call_table import tabulate_calls
+from emomc.hardware.call_workload import CallWorkload
 from emomc.hardware.cycles import estimate_cycles
 from emomc.hardware.dataflows import dataflow_label
 from emomc.hardware.description import Hardware
@@ -174,12 +174,12 @@ def _energy(value: float) -> str:
 
 
 def _buffer_fill(workload: Workload, hardware: Hardware) -> list[float | None]:
-    calls = tabulate_calls(workload.layers)
-    value_bits = hardware.precision.I if workload.activation_bits is None else workload.activation_bits
+    expanded = CallWorkload.of(workload, hardware)
+    calls = expanded.calls
     kept_bits = {
-        "I": calls.input_values * value_bits,
+        "I": np.ravel(calls.input_values * expanded.input_bits),
         "W": workload.travelling_bits[0, calls.layer],
-        "O": calls.output_values * value_bits,
+        "O": np.ravel(calls.output_values * expanded.output_bits),
     }
     fills = []
     for memory in hardware.memories:

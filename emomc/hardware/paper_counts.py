@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from emomc.hardware.call_table import CallTable
-from emomc.hardware.description import Memory, Precision
+from emomc.hardware.description import Memory
 from emomc.hardware.traffic import AccessProbability, Flow
 
 Array = npt.NDArray[np.float64]
@@ -93,7 +93,8 @@ def paper_flows(
     bits: Array,
     probability: AccessProbability,
     memory: Memory,
-    precision: Precision,
+    input_bits: int | Array,
+    output_bits: int,
 ) -> list[Flow]:
     """Return the traffic of inputs, weights and outputs at the single memory of the paper's model.
 
@@ -103,7 +104,8 @@ def paper_flows(
         bits: bits per weight, shape (n, calls).
         probability: probability of an access at the candidates' densities, shape (n, calls).
         memory: the buffer; its extra weight bits are moved with each weight, zero or not.
-        precision: bits of inputs and of outputs.
+        input_bits: bits of an input: one number, or shape (n, calls).
+        output_bits: bits of an output and of a partial sum.
     """
     linear = count_linear(calls)
     counts = PaperCounts(
@@ -112,9 +114,9 @@ def paper_flows(
             for field in dataclasses.fields(PaperCounts)
         )
     )
-    outputs = probability.of(counts.output_group) * precision.O
+    outputs = probability.of(counts.output_group) * output_bits
     return [
-        Flow(memory, "I", probability.of(counts.input_group) * (counts.input_reads * precision.I)),
+        Flow(memory, "I", probability.of(counts.input_group) * (counts.input_reads * input_bits)),
         Flow(memory, "W", (bits + memory.extra_weight_bits) * counts.weight_reads),
         Flow(memory, "O", outputs * counts.partial_sum_reads, outputs * counts.output_writes),
     ]

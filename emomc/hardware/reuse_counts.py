@@ -12,6 +12,7 @@ factors for zero weights generalise those of the EMOMC paper.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 
 import numpy as np
 import numpy.typing as npt
@@ -89,7 +90,7 @@ def reuse_flows(
     coded_bits: Array | None,
     probability: AccessProbability,
     hardware: Hardware,
-    activation_bits: int,
+    widths: Mapping[str, int | Array],
 ) -> list[Flow]:
     """Return the traffic of inputs, weights and outputs at each memory.
 
@@ -101,18 +102,18 @@ def reuse_flows(
             the extra bits of the memory that it is read from.
         probability: probability of an access at the candidates' densities, shape (n, calls).
         hardware: the accelerator.
-        activation_bits: bits of an input, and of a complete output.
+        widths: I -> bits of an input, and O -> bits of a complete output: one number, or shape (n, calls).
     """
     use = array_use(calls, unrolled, hardware.operational_array.sizes)
     streams = {memory.name: _stream_bits(calls, bits, coded_bits, memory) for memory in hardware.memories}
-    flows = _first_shared_flows(calls, use, streams, probability, hardware, activation_bits)
+    flows = _first_shared_flows(calls, use, streams, probability, hardware, widths["I"])
     first_shared = {flow.operand: flow.memory for flow in flows}
     for memory in hardware.memories:
         for operand in memory.operands:
             if memory.per_pe:
-                flows.append(_per_pe_flow(calls, memory, operand, bits, probability, hardware, activation_bits))
+                flows.append(_per_pe_flow(calls, memory, operand, bits, probability, hardware, widths["I"]))
             elif memory is not first_shared[operand]:
-                flows.append(_one_pass_flow(calls, memory, operand, streams[memory.name], activation_bits))
+                flows.append(_one_pass_flow(calls, memory, operand, streams[memory.name], widths))
     return flows
 
 
@@ -127,25 +128,27 @@ def _per_pe_flow(
     bits: Array,
     probability: AccessProbability,
     hardware: Hardware,
-    activation_bits: int,
+    input_bits: int | Array,
 ) -> Flow:
     """Each MAC of a nonzero weight reads its input and weight, and reads and writes its partial sum."""
     done = probability.of(np.ones_like(calls.macs)) * calls.macs
     if operand == "I":
-        return Flow(memory, "I", done * activation_bits)
+        return Flow(memory, "I", done * input_bits)
     if operand == "W":
         return Flow(memory, "W", done * (bits + memory.extra_weight_bits))
     moved = done * hardware.precision.O
     return Flow(memory, "O", moved, moved)
 
 
-def _one_pass_flow(calls: CallTable, memory: Memory, operand: str, stream_bits: Array, activation_bits: int) -> Flow:
+def _one_pass_flow(
+    calls: CallTable, memory: Memory, operand: str, stream_bits: Array, widths: Mapping[str, int | Array]
+) -> Flow:
     """An outer memory moves each value once: it reads the input map and the weights, and writes the output map."""
     if operand == "I":
-        return Flow(memory, "I", calls.input_values * activation_bits)
+        return Flow(memory, "I", calls.input_values * widths["I"])
     if operand == "W":
         return Flow(memory, "W", stream_bits)
-    return Flow(memory, "O", 0.0, calls.output_values * activation_bits)
+    return Flow(memory, "O", 0.0, calls.output_values * widths["O"])
 
 
 def _first_shared_flows(
@@ -154,19 +157,19 @@ def _first_shared_flows(
     streams: dict[str, Array],
     probability: AccessProbability,
     hardware: Hardware,
-    activation_bits: int,
+    input_bits: int | Array,
 ) -> list[Flow]:
     """Return the traffic of the innermost shared memories; the operand that saves the most energy is held in place."""
     shared = {operand: hardware.first_shared(operand) for operand in OPERANDS}
     stream_bits = streams[shared["W"].name]
     once = np.ones_like(calls.macs)
     moving = [
-        _input_flow(shared["I"], use, once, probability, activation_bits),
+        _input_flow(shared["I"], use, once, probability, input_bits),
         _weight_flow(shared["W"], use, once, calls, stream_bits),
         _output_flow(shared["O"], use, once, calls, probability, hardware.precision.O),
     ]
     held = [
-        _input_flow(shared["I"], use, use.input_reuse, probability, activation_bits),
+        _input_flow(shared["I"], use, use.input_reuse, probability, input_bits),
         _weight_flow(shared["W"], use, use.weight_reuse, calls, stream_bits),
         _output_flow(shared["O"], use, use.output_reuse, calls, probability, hardware.precision.O),
     ]
@@ -185,14 +188,14 @@ def _first_shared_flows(
 
 
 def _input_flow(
-    memory: Memory, use: ArrayUse, reuse: Array, probability: AccessProbability, activation_bits: int
+    memory: Memory, use: ArrayUse, reuse: Array, probability: AccessProbability, input_bits: int | Array
 ) -> Flow:
     """Return the reads of inputs: one read serves used_pes / inputs MACs per step for ``reuse`` steps.
 
     It is skipped if the weights of all these MACs are zero.
     """
     needed = probability.of(use.used_pes / use.inputs * reuse)
-    return Flow(memory, "I", needed * (use.steps * use.inputs / reuse * activation_bits))
+    return Flow(memory, "I", needed * (use.steps * use.inputs / reuse * input_bits))
 
 
 def _weight_flow(memory: Memory, use: ArrayUse, reuse: Array, calls: CallTable, stream_bits: Array) -> Flow:

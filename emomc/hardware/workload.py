@@ -36,9 +36,12 @@ class Workload:
     coded_bits: Array | None = None
     """Bits of each layer's coded weights, 0 or more, shape (n, layers). None: every weight is moved, zero or
     not, with ``bits`` and the memory's extra bits. The paper's counts do not use it."""
-    activation_bits: int | None = None
-    """Bits of an input, and of a complete output in the outer memories, 1..32; None: the hardware's ``precision.I``.
-    Partial sums always have ``precision.O``."""
+    activation_bits: int | Array | None = None
+    """Bits of an input, 1..32: one number, or those of each layer, shape (n, layers); None: the hardware's
+    ``precision.I``."""
+    output_bits: Array | None = None
+    """Bits of a complete output in the outer memories, 1..32, shape (n, layers); None: as many as the layer's inputs
+    have. Partial sums always have ``precision.O``."""
 
     def __init__(
         self,
@@ -46,7 +49,8 @@ class Workload:
         bits: npt.ArrayLike,
         density: npt.ArrayLike,
         coded_bits: npt.ArrayLike | None = None,
-        activation_bits: int | None = None,
+        activation_bits: int | npt.ArrayLike | None = None,
+        output_bits: npt.ArrayLike | None = None,
     ) -> None:
         """Check and convert the arguments; they are described at the fields."""
         check_layers(layers)
@@ -58,14 +62,22 @@ class Workload:
             raise UserError("expected whole numbers of bits, found fractions")
         if coded_bits is not None:
             checked["coded_bits"] = _checked("coded_bits", coded_bits, len(layers), 0.0, np.inf)
+        if isinstance(activation_bits, int):
+            if not 1 <= activation_bits <= UNCOMPRESSED_BITS:
+                raise UserError(f"expected activation_bits in 1..{UNCOMPRESSED_BITS}, found {activation_bits}")
+        elif activation_bits is not None:
+            checked["activation_bits"] = _checked(
+                "activation_bits", activation_bits, len(layers), 1.0, float(UNCOMPRESSED_BITS)
+            )
+        if output_bits is not None:
+            checked["output_bits"] = _checked("output_bits", output_bits, len(layers), 1.0, float(UNCOMPRESSED_BITS))
         for name, array in checked.items():
             if array.shape != checked["bits"].shape:
                 raise UserError(
                     f"expected bits and {name} of one shape, found {checked['bits'].shape} and {array.shape}"
                 )
-        if activation_bits is not None and not 1 <= activation_bits <= UNCOMPRESSED_BITS:
-            raise UserError(f"expected activation_bits in 1..{UNCOMPRESSED_BITS}, found {activation_bits}")
-        values = {"layers": tuple(layers), "coded_bits": None, **checked, "activation_bits": activation_bits}
+        others = {"coded_bits": None, "activation_bits": activation_bits, "output_bits": None}
+        values = {"layers": tuple(layers), **others, **checked}
         for name, value in values.items():
             object.__setattr__(self, name, value)
 

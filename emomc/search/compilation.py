@@ -9,7 +9,6 @@ from lightning_fabric import Fabric
 from torch import nn
 
 from emomc.candidates.cost_model import uncompressed_genotype
-from emomc.candidates.genotype import Genotype
 from emomc.common.errors import UserError, UserNote, first_line
 from emomc.data.held import HeldImages
 from emomc.networks.equivalence import TOLERANCE, deviation
@@ -78,8 +77,8 @@ def _problem(search: Search, compiled: CompiledNetwork, images: HeldImages) -> s
     trainer = validation_trainer(networks.device, config.precision)
     allowed = TOLERANCE if "32" in config.precision else _NARROW_TOLERANCE
     genotypes = [uncompressed_genotype(search.library)]
-    if config.quantization.activation_bits is not None:
-        genotypes.append(Genotype(search.space.levels[-1], (config.max_bits,) * len(networks.layers)))
+    if config.quantization.rounds_inputs:
+        genotypes.append(search.space.uniform(search.space.levels[-1], config.max_bits))
     for genotype in genotypes:
         networks.load(genotype)
         with silent_logging(), trainer.precision_plugin.val_step_context():

@@ -96,9 +96,10 @@ class SearchConfig:
     images, and a nonzero code must be worth what it costs. nearest: the nearest code. docs/quantization.md."""
     scales: ScaleName = "float16"
     """Numbers of the scales and biases of quantized layers: float16 takes half the bytes of float32."""
-    activation_bits: int = FULL_ACTIVATION_BITS
+    activation_bits: int | tuple[int, ...] = FULL_ACTIVATION_BITS
     """Bits of the layers' inputs, 2..16. Below 16, evaluation rounds the inputs within ranges calibrated on training
-    images, and the cost model counts these bits; at 16 nothing is rounded and the hardware's precision is counted."""
+    images, and the cost model counts these bits; at 16 nothing is rounded and the hardware's precision is counted.
+    Several, such as 4 6 8: the bits of each layer's inputs are searched among them."""
     precision: str = "32-true"
     """Arithmetic of the evaluation, as Lightning names it."""
     compile: CompileMode = "auto"
@@ -124,11 +125,7 @@ class SearchConfig:
             f"{MIN_BITS} <= min_bits <= max_bits <= {MAX_BITS}",
             f"{self.min_bits} and {self.max_bits}",
         )
-        _require(
-            MIN_ACTIVATION_BITS <= self.activation_bits <= FULL_ACTIVATION_BITS,
-            f"activation_bits of {MIN_ACTIVATION_BITS}..{FULL_ACTIVATION_BITS}",
-            self.activation_bits,
-        )
+        self._check_activation_bits()
         names = self.objectives
         _require(
             len(names) >= 2 and names[0] == ACCURACY and len(set(names)) == len(names),
@@ -144,6 +141,33 @@ class SearchConfig:
         for cost, bound in self.constraints.items():
             _require(cost not in names, f"no {cost}_constraint, as {cost} is an objective", bound)
             resolve_bound(bound, 1.0)
+        _require(
+            not self.layer_activation_bits or bool({"energy", "latency"} & {*names, *self.constraints}),
+            "energy or latency among the objectives or constraints with several activation_bits, which the size does "
+            "not depend on",
+            " ".join(names),
+        )
+
+    def _check_activation_bits(self) -> None:
+        """Check the bits of inputs, and bring them into order; several with one value are this value."""
+        given = self.activation_bits
+        bits = given if isinstance(given, tuple) else (given,)
+        expected = f"activation_bits of {MIN_ACTIVATION_BITS}..{FULL_ACTIVATION_BITS}"
+        _require(bool(bits), expected, "none")
+        for one in bits:
+            _require(MIN_ACTIVATION_BITS <= one <= FULL_ACTIVATION_BITS, expected, one)
+        _require(len({*bits}) == len(bits), "activation_bits that differ", " ".join(map(str, bits)))
+        object.__setattr__(self, "activation_bits", tuple(sorted(bits)) if len(bits) > 1 else bits[0])
+
+    @property
+    def layer_activation_bits(self) -> tuple[int, ...]:
+        """Bits of inputs that are searched, ascending; empty: all layers have ``most_activation_bits``."""
+        return self.activation_bits if isinstance(self.activation_bits, tuple) else ()
+
+    @property
+    def most_activation_bits(self) -> int:
+        """The only or the most bits of inputs."""
+        return self.activation_bits[-1] if isinstance(self.activation_bits, tuple) else self.activation_bits
 
     @property
     def constraints(self) -> dict[str, str]:
@@ -154,9 +178,15 @@ class SearchConfig:
     @property
     def quantization(self) -> Quantizer:
         """How weights and inputs are quantized, in evaluations and in the cost model."""
-        rounded_bits = self.activation_bits if self.activation_bits < FULL_ACTIVATION_BITS else None
+        most = self.most_activation_bits
         return Quantizer(
-            *(self.quantizer, self.per_channel, self.bias_correction, rounded_bits, self.rounding), scales=self.scales
+            self.quantizer,
+            self.per_channel,
+            self.bias_correction,
+            most if most < FULL_ACTIVATION_BITS else None,
+            self.rounding,
+            scales=self.scales,
+            layer_activation_bits=self.layer_activation_bits,
         )
 
     @property

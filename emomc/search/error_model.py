@@ -23,14 +23,15 @@ _MEMORY = 300
 def rough_error(level_errors: FloatArray, noise: FloatArray) -> FloatArray:
     """Return the error that is expected before any candidate is evaluated.
 
-    To a first approximation, the noise-to-signal ratios of the layers add up at the output of the network.
+    To a first approximation, the noise-to-signal ratios of the layers' weights and inputs add up at the output of the
+    network.
 
     Source: Lin et al., "Fixed Point Quantization of Deep Convolutional Networks", ICML 2016; how many answers are
     wrong because of this noise is a rule of thumb.
 
     Args:
         level_errors: (n,), 0..1, of the level without quantization.
-        noise: (n, layers), ratios of squares.
+        noise: (n, layers) or, with that of inputs, (n, 2 layers): ratios of squares.
 
     Returns:
         (n,), 0..1; it grows with either.

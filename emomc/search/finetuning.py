@@ -142,13 +142,17 @@ class FrontFinetuning:
         evaluation = evaluator.evaluate(dataclasses.replace(genotype, finetuned=path.name), stopped=stopped)
         settings = {"epochs": self.settings.epochs, "learning_rate": self.settings.learning_rate}
         values = {"level": genotype.level, "bits": dict(zip(networks.layers, genotype.bits, strict=True)), **settings}
+        if genotype.activation_bits:
+            values["activation_bits"] = dict(zip(networks.layers, genotype.activation_bits, strict=True))
         write_json(record, {**values, **dataclasses.asdict(evaluation)})
 
 
 def _name(search: Search, genotype: Genotype, key: list[Any]) -> str:
     """Return a name with a hash of everything that the fine-tuned weights depend on."""
     weights = search.library.record(genotype.level).sha256
-    text = json.dumps([weights, genotype.bits, *key], sort_keys=True)
+    # Names that are older than bits of inputs by layer do not depend on them.
+    inputs = [genotype.activation_bits] if genotype.activation_bits else []
+    text = json.dumps([weights, genotype.bits, *inputs, *key], sort_keys=True)
     return f"{genotype.level:03d}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
 
@@ -172,6 +176,8 @@ def finetune(
     stopped: Callable[[], bool] = lambda: False,
 ) -> FinetunedNetwork:
     """Fine-tune a candidate by quantization-aware training, starting from its own weights; masks and bits stay fixed.
+
+    Inputs of layers are rounded in training where they are in evaluations, to the same grids.
 
     Args:
         networks: builds the candidate's network.
@@ -199,7 +205,7 @@ def finetune(
     device = networks.device
     # The caller may have disabled gradients.
     with torch.inference_mode(False), torch.enable_grad():
-        seeds = EpochSeed("finetuning", seed, genotype.level, *genotype.bits)
+        seeds = EpochSeed("finetuning", seed, genotype.level, *genotype.bits, *genotype.activation_bits)
         trainer = finetuning_trainer(device, precision, [seeds, StopTraining(stopped)], epochs=settings.epochs)
         # Training mode avoids a warning of Lightning; the module returns to eval mode before the first batch.
         trainer.fit(module.train(), datamodule=_prepared(data))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -87,4 +88,4 @@ class Forecast:
 def _with_one_bit_less(genotype: Genotype, layer: int) -> Genotype:
     bits = list(genotype.bits)
     bits[layer] -= 1
-    return Genotype(genotype.level, tuple(bits))
+    return dataclasses.replace(genotype, bits=tuple(bits))

@@ -1,4 +1,4 @@
-"""The noise that quantization adds to the weights of each layer, relative to the weights themselves."""
+"""The noise that quantization adds to the weights and inputs of each layer, relative to what it is added to."""
 
 from __future__ import annotations
 
@@ -17,13 +17,17 @@ _TOGETHER = 8
 
 
 class QuantizationNoise:
-    """The noise |W - Q(W)|^2 / |W|^2 of each level, layer and number of bits; measured when first needed."""
+    """The noise |W - Q(W)|^2 / |W|^2 of each level, layer and number of bits; measured when first needed.
+
+    Where bits of inputs are searched, the same of a layer's inputs, as ``CompressedNetworks.input_noise`` estimates it.
+    """
 
     def __init__(self, networks: CompressedNetworks, space: SearchSpace) -> None:
         """Set the networks, and the levels and bits that may be asked for."""
         self.space = space
         self._networks = networks
         self._levels: dict[int, FloatArray] = {}
+        self._inputs: dict[int, FloatArray] = {}
 
     def level(self, percent: int) -> FloatArray:
         """Return the noise at a level, shape (layers, numbers of bits); 0 for a layer without nonzero weights."""
@@ -31,13 +35,31 @@ class QuantizationNoise:
             self._measure()
         return self._levels[percent]
 
+    def inputs(self, percent: int) -> FloatArray:
+        """Return the noise of inputs at a level, shape (layers, numbers of bits); (layers, 0) if not searched."""
+        if percent not in self._inputs:
+            noise = [
+                [self._networks.input_noise(percent, layer, bits) for bits in self.space.activation_bits]
+                for layer in self.space.layers
+            ]
+            self._inputs[percent] = np.array(noise).reshape(len(self.space.layers), len(self.space.activation_bits))
+        return self._inputs[percent]
+
     def of(self, genotypes: Sequence[Genotype]) -> FloatArray:
-        """Return the noise of each layer of each genotype, shape (n, layers)."""
+        """Return the noise of each layer of each genotype, shape (n, layers): that of its weights.
+
+        Where bits of inputs are searched, shape (n, 2 layers): after it, that of its inputs.
+        """
         layers = np.arange(len(self.space.layers))
-        rows = [
-            self.level(genotype.level)[layers, np.array(genotype.bits) - self.space.min_bits] for genotype in genotypes
-        ]
-        return np.array(rows).reshape(len(genotypes), len(layers))
+        rows = []
+        for genotype in genotypes:
+            row = self.level(genotype.level)[layers, np.array(genotype.bits) - self.space.min_bits]
+            if genotype.activation_bits:
+                options = np.searchsorted(self.space.activation_bits, genotype.activation_bits)
+                row = np.concatenate([row, self.inputs(genotype.level)[layers, options]])
+            rows.append(row)
+        parts = 2 if self.space.activation_bits else 1
+        return np.array(rows).reshape(len(genotypes), parts * len(layers))
 
     def _measure(self) -> None:
         numbers = range(self.space.min_bits, self.space.max_bits + 1)

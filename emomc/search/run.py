@@ -210,7 +210,8 @@ def search_space(library: Library, config: SearchConfig) -> SearchSpace:
             f"found {', '.join(map(str, library.percents))}"
         )
     layers = tuple(layer.name for layer in library.manifest.compressed_layers)
-    return SearchSpace(tuple(sorted(levels)), layers, config.min_bits, config.max_bits)
+    inputs = config.layer_activation_bits
+    return SearchSpace(tuple(sorted(levels)), layers, config.min_bits, config.max_bits, inputs)
 
 
 def _evaluator(search: Search, runner: nn.Module, images: HeldImages) -> CandidateEvaluator:
@@ -236,9 +237,13 @@ def _conditions(evaluator: CandidateEvaluator, config: SearchConfig, digest: str
     inputs = evaluator.networks.inputs
     # Logs that are older than other roundings and scales name neither.
     rounding = {} if config.rounding == "nearest" else {"rounding": config.rounding}
-    narrow = config.quantization.activation_bits is not None
-    biases = {"integer_biases": True} if narrow and config.quantization.integer_biases else {}
     scales = {"scales": config.scales} if config.scales != "float32" else {}
+    quantization = config.quantization
+    biases = {"integer_biases": True} if quantization.rounds_inputs and quantization.integer_biases else {}
+    activation_bits: dict[str, Any] = {"activation_bits": config.most_activation_bits}
+    if config.layer_activation_bits:
+        # Layers that are not searched have the most.
+        activation_bits = {"activation_bits": "by layer", "other_activation_bits": config.most_activation_bits}
     return {
         "images": digest,
         "quantizer": {
@@ -250,7 +255,7 @@ def _conditions(evaluator: CandidateEvaluator, config: SearchConfig, digest: str
             **scales,
         },
         "calibration": inputs.digest if inputs else None,
-        "activation_bits": config.activation_bits,
+        **activation_bits,
         "precision": evaluator.precision,
         "memory_format": str(evaluator.networks.memory_format).removeprefix("torch.").removesuffix("_format"),
         "batch_size": evaluator.batch_size,

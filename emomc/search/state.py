@@ -206,7 +206,7 @@ class Search:
         if not bounds:
             return
         level, bits = self.space.levels[0], self.space.min_bits
-        costs = self.cost_model.costs([Genotype(level, (bits,) * len(self.space.layers))])
+        costs = self.cost_model.costs([self.space.uniform(level, bits, min(self.space.activation_bits, default=None))])
         for name, bound in bounds.items():
             least = float(costs[name][0])
             if least > bound:

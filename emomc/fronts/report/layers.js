@@ -21,6 +21,7 @@ function layerView(layers, parts, unit) {
     const energy = point.energy_by_layer || null;
     const bytes = point.bytes_by_layer || null;
     const nextBit = point.next_bit_cost || null;
+    const inputs = point.activation_bits || null;
     const spent = spentBy(point);
     const all = spent.reduce((sum, value) => sum + value, 0);
     const used = Object.keys(parts).filter((part) => energy && layers.some((name) => energy[name] && energy[name][part] > 0));
@@ -37,18 +38,19 @@ function layerView(layers, parts, unit) {
     // The same number of decimals in all rows, chosen by the sum.
     const decimals = all > 0 ? Math.min(12, Math.max(0, 3 - Math.floor(Math.log10(all)))) : 0;
     const fixed = (value) => value.toFixed(decimals);
-    const head = [["Layer"], ["Bits"], ["Weights remaining"], energy && [`Energy (${unit})`, "number"], energy && ["share", "number"],
+    const head = [["Layer"], ["Bits"], inputs && ["Input bits"], ["Weights remaining"], energy && [`Energy (${unit})`, "number"], energy && ["share", "number"],
       energy && [""], bytes && ["Bytes"], nextBit && ["One bit less (points)", "number"]].filter(Boolean).map(([text, kind]) => build("th", { class: kind }, text));
     const rows = layers.map((name, n) => build("tr", { "data-layer": name },
       build("td", { class: "name", title: name }, name),
       build("td", { class: "bars" }, bar(String(point.bits[name]), Math.min(1, point.bits[name] / 12), `${point.bits[name]} bits`)),
+      inputs && build("td", { class: "bars" }, bar(String(inputs[name]), inputs[name] / 16, inputs[name] < 16 ? `inputs rounded to ${inputs[name]} bits` : "inputs not rounded")),
       build("td", { class: "bars" }, bar(percent(point.density[name], 0), point.density[name], percent(point.density[name], 1))),
       energy && [build("td", { class: "number" }, fixed(spent[n])), build("td", { class: "number" }, percent(all > 0 ? spent[n] / all : 0, 0)),
         build("td", { class: "wide" }, stack(energy[name] || {}, most, name))],
       bytes && build("td", { class: "bars" }, bar(short(bytes[name] || 0), mostBytes > 0 ? (bytes[name] || 0) / mostBytes : 0, `${short(bytes[name] || 0)} bytes`)),
       nextBit && build("td", { class: "number", title: isNumber(nextBit[name]) ? "expected change of the validation accuracy, points" : "it has the fewest bits" }, lostPoints(nextBit[name]))));
     const sums = Object.fromEntries(used.map((part) => [part, layers.reduce((sum, name) => sum + ((energy[name] || {})[part] || 0), 0)]));
-    const foot = energy ? build("tfoot", {}, build("tr", {}, build("td", {}, "all"), build("td", {}), build("td", {}),
+    const foot = energy ? build("tfoot", {}, build("tr", {}, build("td", {}, "all"), build("td", {}), inputs && build("td", {}), build("td", {}),
       build("td", { class: "number" }, fixed(all)), build("td", { class: "number" }, "100 %"), build("td", {}, stack(sums, all, "all layers")),
       bytes && build("td", {}, short(total(bytes))), nextBit && build("td", {}))) : null;
     byId("layers").replaceChildren(build("thead", {}, build("tr", {}, head)), build("tbody", {}, rows));

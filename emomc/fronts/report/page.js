@@ -7,7 +7,7 @@
   // Turn the lists in layer and part order back into maps from names.
   const named = (names, values) => values && Object.fromEntries(names.map((name, n) => [name, values[n]]));
   for (const point of points) {
-    for (const key of ["bits", "density", "bytes_by_layer", "next_bit_cost"]) point[key] = named(layers, point[key]);
+    for (const key of ["bits", "activation_bits", "density", "bytes_by_layer", "next_bit_cost"]) point[key] = named(layers, point[key]);
     const energy = point.energy_by_layer;
     point.energy_by_layer = energy && named(layers, energy.map((values) => named(Object.keys(parts), values)));
   }
@@ -182,9 +182,8 @@
     tip.replaceChildren(
       build("strong", {}, `Point ${point.index} · ${short(point.level)} % of weights remaining`),
       build("dl", {}, rows),
-      layers.length > 12
-        ? build("div", { class: "bits many" }, "bits in forward order:", layers.map((name) => build("b", { class: "bare" }, String(point.bits[name]))))
-        : build("div", { class: "bits" }, "bits:", layers.map((name) => build("span", {}, name, build("b", {}, String(point.bits[name]))))),
+      bitsByLayer("bits", point.bits),
+      point.activation_bits ? bitsByLayer("bits of inputs", point.activation_bits) : null,
     );
     const at = marks.find((m) => m.i === i);
     const frame = byId("chart").getBoundingClientRect();
@@ -192,6 +191,12 @@
     const flip = left + tip.offsetWidth > frame.width;
     tip.style.left = `${Math.max(0, flip ? at.x - tip.offsetWidth - 16 : left)}px`;
     tip.style.top = `${Math.max(0, Math.min(at.y - 30, frame.height - tip.offsetHeight))}px`;
+  }
+
+  function bitsByLayer(what, bits) {
+    return layers.length > 12
+      ? build("div", { class: "bits many" }, `${what} in forward order:`, layers.map((name) => build("b", { class: "bare" }, String(bits[name]))))
+      : build("div", { class: "bits" }, `${what}:`, layers.map((name) => build("span", {}, name, build("b", {}, String(bits[name])))));
   }
 
   function nearestTo(event) {

@@ -103,8 +103,9 @@ def _page_data(front: Front) -> dict[str, Any]:
 def _compact_point(point: Point, layers: list[str]) -> dict[str, Any]:
     """Replace maps from layer name by lists in layer order, to make the page smaller."""
     compact = dict(point)
-    for key in ("bits", "density"):
-        compact[key] = [point[key][layer] for layer in layers]
+    for key in ("bits", "density", "activation_bits"):
+        if (values := point.get(key)) is not None:
+            compact[key] = [values[layer] for layer in layers]
     if sizes := point.get("bytes_by_layer"):
         compact["bytes_by_layer"] = [sizes.get(layer, 0) for layer in layers]
     if costs := point.get("next_bit_cost"):

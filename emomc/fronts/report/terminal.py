@@ -38,8 +38,8 @@ class FrontTable:
     """Table of the current front of a search: the uncompressed network, then the points, most accurate first.
 
     The columns are: validation and, once known, test accuracy with 95 % confidence intervals; costs and their ratio to
-    the uncompressed network; level; bits of each layer, or their range and mean if there are many layers. If the width
-    is too small, the least important columns are dropped.
+    the uncompressed network; level; bits of each layer, or their range and mean if there are many layers, and those of
+    its inputs where they are searched. If the width is too small, the least important columns are dropped.
     """
 
     def __init__(self, search: Search, rows: int | None = None) -> None:
@@ -61,7 +61,7 @@ class FrontTable:
             title += f", {len(self._shown)} shown"
         yield Text(title, style="italic")
         if self._shown:
-            yield self._table(*_fitting(self._columns(), options.max_width))
+            yield self._table(*_fitting(self._columns(), self._bits(), options.max_width))
 
     def _table(self, columns: Sequence[_Column], gap: int) -> Table:
         table = Table(box=None, padding=(0, gap, 0, 0), pad_edge=False, header_style="bold underline")
@@ -90,7 +90,16 @@ class FrontTable:
             ratios = ["", *(f"{base / value:.1f}x" if value else "" for value in values[1:])]
             columns.append(_Column("less", ratios, 2 if drop == 0 else 6))
         columns.append(_Column("level", ["100 %", *(f"{candidate.genotype.level} %" for candidate in shown)], 1))
-        return [*columns, *_bits(shown)]
+        return columns
+
+    def _bits(self) -> list[tuple[_Column, _Column]]:
+        """Return pairs of columns, of which one each is shown: numbers of each layer, and their range and mean."""
+        genotypes = [candidate.genotype for candidate in self._shown]
+        pairs = [_by_layer("bits", "32", " in every layer", [genotype.bits for genotype in genotypes])]
+        if self._search.space.activation_bits:
+            inputs = [genotype.activation_bits for genotype in genotypes]
+            pairs.append(_by_layer("inputs", "", "not rounded", inputs, drop=1))
+        return pairs
 
 
 def _accuracy(header: str, evaluations: Sequence[Evaluation | None], *, drop: int) -> list[_Column]:
@@ -113,37 +122,42 @@ def _unit(search: Search, name: str) -> str:
     return COSTS[name].unit
 
 
-def _bits(shown: Sequence[Candidate]) -> list[_Column]:
-    """Return two columns, of which one is shown: the bits of each layer, and their range and mean."""
-    every = [candidate.genotype.bits for candidate in shown]
+def _by_layer(
+    name: str, dense: str, in_every_layer: str, every: Sequence[Sequence[int]], drop: int = 0
+) -> tuple[_Column, _Column]:
+    """Return two columns: the numbers of bits of each layer, and their range and mean.
+
+    Args:
+        name: of the columns.
+        dense: what stands for the uncompressed network.
+        in_every_layer: what follows it where there is room.
+        every: for each point, the bits of each layer.
+        drop: as for ``_Column``.
+    """
     widths = [max(len(str(bits[layer])) for bits in every) for layer in range(len(every[0]))]
     listed = [" ".join(f"{bit:>{width}}" for bit, width in zip(bits, widths, strict=True)) for bits in every]
     short = [f"{min(bits)}-{max(bits)}, mean {sum(bits) / len(bits):.1f}" for bits in every]
-    uncompressed = "32" if len(widths) == 1 else "32 in every layer"
-    return [
-        _Column("bits by layer", [_clip(uncompressed, max(map(len, listed))), *listed], left=True),
-        _Column("bits", ["32", *short], left=True),
-    ]
+    more = len(widths) > 1 and len(dense + in_every_layer) <= max(map(len, listed))
+    return (
+        _Column(f"{name} by layer", [dense + in_every_layer if more else dense, *listed], drop, left=True),
+        _Column(name, [dense, *short], drop, left=True),
+    )
 
 
-def _clip(text: str, width: int) -> str:
-    return text if len(text) <= width else text[:2]
-
-
-def _fitting(columns: list[_Column], width: int) -> tuple[list[_Column], int]:
+def _fitting(others: list[_Column], pairs: list[tuple[_Column, _Column]], width: int) -> tuple[list[_Column], int]:
     """Return the columns that fit a width, and the gap between them.
 
     If not all columns fit with wide gaps, narrow gaps are used and columns are dropped. The bits of each layer are
     replaced by their range and mean if they do not fit beside the columns that are never dropped.
     """
-    *others, listed, short = columns
 
     def room(some: Sequence[_Column], gap: int) -> int:
         return width - sum(column.width + gap for column in some) + gap
 
     wide, narrow = _GAPS
-    bits = listed if room([*(column for column in others if not column.drop), listed], narrow) >= 0 else short
-    kept = [*others, bits]
+    listed, short = ([pair[which] for pair in pairs] for which in (0, 1))
+    bits = listed if room([*(column for column in others if not column.drop), *listed], narrow) >= 0 else short
+    kept = [*others, *bits]
     if room(kept, wide) >= 0:
         return kept, wide
     while room(kept, narrow) < 0 and (last := max(kept, key=lambda column: column.drop)).drop:

@@ -75,6 +75,21 @@ def test_networks_of_many_layers_fit_too(finished, layers):
     assert sum("100" in line and "12" in line for line in lines) >= 3
 
 
+def test_bits_of_inputs_stand_beside_those_of_weights_where_they_are_searched(finished):
+    search = crowded(finished, 3, 5)
+    search.space = dataclasses.replace(search.space, activation_bits=(4, 8))
+    for candidate, inputs in zip(search.front, [(4, 8, 4, 4, 8), (8,) * 5, (4,) * 5], strict=True):
+        candidate.genotype = dataclasses.replace(candidate.genotype, activation_bits=inputs)
+    wide = render(FrontTable(search), console(width=160))
+    assert "inputs by layer" in wide[1]
+    assert wide[3].split()[-10:] == ["12"] * 5 + ["4", "8", "4", "4", "8"]
+    for width in (50, 60, 80, 100):
+        lines = render(FrontTable(search), console(width=width))
+        assert max(map(len, lines)) <= width
+        assert "…" not in "".join(lines)
+    assert "inputs" not in "".join(render(FrontTable(finished), console(width=160)))
+
+
 def test_counts_are_those_of_the_search(finished):
     table = RichFrontTable(console())
     table.on_search_start(finished)

@@ -25,6 +25,18 @@ def logger():
     return TensorBoardFrontLogger(figure_every=2)
 
 
+def test_bits_of_inputs_have_a_histogram_where_they_are_searched(finished, replay, logger):
+    finished.space = dataclasses.replace(finished.space, activation_bits=(4, 8, 16))
+    finished.candidates = [
+        dataclasses.replace(one, genotype=dataclasses.replace(one.genotype, activation_bits=(4, 8, 8, 16, 4)))
+        for one in finished.candidates
+    ]
+    replay(finished, [logger])
+    inputs = read(finished.files.tensorboard).Histograms("front/activation_bits")[-1].histogram_value
+    assert [count for count in inputs.bucket if count] == [2 * inputs.num / 5, 2 * inputs.num / 5, inputs.num / 5]
+    assert (inputs.min, inputs.max) == (4, 16)
+
+
 def test_scalars_figures_and_histograms(finished, replay, logger):
     replay(finished, [logger])
     events = read(finished.folder / "tensorboard")

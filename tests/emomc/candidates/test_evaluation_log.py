@@ -76,6 +76,36 @@ class TestFile:
         assert (tmp_path / LOG_FILE).read_bytes() == before
 
 
+class TestBitsOfInputs:
+    """They are part of a genotype where they are searched, and of no line where they are not."""
+
+    BY_LAYER = (
+        (Genotype(20, (2, 3, 4, 5, 6), activation_bits=(4, 8, 4, 16, 8)), Evaluation(50, 64, 288)),
+        (Genotype(20, (2, 3, 4, 5, 6), activation_bits=(4, 8, 4, 16, 4)), Evaluation(51, 64, 288)),
+    )
+
+    def test_they_are_named_by_layer_and_read_again(self, opened, tmp_path):
+        fill(opened(tmp_path / LOG_FILE), self.BY_LAYER)
+        with opened(tmp_path / LOG_FILE) as again:
+            assert len(again) == 2
+            assert {genotype: again.get(genotype) for genotype, _ in self.BY_LAYER} == dict(self.BY_LAYER)
+        line = json.loads((tmp_path / LOG_FILE).read_text().splitlines()[1])
+        assert list(line["activation_bits"]) == list(line["bits"])
+        assert list(line["activation_bits"].values()) == [4, 8, 4, 16, 8]
+
+    def test_without_them_lines_are_as_before(self, opened, tmp_path):
+        fill(opened(tmp_path / LOG_FILE))
+        for line in (tmp_path / LOG_FILE).read_text().splitlines()[1:]:
+            assert list(json.loads(line)) == ["level", "weights", "bits", "correct", "seen", "images"]
+
+    def test_lines_for_other_layers_are_left_aside(self, opened, tmp_path):
+        fill(opened(tmp_path / LOG_FILE), self.BY_LAYER)
+        text = (tmp_path / LOG_FILE).read_text().replace('"activation_bits":{"conv1"', '"activation_bits":{"other"', 1)
+        (tmp_path / LOG_FILE).write_text(text)
+        with opened(tmp_path / LOG_FILE) as again:
+            assert len(again) == 1
+
+
 class TestTorn:
     @settings(max_examples=60, deadline=None)
     @given(data=st.data())

@@ -18,14 +18,16 @@ def spaces(draw):
     levels = sorted(draw(st.sets(st.integers(1, 100), min_size=1, max_size=8)))
     low = draw(st.integers(2, 12))
     layers = tuple(f"layer{index}" for index in range(draw(st.integers(1, 6))))
-    return SearchSpace(tuple(levels), layers, low, draw(st.integers(low, 12)))
+    inputs = draw(st.sets(st.integers(2, 16), max_size=4))
+    return SearchSpace(tuple(levels), layers, low, draw(st.integers(low, 12)), tuple(sorted(inputs)))
 
 
 @st.composite
 def points(draw):
     space = draw(spaces())
     bits = tuple(draw(st.integers(space.min_bits, space.max_bits)) for _ in space.layers)
-    return space, Genotype(draw(st.sampled_from(space.levels)), bits)
+    inputs = space.activation_bits and tuple(draw(st.sampled_from(space.activation_bits)) for _ in space.layers)
+    return space, Genotype(draw(st.sampled_from(space.levels)), bits, activation_bits=inputs)
 
 
 @SETTINGS
@@ -33,7 +35,7 @@ def points(draw):
 def test_encoded_and_decoded_is_the_same(point):
     space, genotype = point
     genes = space.encode(genotype)
-    assert genes.shape == (1 + len(space.layers),)
+    assert genes.shape == space.lower.shape == (1 + len(space.layers) * (2 if space.activation_bits else 1),)
     assert bool(((space.lower <= genes) & (genes <= space.upper)).all())
     assert space.decode(genes) == genotype
 
@@ -45,7 +47,23 @@ def test_every_row_within_the_bounds_decodes(space, seed):
     genotype = space.decode(genes)
     assert genotype.level in space.levels
     assert all(space.min_bits <= bits <= space.max_bits for bits in genotype.bits)
+    assert {*genotype.activation_bits} <= {*space.activation_bits}
     assert (space.encode(genotype) == genes).all()
+
+
+def test_bits_of_inputs_are_choices_in_order():
+    space = SearchSpace((20, 50), ("a", "b"), 2, 4, (4, 6, 16))
+    assert space.upper.tolist() == [1, 4, 4, 2, 2]
+    assert space.decode(np.array([1, 2, 4, 2, 0])) == Genotype(50, (2, 4), activation_bits=(16, 4))
+    assert space.uniform(20, 3) == Genotype(20, (3, 3), activation_bits=(16, 16))
+    assert space.uniform(20, 3, 4) == Genotype(20, (3, 3), activation_bits=(4, 4))
+
+
+def test_without_them_a_genotype_is_what_it_was():
+    space = SearchSpace((20, 50), ("a", "b"), 2, 4)
+    assert space.upper.tolist() == [1, 4, 4]
+    assert space.decode(np.array([1, 2, 4])) == space.decode(np.array([1.0, 2.2, 3.7])) == Genotype(50, (2, 4))
+    assert space.uniform(20, 3) == Genotype(20, (3, 3))
 
 
 def test_reals_are_rounded_once():
@@ -58,6 +76,7 @@ def test_reals_are_rounded_once():
 def test_size_counts_the_genotypes():
     assert SearchSpace((20, 50), ("a", "b", "c"), 2, 4).size == 2 * 3**3
     assert SearchSpace(tuple(range(20, 81, 5)), tuple("abcde")).size == 13 * 11**5
+    assert SearchSpace((20, 50), ("a", "b", "c"), 2, 4, (4, 8)).size == 2 * 6**3
 
 
 @pytest.mark.parametrize(
@@ -70,6 +89,8 @@ def test_size_counts_the_genotypes():
         (((20,), ("a",), 1, 4), "min_bits"),
         (((20,), ("a",), 5, 4), "found 5 and 4"),
         (((20,), ("a",), 2, 13), "max_bits <= 12"),
+        (((20,), ("a",), 2, 12, (8, 4)), "activation_bits in ascending order"),
+        (((20,), ("a",), 2, 12, (4, 4)), "each once"),
     ],
 )
 def test_spaces_that_are_none(values, words):

@@ -9,6 +9,10 @@ CASES = {
         ("--activation_bits", "8"),
         "uncompressed network are charged for 8 bits",
     ),
+    "searched by layer": (
+        ("--activation_bits", "8", "4", "--hardware", "accelergy_eyeriss_32nm"),
+        "The bits of each layer's activations are searched among 4, 8; those of the uncompressed network are charged",
+    ),
     "the same": ((), None),
 }
 

@@ -178,5 +178,45 @@ def test_ranges_are_needed(shared_library):
 
 @pytest.mark.parametrize("bits", [1, 17, 0])
 def test_bits_out_of_range(bits):
-    with pytest.raises(UserError, match=rf"expected activation_bits of 2\.\.16, found {bits}"):
-        SearchConfig(activation_bits=bits)
+    for given_ in (bits, (bits,), (4, bits, 8)):
+        with pytest.raises(UserError, match=rf"expected activation_bits of 2\.\.16, found {bits}"):
+            SearchConfig(activation_bits=given_)
+
+
+def test_several_bits_are_sorted_and_one_is_itself():
+    assert SearchConfig(activation_bits=(8, 4, 16)).activation_bits == (4, 8, 16)
+    assert SearchConfig(activation_bits=(8,)) == SearchConfig(activation_bits=8)
+    with pytest.raises(UserError, match="expected activation_bits that differ, found 4 8 4"):
+        SearchConfig(activation_bits=(4, 8, 4))
+    with pytest.raises(UserError, match=r"expected activation_bits of 2\.\.16, found none"):
+        SearchConfig(activation_bits=())
+
+
+def test_several_bits_are_refused_where_nothing_depends_on_them():
+    sizes = {"objectives": ("accuracy", "size")}
+    with pytest.raises(
+        UserError, match="energy or latency among the objectives or constraints with several activation"
+    ):
+        SearchConfig(activation_bits=(4, 8), **sizes)
+    assert SearchConfig(activation_bits=(4, 8), energy_constraint="10%", **sizes).layer_activation_bits == (4, 8)
+    assert SearchConfig(activation_bits=8, **sizes).layer_activation_bits == ()
+
+
+def test_layers_without_a_grid_stay_as_they_are_where_they_may():
+    folded = FoldedNetwork(trace_network(nn.Sequential(nn.Linear(3, 3, bias=False), nn.Linear(3, 2)), (1, 1, 3)))
+    images = torch.randn(4, 1, 1, 3)
+    plain = folded.module(images)
+    rounding = ActivationRounding(folded, optional=True)
+    grid = ActivationGrid.of_range(2, -3.0, 3.0)
+    for grids in ({}, None):
+        rounding.use(grids)
+        assert torch.equal(folded.module(images), plain)
+    rounding.use({"0": grid})
+    first = folded.module(images)
+    assert not torch.equal(first, plain)
+    rounding.use({"0": grid, "1": grid})
+    assert not torch.equal(folded.module(images), first)
+    images.requires_grad_(True)
+    rounding.use({"1": grid})
+    folded.module(images).sum().backward()
+    assert bool((images.grad != 0).all())

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import torchvision
@@ -28,8 +30,12 @@ from emomc.networks.preparation import plain_copy
 from emomc.packed_file.network import NetworkDescription, PackedLayer, PackedNetwork
 
 
-def pack_narrow(network: nn.Module, spec: str, shape: tuple[int, int, int], *, activation_bits: int, bits=(8, 4, 6)):
-    """Quantize a network and the inputs of its layers, whose ranges are measured on images of noise."""
+def pack_narrow(network: nn.Module, spec: str, shape: tuple[int, int, int], *, activation_bits, bits=(8, 4, 6)):
+    """Quantize a network and the inputs of its layers, whose ranges are measured on images of noise.
+
+    Bits of inputs are one number, or several that the layers take in turns; at 16 inputs are not rounded.
+    """
+    activation_bits = (activation_bits,) if isinstance(activation_bits, int) else activation_bits
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for _ in range(3):
@@ -43,11 +49,9 @@ def pack_narrow(network: nn.Module, spec: str, shape: tuple[int, int, int], *, a
     for index, layer in enumerate(trace.layers):
         width = bits[index % len(bits)]
         quantized = quantize_symmetric(state.weights[layer.name], width, per_channel=True)
-        scale, grid = (
-            state.scale(layer.name, quantized.scale),
-            ActivationGrid.of_range(activation_bits, *inputs[layer.name].range),
-        )
-        if layer.name in folded.bias_keys:
+        scale, own = state.scale(layer.name, quantized.scale), activation_bits[index % len(activation_bits)]
+        grid = ActivationGrid.of_range(own, *inputs[layer.name].range) if own < 16 else None
+        if grid is not None and layer.name in folded.bias_keys:
             key = folded.bias_keys[layer.name]
             rest[key] = integer_bias(rest[key], scale, grid)
         layers.append(PackedLayer(layer.name, width, quantized.codes.numpy(), scale.detach().numpy(), grid))
@@ -151,6 +155,43 @@ def test_every_opset(tmp_path, name, opset):
     agree(session_of(path), promised, torch.randn(16, *packed.description.input_shape), most=1)
 
 
+@pytest.mark.parametrize("target", ["onnxruntime", "openvino", "qonnx"])
+def test_each_layer_has_bits_of_its_own(tmp_path, target):
+    with warnings.catch_warnings():
+        # onnxruntime computes the layer whose inputs are not rounded in float32.
+        warnings.simplefilter("ignore", UserFact)
+        path, packed, promised = written(tmp_path, "lenet5", (8, 3, 16, 4, 8), target)
+    agree(
+        session_of(path, as_written=target != "onnxruntime"), promised, torch.randn(64, *packed.description.input_shape)
+    )
+    steps = {initial.name: onnx.numpy_helper.to_array(initial) for initial in onnx.load(path).graph.initializer}
+    for layer in packed.layers:
+        name = f"{layer.name}/input/scale"
+        assert (name in steps) == (layer.inputs is not None)
+        assert layer.inputs is None or steps[name] == np.float32(layer.inputs.step)
+
+
+class Tokens(nn.Module):
+    """Linear layers whose inputs have three dimensions, so that they become products of matrices."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second, self.last = nn.Linear(8, 12), nn.Linear(12, 6), nn.Linear(6, 4)
+
+    def forward(self, images):
+        return self.last(self.second(self.first(images.flatten(1, 2)).relu()).relu()).mean(1)
+
+
+@pytest.mark.parametrize("bits", [(16, 8, 8), (8, 16, 4), (8, 8, 16)])
+def test_products_of_matrices_with_inputs_that_are_not_rounded_stay_as_they_are(tmp_path, bits):
+    torch.manual_seed(0)
+    network = Tokens()
+    packed = pack_narrow(network, "mine.py:Tokens", (2, 5, 8), activation_bits=bits)
+    with pytest.warns(UserFact, match="onnxruntime computes 1 layers in float32"):
+        write_onnx(tmp_path / "one.onnx", packed, network, options=onnx_options("onnxruntime", activation_bits=bits))
+    agree(session_of(tmp_path / "one.onnx"), unpack_network(packed, network), torch.randn(64, 2, 5, 8))
+
+
 def test_weights_in_float32_keep_the_rounding_of_inputs(tmp_path):
     path, packed, promised = written(tmp_path, "lenet5", 6, "openvino", weights="float32")
     found = Counter(node.op_type for node in onnx.load(path).graph.node)
@@ -232,6 +273,9 @@ def test_a_bias_of_integers_is_within_half_a_step_and_a_whole_multiple(bits, see
         ("openvino", {"activation_bits": 9, "opset": 17}, "--onnx_opset 21 for openvino"),
         ("onnxruntime", {"activation_bits": 8, "int4": True}, "--onnx_int4 false with activations of 8 bits"),
         ("onnxruntime", {"activation_bits": 8, "weights": "float32"}, "--onnx_weights integers for onnxruntime"),
+        ("tensorrt", {"activation_bits": (4, 8)}, "at most 7 bits for tensorrt.*found 8"),
+        ("qonnx", {"activation_bits": (4, 9, 16)}, "activations of at most 8 bits for qonnx.*9 bits"),
+        ("onnxruntime", {"activation_bits": (4, 16), "int4": True}, "--onnx_int4 false with activations of 4 bits"),
         ("tvm", {}, "a target of onnxruntime, openvino"),
     ],
 )

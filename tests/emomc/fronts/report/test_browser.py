@@ -78,6 +78,23 @@ def test_renders_the_front_and_selects_the_recommended_point(front, show):
     assert "emomc" in text(page, "#made")
 
 
+@pytest.mark.parametrize("width", [420, 1320])
+def test_bits_of_inputs_have_a_column_where_they_are_searched(front, show, width):
+    names = list(front["points"][0]["bits"])
+    assert "Input bits" not in text(show(front), "#layers")
+    for entry in front["points"]:
+        entry["activation_bits"] = dict(zip(names, (4, 16, 8, 4, 6), strict=True))
+    page = show(front, viewport={"width": width, "height": 860})
+    assert "Input bits" in text(page, "#layers thead")
+    cells = page.locator("#layers tbody tr td:nth-child(3) .bar-row")
+    assert [cells.nth(row).inner_text().strip() for row in range(5)] == ["4", "16", "8", "4", "6"]
+    assert cells.nth(1).get_attribute("title") == "inputs not rounded"
+    assert page.locator("#layers tfoot td").count() == page.locator("#layers thead th").count()
+    point(page, 0).hover()
+    assert "bits of inputs:" in text(page, "#tooltip")
+    assert page.evaluate(TOO_WIDE) == []
+
+
 # What reaches out of the window to the right, other than inside of what scrolls by itself, and letters of charts that
 # are too small to read.
 TOO_WIDE = """() => {
