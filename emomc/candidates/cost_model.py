@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from emomc.candidates.c_memory import CMemory
 from emomc.candidates.compressed_networks import CompressedNetworks
 from emomc.candidates.genotype import Genotype
 from emomc.candidates.packing import library_fixed_bytes, scale_counts
@@ -30,6 +31,8 @@ FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
 PAPER, EXACT = "paper", "exact"
+RAM_COLUMN = "ram_bytes"
+"""Column of ``CostModel.costs``: bytes of RAM of the program in C."""
 
 
 class CostModel:
@@ -48,6 +51,7 @@ class CostModel:
         dataflow: str,
         coding: str,
         accounting: str = EXACT,
+        count_ram: bool = False,
     ) -> None:
         """Set the library's networks and the accelerator.
 
@@ -57,6 +61,7 @@ class CostModel:
             dataflow: see ``estimate_energy``.
             coding: ``normal``, ``csr``, ``coo``; with exact accounting any of ``CODING_CHOICES``.
             accounting: ``exact`` or ``paper``.
+            count_ram: whether the RAM of a candidate in C is one of its costs.
 
         Raises:
             UserError: the accounting is ``paper``, which has no formula for the coding.
@@ -70,6 +75,8 @@ class CostModel:
         self.accounting = accounting
         self.layers = manifest.layers
         self.networks = networks
+        self.c_memory = CMemory(networks, coding)
+        self._count_ram = count_ram
         # The cost is that of the activation bits used in evaluations.
         self._activation_bits = networks.quantizer.activation_bits
         self._searched = np.array([layer.name in networks.shapes for layer in self.layers])
@@ -102,9 +109,9 @@ class CostModel:
         Returns:
             Columns of shape (n,): ``energy_mj`` of one image (``energy_mac16``, in 16-bit MACs, where the hardware's
             energies are relative), ``size_kib`` and with exact accounting ``size_bytes``, ``cycles`` of one image, and
-            ``latency_ms`` where the hardware has a clock.
+            ``latency_ms`` where the hardware has a clock; ``ram_bytes`` where the RAM is counted.
         """
-        return self._costs(self._workload(genotypes), self._numbers(genotypes))
+        return self._costs(self._workload(genotypes), self._numbers(genotypes)) | self._ram(genotypes)
 
     def uncompressed(self) -> dict[str, float]:
         """Return the costs of the dense network at 32 bits, every weight stored, under the same dataflow."""
@@ -112,6 +119,7 @@ class CostModel:
         stored = None if self.accounting == PAPER else self._weights * bits
         workload = Workload(self.layers, bits, np.ones(bits.shape), stored, self._activation_bits)
         columns = self._costs(workload, np.zeros(len(self.layers), np.int64))
+        columns |= self._ram([uncompressed_genotype(self.networks.library)])
         costs = {name: float(column.item()) for name, column in columns.items()}
         if self.accounting == PAPER:
             # Without indices in any coding: a dense network needs none, and they would make every ratio look better.
@@ -155,6 +163,11 @@ class CostModel:
         if self.hardware.clock_mhz is not None:
             costs["latency_ms"] = cycles_to_ms(costs["cycles"], self.hardware)
         return costs
+
+    def _ram(self, genotypes: Sequence[Genotype]) -> dict[str, FloatArray]:
+        if not self._count_ram:
+            return {}
+        return {RAM_COLUMN: np.array([self.c_memory.ram_bytes(genotype) for genotype in genotypes], np.float64)}
 
     def _layer_bytes(self, workload: Workload, numbers: IntArray) -> FloatArray:
         if workload.coded_bits is None:

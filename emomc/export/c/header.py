@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import textwrap
 
-from emomc.export.c.arithmetic import Arithmetic
 from emomc.export.c.footprint import Footprint
 from emomc.export.c.program import C_TYPES, Program
 from emomc.export.c.text import WIDTH, float_text
@@ -78,11 +77,6 @@ const {C_TYPES[program.scores.buffer.type]} *{name}_run(void);
 """
 
 
-def arithmetic_of(program: Program) -> Arithmetic:
-    """Return the arithmetic of a program's layers."""
-    return "int8" if any(call.scratch is not None for call in program.calls) else "float"
-
-
 def float_functions(program: Program) -> list[str]:
     """Return the functions that compute in floats, each once, without those that only convert."""
     found = dict.fromkeys(call.function for call in program.calls if call.output.buffer.type == "f32")
@@ -90,7 +84,7 @@ def float_functions(program: Program) -> list[str]:
 
 
 def _arithmetic_text(program: Program) -> str:
-    if arithmetic_of(program) == "float":
+    if program.arithmetic == "float":
         return "Arithmetic: float. Everything is computed in float32."
     floats = float_functions(program)
     rest = "There are no floats between the image and the scores."

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from numpy.typing import NDArray
 
 from emomc.compression.activation_grid import ActivationGrid
+from emomc.export.c.arithmetic import Arithmetic
 from emomc.packed_file.network import PackedLayer
 
 NumberType = Literal["f32", "s32", "u8", "s8"]
@@ -122,6 +123,11 @@ class Program:
     """The grid of the image, if its codes go in; None: float32 numbers."""
     score_step: float | None = None
     """What one unit of the scores is, if they are integers; None: float32 numbers."""
+
+    @property
+    def arithmetic(self) -> Arithmetic:
+        """That of its layers, or of some of them."""
+        return "int8" if any(call.scratch is not None for call in self.calls) else "float"
 
     @property
     def layers(self) -> tuple[PackedLayer, ...]:

@@ -12,9 +12,11 @@ from emomc.common.files import write_text
 from emomc.export.c.arithmetic import Arithmetic, choose_arithmetic
 from emomc.export.c.header import HEADER_END
 from emomc.export.c.integers import integer_program
-from emomc.export.c.lowering import lower_network
+from emomc.export.c.lowering import lower_folded
 from emomc.export.c.program import Program
 from emomc.export.c.sources import source_text
+from emomc.export.loading import unpack_folded
+from emomc.networks.folding import FoldedNetwork
 from emomc.packed_file.network import PackedNetwork
 
 
@@ -50,9 +52,23 @@ def write_c(
 
 def c_program(packed: PackedNetwork, network: nn.Module | None = None, arithmetic: Arithmetic | None = None) -> Program:
     """Return a packed network as a program in an arithmetic; see ``write_c``."""
-    chosen = choose_arithmetic(packed.layers, arithmetic)
-    program = lower_network(packed, network)
-    return integer_program(program) if chosen == "int8" else program
+    choose_arithmetic(packed.layers, arithmetic)
+    return folded_program(unpack_folded(packed, network), packed, arithmetic)
+
+
+def folded_program(folded: FoldedNetwork, packed: PackedNetwork, arithmetic: Arithmetic | None = None) -> Program:
+    """Return a packed network as a program in an arithmetic.
+
+    Args:
+        folded: the network, with its biases; it is changed.
+        packed: its layers and grids.
+        arithmetic: as for ``write_c``.
+
+    Raises:
+        UserError: as ``write_c``.
+    """
+    program = lower_folded(folded, packed)
+    return integer_program(program) if choose_arithmetic(packed.layers, arithmetic) == "int8" else program
 
 
 def header_of(source: Path) -> str:
