@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import torch
 
 from emomc.candidates.compressed_networks import CompressedNetworks
 from emomc.candidates.genotype import Genotype
@@ -15,8 +15,9 @@ from emomc.common.errors import UserError
 from emomc.compression.widths import UNCOMPRESSED_BITS
 from emomc.export.c.arithmetic import Arithmetic
 from emomc.export.c.footprint import footprint, ram_bytes
-from emomc.export.c.writing import folded_program
-from emomc.networks.folding import FoldedNetwork
+from emomc.export.c.lowering import lower_folded
+from emomc.export.c.program import Program
+from emomc.export.c.writing import in_arithmetic
 from emomc.packed_file.network import PackedLayer, PackedNetwork
 
 
@@ -43,6 +44,8 @@ class CMemory:
         """
         self._networks = networks
         self._coding = coding
+        self._templates: dict[bool, Program] = {}
+        """Whether inputs of layers are rounded -> the program of floats, with any weights."""
         self._ram: dict[Genotype, int] = {}
         self._needs: dict[Genotype, CNeeds | None] = {}
 
@@ -56,30 +59,34 @@ class CMemory:
         widths = tuple(bits if bits == UNCOMPRESSED_BITS else 0 for bits in genotype.bits)
         key = dataclasses.replace(genotype, bits=widths, finetuned="")
         if key not in self._ram:
-            packed = self._without_weights(genotype)
-            self._ram[key] = ram_bytes(folded_program(self._folded(), packed), self._coding)
+            self._ram[key] = ram_bytes(self._program(self._without_weights(genotype)), self._coding)
         return self._ram[key]
 
-    def needs(self, genotype: Genotype) -> CNeeds | None:
-        """Return what a candidate needs; None if it cannot be written in C."""
+    def needs(self, genotype: Genotype, coded_bits: Mapping[str, int]) -> CNeeds | None:
+        """Return what a candidate needs; None if it cannot be written in C.
+
+        Args:
+            genotype: of the candidate.
+            coded_bits: layer name -> bits of its weights in the coding.
+        """
         if genotype not in self._needs:
-            self._needs[genotype] = self._count(genotype)
+            self._needs[genotype] = self._count(genotype, coded_bits)
         return self._needs[genotype]
 
-    def _count(self, genotype: Genotype) -> CNeeds | None:
+    def _count(self, genotype: Genotype, coded_bits: Mapping[str, int]) -> CNeeds | None:
         packed = pack_candidate(self._networks, genotype)
-        folded = self._folded()
-        folded.set_rest({name: torch.from_numpy(tensor) for name, tensor in packed.tensors.items()})
         try:
-            program = folded_program(folded, packed)
+            program = self._program(packed)
         except UserError:
             return None
-        found = footprint(program, self._coding, channels=len(packed.description.mean))
+        found = footprint(program, self._coding, channels=len(packed.description.mean), coded_bits=coded_bits)
         return CNeeds(program.arithmetic, found.ram_bytes, found.flash_bytes)
 
-    def _folded(self) -> FoldedNetwork:
-        """Return a network of its own, since a lowering changes it."""
-        return self._networks.folded_copy()
+    def _program(self, packed: PackedNetwork) -> Program:
+        rounded = packed.layers[0].inputs is not None
+        if rounded not in self._templates:
+            self._templates[rounded] = lower_folded(self._networks.folded_copy(), packed)
+        return in_arithmetic(self._templates[rounded].with_layers(packed), packed)
 
     def _without_weights(self, genotype: Genotype) -> PackedNetwork:
         networks = self._networks

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from emomc.candidates.c_memory import CMemory
+from emomc.candidates.c_memory import CMemory, CNeeds
 from emomc.candidates.compressed_networks import CompressedNetworks
 from emomc.candidates.genotype import Genotype
 from emomc.candidates.packing import library_fixed_bytes, scale_counts
@@ -75,7 +75,7 @@ class CostModel:
         self.accounting = accounting
         self.layers = manifest.layers
         self.networks = networks
-        self.c_memory = CMemory(networks, coding)
+        self._c_memory = CMemory(networks, coding)
         self._count_ram = count_ram
         # The cost is that of the activation bits used in evaluations.
         self._activation_bits = networks.quantizer.activation_bits
@@ -164,10 +164,24 @@ class CostModel:
             costs["latency_ms"] = cycles_to_ms(costs["cycles"], self.hardware)
         return costs
 
+    def c_needs(self, genotype: Genotype) -> CNeeds | None:
+        """Return what a genotype needs as a program in C; None if it cannot be written in C."""
+        widths, layers = self.bits(genotype), enumerate(self.layers)
+        coded = {
+            layer.name: self._count(genotype.level, place, widths[layer.name], genotype.finetuned)[1]
+            for place, layer in layers
+            if layer.stored
+        }
+        return self._c_memory.needs(genotype, coded)
+
+    def ram_bytes(self, genotype: Genotype) -> int:
+        """Return the bytes of RAM of a genotype as a program in C; see ``CMemory.ram_bytes``."""
+        return self._c_memory.ram_bytes(genotype)
+
     def _ram(self, genotypes: Sequence[Genotype]) -> dict[str, FloatArray]:
         if not self._count_ram:
             return {}
-        return {RAM_COLUMN: np.array([self.c_memory.ram_bytes(genotype) for genotype in genotypes], np.float64)}
+        return {RAM_COLUMN: np.array([self._c_memory.ram_bytes(genotype) for genotype in genotypes], np.float64)}
 
     def _layer_bytes(self, workload: Workload, numbers: IntArray) -> FloatArray:
         if workload.coded_bits is None:

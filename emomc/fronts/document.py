@@ -87,7 +87,7 @@ def front_document(search: Search) -> dict[str, Any]:
             **interval("validation", baseline),
             **_test(search.baseline_test),
             **_costs(search, search.uncompressed),
-            **needs_entries(model.c_memory.needs(uncompressed_genotype(search.library))),
+            **needs_entries(model.c_needs(uncompressed_genotype(search.library))),
             "bits": UNCOMPRESSED_BITS,
         },
         "points": points,
@@ -124,7 +124,7 @@ def _point(search: Search, candidate: Candidate) -> dict[str, Any]:
         **interval("validation", evaluation),
         **_test(candidate.test),
         **_costs(search, candidate.costs),
-        **needs_entries(search.cost_model.c_memory.needs(candidate.genotype)),
+        **needs_entries(search.cost_model.c_needs(candidate.genotype)),
     }
 
 

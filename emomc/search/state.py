@@ -215,7 +215,7 @@ class Search:
             least = float(costs[name][0])
             if name == RAM_COLUMN:
                 # It does not grow with the level, and hardly depends on it.
-                least = min(self.cost_model.c_memory.ram_bytes(genotype) for genotype in cheapest)
+                least = min(self.cost_model.ram_bytes(genotype) for genotype in cheapest)
                 if least > bound:
                     raise UserError(
                         f"expected {what} to be met by a network of this search, found that the least RAM possible "

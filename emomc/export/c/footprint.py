@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 
 from emomc.compression.codings import BEST, stream_bits
 from emomc.compression.widths import UNCOMPRESSED_BITS
@@ -28,18 +29,23 @@ class Footprint:
     """Of weights and other constants, where pointers have 8 bytes; the code comes on top."""
 
 
-def footprint(program: Program, coding: str, *, channels: int) -> Footprint:
+def footprint(
+    program: Program, coding: str, *, channels: int, coded_bits: Mapping[str, int] | None = None
+) -> Footprint:
     """Return what a program needs.
 
     Args:
         program: the network.
         coding: one of ``CODING_CHOICES``: how the weights are stored.
         channels: of an image whose normalisation is known; 0: it is not known.
+        coded_bits: layer name -> bits of its weights in that coding, where they are known; others are counted.
     """
+    known = coded_bits or {}
     flash = sum(one.numbers.nbytes for one in program.constants) + sum(table_bytes(one) for one in program.tables)
     for layer in program.layers:
+        bits = known[layer.name] if layer.name in known else stream_bits(layer.codes, layer.bits, coding)
         # An array in C has at least one number.
-        flash += max(1, -(-stream_bits(layer.codes, layer.bits, coding) // 8)) + RECORD_BYTES
+        flash += max(1, -(-bits // 8)) + RECORD_BYTES
         flash += 4 * len(layer.scale) if takes_scales(program, layer) else 0
     flash += channels * (8 if program.image_grid is None else _PIXEL_VALUES)
     return Footprint(ram_bytes(program, coding), flash)

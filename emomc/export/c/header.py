@@ -58,8 +58,7 @@ int {name}_classify(const unsigned char *pixels);
         f"Flash: {needs.flash_bytes:,} bytes of weights and other constants; the code comes on top.",
         _usage_text(program, name),
     ]
-    indents = {"initial_indent": "   ", "subsequent_indent": "   "}
-    comment = "\n\n".join(textwrap.fill(text, WIDTH, **indents) for text in paragraphs)
+    comment = "\n\n".join(textwrap.indent(textwrap.fill(text, WIDTH - 3), "   ") for text in paragraphs)
     return f"""/* {comment.strip()} */
 #ifndef {upper}_H
 #define {upper}_H

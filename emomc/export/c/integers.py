@@ -188,7 +188,7 @@ class _Rewriting:
     def _rewrite(self, call: Call) -> None:
         """Add a call that does the same with integers."""
         numbering = self._numbering(call.output)
-        arguments = [self._place(one) if isinstance(one, Values) else one for one in call.arguments]
+        arguments: list[Any] = [self._place(one) if isinstance(one, Values) else one for one in call.arguments]
         placed = dict(zip(map(id, call.arguments), arguments, strict=True))
         name = call.function
         if name in ("relu", "clip"):

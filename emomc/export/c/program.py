@@ -7,11 +7,12 @@ import math
 from collections.abc import Mapping
 from typing import Any, Literal
 
+import numpy as np
 from numpy.typing import NDArray
 
 from emomc.compression.activation_grid import ActivationGrid
 from emomc.export.c.arithmetic import Arithmetic
-from emomc.packed_file.network import PackedLayer
+from emomc.packed_file.network import PackedLayer, PackedNetwork
 
 NumberType = Literal["f32", "s32", "u8", "s8"]
 """Type of the numbers of a buffer: float32, or integers with and without sign."""
@@ -60,6 +61,8 @@ class Constant:
     """Numbers that stay in flash: float32, int32, int64 or uint8."""
 
     numbers: NDArray[Any]
+    name: str | None = None
+    """Of the tensor of the network that they are; None: they were computed."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,6 +126,38 @@ class Program:
     """The grid of the image, if its codes go in; None: float32 numbers."""
     score_step: float | None = None
     """What one unit of the scores is, if they are integers; None: float32 numbers."""
+
+    def with_layers(self, packed: PackedNetwork) -> Program:
+        """Return the same calls for another compression of the network: its layers, grids of inputs and tensors.
+
+        Constants that were computed from tensors stay. Inputs of layers must be rounded in both or in neither.
+        """
+        layers = {layer.name: layer for layer in packed.layers}
+        grids = {
+            call.arguments[0].buffer: layers[one.name].inputs
+            for call in self.calls
+            for one in call.arguments
+            if isinstance(one, PackedLayer) and one.name in layers
+        }
+
+        def replaced(one: Any) -> Any:
+            if isinstance(one, PackedLayer):
+                return layers.get(one.name, one)
+            if isinstance(one, Constant) and one.name in packed.tensors:
+                return tensors[one.name]
+            return one
+
+        used = {one.name for one in self.constants if one.name in packed.tensors}
+        tensors = {name: Constant(packed.tensors[name].astype(np.float32), name) for name in used if name is not None}
+        calls = tuple(
+            dataclasses.replace(
+                call,
+                arguments=tuple(map(replaced, call.arguments)),
+                grid=call.grid and grids[call.output.buffer],
+            )
+            for call in self.calls
+        )
+        return dataclasses.replace(self, calls=calls)
 
     @property
     def arithmetic(self) -> Arithmetic:

@@ -77,7 +77,9 @@ class Scope:
                 f"expected operations that can be written in C, found a computed {name} in {describe(node)}"
             )
         if source not in self._constants:
-            self._constants[source] = constant(self._results[source])
+            found = constant(self._results[source])
+            name = str(source.target) if source.op == "get_attr" else None
+            self._constants[source] = Constant(found.numbers, name)
         return self._constants[source]
 
     def layer(self, node: fx.Node) -> tuple[LayerShape, PackedLayer]:

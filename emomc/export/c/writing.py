@@ -67,7 +67,11 @@ def folded_program(folded: FoldedNetwork, packed: PackedNetwork, arithmetic: Ari
     Raises:
         UserError: as ``write_c``.
     """
-    program = lower_folded(folded, packed)
+    return in_arithmetic(lower_folded(folded, packed), packed, arithmetic)
+
+
+def in_arithmetic(program: Program, packed: PackedNetwork, arithmetic: Arithmetic | None = None) -> Program:
+    """Return a program of floats in the arithmetic of a packed network; see ``folded_program``."""
     return integer_program(program) if choose_arithmetic(packed.layers, arithmetic) == "int8" else program
 
 

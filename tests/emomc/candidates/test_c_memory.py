@@ -32,7 +32,7 @@ def test_a_network_that_is_not_written_in_c_has_no_memory(library, search, monke
     def refuse(*_):
         raise UserError("expected operations that can be written in C, found aten.sort")
 
-    monkeypatch.setattr("emomc.candidates.c_memory.folded_program", refuse)
+    monkeypatch.setattr("emomc.candidates.c_memory.lower_folded", refuse)
     found = search(library, [FrontWriter()], number_generations=1)
     point = read_front(found.folder)["points"][0]
     assert (point["c_arithmetic"], point["ram_bytes"], point["flash_bytes"]) == (None, None, None)

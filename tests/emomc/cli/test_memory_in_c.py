@@ -37,7 +37,7 @@ def test_the_front_says_what_the_header_says(activation_bits, coding, library, s
         expected = memory_in(Path("net.h").read_text())
         assert {name: point[name] for name in expected} == expected
     genotype = found.front[0].genotype
-    assert found.cost_model.c_memory.ram_bytes(genotype) == front["points"][0]["ram_bytes"]
+    assert found.cost_model.ram_bytes(genotype) == front["points"][0]["ram_bytes"]
 
 
 @pytest.mark.parametrize("bound", ["0.5", pytest.param("1%", marks=pytest.mark.slow)])
