@@ -105,6 +105,10 @@ class CompressedNetworks:
             self.memory, lambda tensor: tensor.nbytes
         )
 
+    def folded_copy(self) -> FoldedNetwork:
+        """Return a network of its own, with arbitrary weights and without rounding, on the CPU."""
+        return FoldedNetwork(self._folded.graph, self.layers if self.quantizer.bias_correction else ())
+
     @property
     def memory_format(self) -> torch.memory_format:
         """The memory format of the network and its images."""

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from emomc.candidates.c_memory import CMemory, CNeeds
 from emomc.candidates.compressed_networks import CompressedNetworks
 from emomc.candidates.genotype import Genotype
 from emomc.candidates.packing import bias_bytes, library_fixed_bytes, scale_bytes
@@ -34,6 +35,8 @@ OwnBytes = tuple[IntArray, IntArray]
 """What a layer adds to a file besides its stream: bytes of its scales; of its bias and of the step of its inputs."""
 
 PAPER, EXACT = "paper", "exact"
+RAM_COLUMN = "ram_bytes"
+"""Column of ``CostModel.costs``: bytes of RAM of the program in C."""
 
 
 class CostModel:
@@ -52,6 +55,7 @@ class CostModel:
         dataflow: str,
         coding: str,
         accounting: str = EXACT,
+        count_ram: bool = False,
     ) -> None:
         """Set the library's networks and the accelerator.
 
@@ -61,6 +65,7 @@ class CostModel:
             dataflow: see ``estimate_energy``.
             coding: ``normal``, ``csr``, ``coo``; with exact accounting any of ``CODING_CHOICES``.
             accounting: ``exact`` or ``paper``.
+            count_ram: whether the RAM of a candidate in C is one of its costs.
 
         Raises:
             UserError: the accounting is ``paper``, which has no formula for the coding.
@@ -74,6 +79,8 @@ class CostModel:
         self.accounting = accounting
         self.layers = manifest.layers
         self.networks = networks
+        self._c_memory = CMemory(networks, coding)
+        self._count_ram = count_ram
         # The cost is that of the activation bits used in evaluations; what is not searched has the most.
         self._widths = networks.quantizer.layer_activation_bits
         self._activation_bits = max(self._widths, default=networks.quantizer.activation_bits)
@@ -109,9 +116,9 @@ class CostModel:
         Returns:
             Columns of shape (n,): ``energy_mj`` of one image (``energy_mac16``, in 16-bit MACs, where the hardware's
             energies are relative), ``size_kib`` and with exact accounting ``size_bytes``, ``cycles`` of one image, and
-            ``latency_ms`` where the hardware has a clock.
+            ``latency_ms`` where the hardware has a clock; ``ram_bytes`` where the RAM is counted.
         """
-        return self._costs(self._workload(genotypes), self._own_bytes(genotypes))
+        return self._costs(self._workload(genotypes), self._own_bytes(genotypes)) | self._ram(genotypes)
 
     def uncompressed(self) -> dict[str, float]:
         """Return the costs of the dense network at 32 bits, every weight stored, under the same dataflow."""
@@ -119,6 +126,7 @@ class CostModel:
         stored = None if self.accounting == PAPER else self._weights * bits
         workload = Workload(self.layers, bits, np.ones(bits.shape), stored, self._activation_bits)
         columns = self._costs(workload, (np.zeros(len(self.layers), np.int64), self._full_bias_bytes))
+        columns |= self._ram([uncompressed_genotype(self.networks.library)])
         costs = {name: float(column.item()) for name, column in columns.items()}
         if self.accounting == PAPER:
             # Without indices in any coding: a dense network needs none, and they would make every ratio look better.
@@ -169,6 +177,25 @@ class CostModel:
         if self.hardware.clock_mhz is not None:
             costs["latency_ms"] = cycles_to_ms(costs["cycles"], self.hardware)
         return costs
+
+    def c_needs(self, genotype: Genotype) -> CNeeds | None:
+        """Return what a genotype needs as a program in C; None if it cannot be written in C."""
+        widths, layers = self.bits(genotype), enumerate(self.layers)
+        coded = {
+            layer.name: self._count(genotype.level, place, widths[layer.name], genotype.finetuned)[1]
+            for place, layer in layers
+            if layer.stored
+        }
+        return self._c_memory.needs(genotype, coded)
+
+    def ram_bytes(self, genotype: Genotype) -> int:
+        """Return the bytes of RAM of a genotype as a program in C; see ``CMemory.ram_bytes``."""
+        return self._c_memory.ram_bytes(genotype)
+
+    def _ram(self, genotypes: Sequence[Genotype]) -> dict[str, FloatArray]:
+        if not self._count_ram:
+            return {}
+        return {RAM_COLUMN: np.array([self._c_memory.ram_bytes(genotype) for genotype in genotypes], np.float64)}
 
     def _layer_bytes(self, workload: Workload, own_bytes: OwnBytes) -> FloatArray:
         if workload.coded_bits is None:

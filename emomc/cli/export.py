@@ -15,6 +15,7 @@ from emomc.cli.user_code_options import add_user_code_options, check_user_code_o
 from emomc.common.errors import UserError
 from emomc.common.run_folder import find_finished_search
 from emomc.compression.codings import CodingName
+from emomc.export.c.arithmetic import Arithmetic
 from emomc.export.c.text import identifier
 from emomc.export.formats import FORMATS, ExportOptions, FormatName, check_packages
 from emomc.export.onnx_targets import MAX_OPSET, MIN_OPSET, TARGETS, OnnxWeights, PixelLayout, TargetName, onnx_options
@@ -60,6 +61,13 @@ def build_parser() -> ArgumentParser:
         type=CodingName | None,
         default=None,
         help="How an emomc or c file stores the weights; default: the coding of the search.",
+    )
+    parser.add_argument(
+        "--c_arithmetic",
+        type=Arithmetic | None,
+        default=None,
+        help="How the layers of a c file compute: int8 (codes of 8 bits, sums of 32 bits) or float; default: "
+        "int8 for a search with --activation_bits of 8 or fewer, else float.",
     )
     parser.add_argument(
         "--target",
@@ -117,6 +125,8 @@ def _run(arguments: Namespace) -> None:
         raise UserError(f"expected --coding with the format emomc or c, found {arguments.format}")
     if arguments.format == "c" and (output.suffix != ".c" or output.with_suffix(".h").is_dir()):
         raise UserError(f"expected --output with a file NAME.c, and room for NAME.h, for the format c, found {output}")
+    if arguments.c_arithmetic is not None and arguments.format != "c":
+        raise UserError(f"expected --c_arithmetic with the format c alone, found {arguments.format}")
     arguments.preprocess = {True: "nchw", False: None}.get(arguments.preprocess, arguments.preprocess)
     for name in ("target", "onnx_opset", "onnx_int4", "onnx_weights", "preprocess"):
         if getattr(arguments, name) is not None and arguments.format != "onnx":
@@ -143,7 +153,7 @@ def _options(arguments: Namespace, front: Front, rule: Pick) -> ExportOptions:
     """
     coding = arguments.coding or front["coding"]
     if arguments.format != "onnx":
-        return ExportOptions(coding, name=identifier(Path(arguments.output).stem))
+        return ExportOptions(coding, name=identifier(Path(arguments.output).stem), arithmetic=arguments.c_arithmetic)
     bits = activation_bits(front)
     if len(bits) > 1:
         # Those of the point alone: the front may have others.

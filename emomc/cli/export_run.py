@@ -23,6 +23,7 @@ from emomc.common.schema import checked
 from emomc.compression.quantizers import Quantizer, QuantizerName, RoundingName, ScaleName
 from emomc.compression.widths import FULL_ACTIVATION_BITS
 from emomc.data.splits import Split, has_test_images, load_split
+from emomc.export.c.arithmetic import choose_arithmetic
 from emomc.export.formats import FORMATS, ExportOptions, FormatName, export_network, verify_export
 from emomc.export.verification import EvaluationConditions, ExpectedScores, ReadBack
 from emomc.fronts.front_file import Front, Point, activation_bits, point_activation_bits
@@ -72,6 +73,8 @@ def export(
         users_network = network if arguments.network else None
         networks, genotype = point_network(library, network, front, point, search)
         packed = pack_candidate(networks, genotype)
+        if arguments.format == "c":
+            choose_arithmetic(packed.layers, options.arithmetic)
         promise, verdict = "", []
 
         def verify(path: Path) -> None:
@@ -93,6 +96,8 @@ def export(
         )
         print(picked.reason)
         print(f"{output}: {written:,} bytes{promise}")
+        if (facts_of := FORMATS[arguments.format].facts_of) is not None:
+            print(f"{output}: {facts_of(output)}")
         print(*verdict, sep="\n", end="\n" if verdict else "")
 
 
@@ -331,6 +336,6 @@ def _verdict(found: ReadBack, split: Split, images: int, point: Point, format: F
             f"front, found {text}; equal results need the machine, number of threads and images of the search: "
             f"nothing is written"
         )
-    others = f"; {found.other_class} of another class" if found.other_class else ""
+    others = f"; {found.other_class:,} of {images:,} images of another class than promised" if found.other_class else ""
     within = "" if found.correct == promised else f" ({promised:,}) within 0.1 %"
     return f"Read back: {text}, as the front says{within}{others}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
+from numpy.typing import NDArray
 
 from emomc.common.errors import require
 from emomc.compression.widths import FULL_ACTIVATION_BITS, MIN_ACTIVATION_BITS
@@ -56,3 +57,15 @@ class ActivationGrid:
     def highest(self) -> int:
         """Largest code."""
         return int(2 ** (self.bits - 1) - 1 if self.signed else 2**self.bits - 1)
+
+
+def grid_codes(values: NDArray[np.float32], grid: ActivationGrid) -> NDArray[np.int8] | NDArray[np.uint8]:
+    """Return the codes of values on a grid of at most 8 bits, computed in float32 as an evaluation rounds.
+
+    Args:
+        values: float32, any shape.
+        grid: the grid.
+    """
+    least, most = (np.float32(code * grid.step) for code in (grid.lowest, grid.highest))
+    step = np.float32(grid.step)
+    return np.rint(np.clip(values, least, most) / step).astype(np.int8 if grid.signed else np.uint8)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from emomc.common.errors import UserError, UserFact
 from emomc.common.files import atomic_write, write_text
 from emomc.compression.widths import FULL_ACTIVATION_BITS
+from emomc.export.c.arithmetic import Arithmetic
 from emomc.export.c.toolchain import COMPILER
 from emomc.export.onnx_targets import OnnxOptions
 
@@ -40,6 +41,8 @@ class ExportOptions:
 
     name: str = "network"
     """For ``c``: what the names of functions begin with; see ``identifier``."""
+    arithmetic: Arithmetic | None = None
+    """For ``c``: of the layers; None: int8 if the network can have it."""
 
     def check_runs(self, format: FormatName) -> None:
         """Check that a file can be run here.
@@ -77,6 +80,8 @@ class ExportFormat:
     """Whether that number equals the search's exactly, on the same machine."""
     header_of: Callable[[Path], str] | None = None
     """Written file -> the text of a header ``.h`` that goes beside it; None: none does."""
+    facts_of: Callable[[Path], str] | None = None
+    """Written file -> what to say of it; None: nothing."""
     packages: tuple[str, ...] = ()
     """Packages that writing and checking a file need, of the extra ``export``."""
 
@@ -102,13 +107,19 @@ def _write_dense(path: Path, packed: PackedNetwork, options: ExportOptions, netw
 def _write_c(path: Path, packed: PackedNetwork, options: ExportOptions, network: nn.Module | None) -> int:
     from emomc.export.c.writing import write_c
 
-    return write_c(path, packed, network, name=options.name, coding=options.coding)
+    return write_c(path, packed, network, name=options.name, coding=options.coding, arithmetic=options.arithmetic)
 
 
 def _header_of_c(path: Path) -> str:
     from emomc.export.c.writing import header_of
 
     return header_of(path)
+
+
+def _facts_of_c(path: Path) -> str:
+    from emomc.export.c.writing import facts_of
+
+    return facts_of(path)
 
 
 def _verification(name: str) -> Callable[..., Any]:
@@ -147,6 +158,7 @@ FORMATS: Mapping[str, ExportFormat] = {
             _verification("scores_c"),
             exact=False,
             header_of=_header_of_c,
+            facts_of=_facts_of_c,
         ),
         ExportFormat(
             "torch",

@@ -7,6 +7,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from emomc.candidates.c_memory import needs_entries
+from emomc.candidates.cost_model import RAM_COLUMN, uncompressed_genotype
 from emomc.candidates.evaluation import Evaluation
 from emomc.candidates.finetuned_weights import finetuned_path
 from emomc.candidates.genotype import Genotype
@@ -20,7 +22,7 @@ from emomc.library.manifest import Manifest
 from emomc.packed_file.layout import VERSION
 from emomc.search.state import Candidate, Search
 
-WHOLE_COSTS = ("size_bytes",)
+WHOLE_COSTS = ("size_bytes", RAM_COLUMN)
 """Costs that are whole numbers. Cycles are an expected value, as steps are skipped with some probability."""
 
 
@@ -85,6 +87,7 @@ def front_document(search: Search) -> dict[str, Any]:
             **interval("validation", baseline),
             **_test(search.baseline_test),
             **_costs(search, search.uncompressed),
+            **needs_entries(model.c_needs(uncompressed_genotype(search.library))),
             "bits": UNCOMPRESSED_BITS,
         },
         "points": points,
@@ -123,6 +126,7 @@ def _point(search: Search, candidate: Candidate) -> dict[str, Any]:
         **interval("validation", evaluation),
         **_test(candidate.test),
         **_costs(search, candidate.costs),
+        **needs_entries(search.cost_model.c_needs(candidate.genotype)),
     }
 
 

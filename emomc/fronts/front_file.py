@@ -49,6 +49,9 @@ class _Costs:
     test_correct: int | None = None
     test_images: int | None = None
     size_bytes: int | None = None
+    ram_bytes: int | None = None
+    flash_bytes: int | None = None
+    c_arithmetic: str | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

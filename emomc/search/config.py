@@ -16,6 +16,8 @@ _MOST_EPOCHS = 1_000_000
 
 Accounting = Literal["exact", "paper"]
 AlgorithmName = Literal["nsga2", "nsga3", "sms-emoa", "age-moea2"]
+RAM = "ram"
+"""Name of the cost that can be bounded, but is no objective: candidates hardly differ in it."""
 CompileMode = Literal["auto", "always", "never"]
 VariationName = Literal["integer", "real"]
 
@@ -76,6 +78,8 @@ class SearchConfig:
     """Upper bound on the energy of one image: mJ, or a percentage of the uncompressed network, such as 25%."""
     latency_constraint: str | None = None
     """Upper bound on the time of one image: ms (cycles if the hardware has no clock), or a percentage, as above."""
+    ram_constraint: str | None = None
+    """Upper bound on the RAM of the network as a program in C: KiB, or a percentage of the uncompressed network."""
     lowest_level: int = 1
     """Lowest level to search, percent of weights remaining."""
     highest_level: int = 100
@@ -172,7 +176,7 @@ class SearchConfig:
     @property
     def constraints(self) -> dict[str, str]:
         """Name of each constrained cost -> its upper bound, as given."""
-        bounds = {cost: getattr(self, f"{cost}_constraint") for cost in COST_OBJECTIVES}
+        bounds = {cost: getattr(self, f"{cost}_constraint") for cost in (*COST_OBJECTIVES, RAM)}
         return {cost: bound for cost, bound in bounds.items() if bound is not None}
 
     @property

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from emomc.candidates.cost_model import CostModel
+from emomc.candidates.cost_model import RAM_COLUMN, CostModel
 from emomc.candidates.evaluation import Evaluation
 from emomc.candidates.genotype import Genotype, SearchSpace
 from emomc.common.errors import UserError
@@ -18,7 +18,7 @@ from emomc.common.pareto import ParetoFront, hypervolume
 from emomc.common.run_folder import SearchFolder
 from emomc.library.layer_input_store import LayerInputStore
 from emomc.library.library import Library
-from emomc.search.config import Finetuning, SearchConfig, resolve_bound
+from emomc.search.config import RAM, Finetuning, SearchConfig, resolve_bound
 
 FloatArray = NDArray[np.float64]
 
@@ -144,7 +144,10 @@ class Search:
         self.bounds = {
             cost_model.columns[cost]: resolve_bound(bound, self.uncompressed[cost_model.columns[cost]])
             for cost, bound in config.constraints.items()
+            if cost != RAM
         }
+        if config.ram_constraint is not None:
+            self.bounds[RAM_COLUMN] = 1024 * resolve_bound(config.ram_constraint, self.uncompressed[RAM_COLUMN] / 1024)
 
     @property
     def folder(self) -> Path:
@@ -206,10 +209,20 @@ class Search:
         if not bounds:
             return
         level, bits = self.space.levels[0], self.space.min_bits
-        costs = self.cost_model.costs([self.space.uniform(level, bits, min(self.space.activation_bits, default=None))])
+        narrowest = min(self.space.activation_bits, default=None)
+        cheapest = [self.space.uniform(percent, bits, narrowest) for percent in self.space.levels]
+        costs = self.cost_model.costs(cheapest[:1])
         for name, bound in bounds.items():
             least = float(costs[name][0])
-            if least > bound:
+            if name == RAM_COLUMN:
+                # It does not grow with the level, and hardly depends on it.
+                least = min(self.cost_model.ram_bytes(genotype) for genotype in cheapest)
+                if least > bound:
+                    raise UserError(
+                        f"expected {what} to be met by a network of this search, found that the least RAM possible "
+                        f"is {least / 1024:.2f} KiB ({least:,} bytes)"
+                    )
+            elif least > bound:
                 raise UserError(
                     f"expected {what} to be met by a network of this search, found that the cheapest (level {level} %, "
                     f"{bits} bits) has {name} {least:.4g}, above {bound:.4g}"

@@ -38,7 +38,7 @@ OPERATIONS: Mapping[Any, Callable[[Scope, fx.Node], Any]] = {
 
 
 def lower_network(packed: PackedNetwork, network: nn.Module | None = None) -> Program:
-    """Return a packed network as a program for one image.
+    """Return a packed network as a program of floats for one image.
 
     Args:
         packed: the network.
@@ -47,7 +47,19 @@ def lower_network(packed: PackedNetwork, network: nn.Module | None = None) -> Pr
     Raises:
         UserError: the network has operations that cannot be written in C.
     """
-    folded = unpack_folded(packed, network)
+    return lower_folded(unpack_folded(packed, network), packed)
+
+
+def lower_folded(folded: FoldedNetwork, packed: PackedNetwork) -> Program:
+    """Return a packed network as a program of floats for one image.
+
+    Args:
+        folded: the network, with its biases; it is changed.
+        packed: its layers and grids.
+
+    Raises:
+        UserError: the network has operations that cannot be written in C.
+    """
     stored = {layer.name: layer for layer in packed.layers}
     layers = {
         node: (folded.graph.layer(name), stored.get(name)) for name, nodes in folded.calls.items() for node in nodes
@@ -84,7 +96,7 @@ def _lower(scope: Scope, node: fx.Node, grids: Mapping[str, Any]) -> Any:
             return given
         bounds = (float(np.float32(code * grid.step)) for code in (grid.lowest, grid.highest))
         out = scope.new(given.shape)
-        return scope.call("round_inputs", given, given.count, *bounds, grid.step, out, in_place=(given,))
+        return scope.call("round_inputs", given, given.count, *bounds, grid.step, out, in_place=(given,), grid=grid)
     if node.target is operator.getitem:
         return scope.values[node.args[0]][node.args[1]]  # type: ignore[index]
     return OPERATIONS[node.target](scope, node)

@@ -13,9 +13,9 @@ class MemoryPlan:
     """Where each buffer of a program lies in one array."""
 
     offsets: Mapping[Buffer, int]
-    """Buffer -> its first number in the array."""
-    count: int
-    """Float32 numbers of the array."""
+    """Buffer -> its first byte in the array, a multiple of 4."""
+    bytes: int
+    """Of the array, a multiple of 4."""
 
 
 @dataclasses.dataclass
@@ -28,15 +28,20 @@ class _Block:
     last: int
     """Number of the last call that uses it."""
 
+    @property
+    def bytes(self) -> int:
+        """What it takes, a multiple of 4."""
+        return -(-self.buffers[0].bytes // 4) * 4
+
 
 def plan_memory(program: Program) -> MemoryPlan:
     """Place the buffers of a program, the largest first, each as low as those that live at the same time allow."""
     blocks = _blocks(program)
     placed: list[tuple[_Block, int]] = []
-    for block in sorted(blocks, key=lambda block: (-block.buffers[0].count, block.first)):
+    for block in sorted(blocks, key=lambda block: (-block.bytes, block.first)):
         placed.append((block, _lowest(block, placed)))
     offsets = {buffer: offset for block, offset in placed for buffer in block.buffers}
-    return MemoryPlan(offsets, max(buffer.count + offset for buffer, offset in offsets.items()))
+    return MemoryPlan(offsets, max(block.bytes + offset for block, offset in placed))
 
 
 def _blocks(program: Program) -> list[_Block]:
@@ -46,6 +51,9 @@ def _blocks(program: Program) -> list[_Block]:
         for values in (*call.reads, call.output):
             last[values.buffer] = number
     last[program.scores.buffer] = end
+    scratch = [
+        _Block([call.scratch.buffer], number, number) for number, call in enumerate(program.calls) if call.scratch
+    ]
     image = _Block([program.image.buffer], -1, last[program.image.buffer])
     block_of = {program.image.buffer: image}
     for number, call in enumerate(program.calls):
@@ -60,6 +68,7 @@ def _blocks(program: Program) -> list[_Block]:
                 if values.whole
                 and call.output.whole
                 and values.count == buffer.count
+                and values.buffer.bytes == buffer.bytes
                 and block_of[values.buffer].last == number
                 and all(other in call.in_place for other in call.reads if other.buffer is values.buffer)
             ),
@@ -71,14 +80,14 @@ def _blocks(program: Program) -> list[_Block]:
             block = block_of[buffer] = block_of[replaced.buffer]
             block.buffers.append(buffer)
             block.last = last[buffer]
-    return list({id(block): block for block in block_of.values()}.values())
+    return [*{id(block): block for block in block_of.values()}.values(), *scratch]
 
 
 def _lowest(block: _Block, placed: list[tuple[_Block, int]]) -> int:
     """Return the lowest offset at which a block meets none of those that live at the same time."""
-    size = block.buffers[0].count
+    size = block.bytes
     taken = sorted(
-        (offset, offset + other.buffers[0].count)
+        (offset, offset + other.bytes)
         for other, offset in placed
         if other.first <= block.last and block.first <= other.last
     )

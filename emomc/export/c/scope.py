@@ -10,6 +10,7 @@ import numpy as np
 from torch import Tensor, fx
 
 from emomc.common.errors import UserError
+from emomc.compression.activation_grid import ActivationGrid
 from emomc.compression.widths import UNCOMPRESSED_BITS
 from emomc.export.c.program import Buffer, Call, Constant, Values
 from emomc.networks.layers import LayerShape, output_first
@@ -76,7 +77,9 @@ class Scope:
                 f"expected operations that can be written in C, found a computed {name} in {describe(node)}"
             )
         if source not in self._constants:
-            self._constants[source] = constant(self._results[source])
+            found = constant(self._results[source])
+            name = str(source.target) if source.op == "get_attr" else None
+            self._constants[source] = Constant(found.numbers, name)
         return self._constants[source]
 
     def layer(self, node: fx.Node) -> tuple[LayerShape, PackedLayer]:
@@ -102,10 +105,16 @@ class Scope:
         """Return values in a buffer of their own."""
         return Values(Buffer(math.prod(shape)), tuple(shape))
 
-    def call(self, function: str, *arguments: Any, in_place: tuple[Values, ...] = ()) -> Values:
+    def call(
+        self,
+        function: str,
+        *arguments: Any,
+        in_place: tuple[Values, ...] = (),
+        grid: ActivationGrid | None = None,
+    ) -> Values:
         """Add a call whose last argument that is ``Values`` is its output; return the output."""
         output = [one for one in arguments if isinstance(one, Values)][-1]
-        self.calls.append(Call(function, arguments, output, in_place))
+        self.calls.append(Call(function, arguments, output, in_place, grid=grid))
         return output
 
 

@@ -304,12 +304,16 @@
     if (row.offsetTop < top || row.offsetTop > bottom) window_.scrollTop = row.offsetTop - window_.clientHeight / 2;
   }
 
+  const kib = (bytes) => `${short(bytes / 1024)} KiB`;
+
   function drawComparison(point, i) {
     const rows = accuracyKeys.map((key) => {
       const kind = measures[key].accuracy;
       return [measures[key].name, percent(point[key]), within(kind, i), percent(baseline[key]), within(kind, null),
         isNumber(baseline[key]) ? change(point, key) : ""];
-    }).concat(costKeys.map((key) => [measures[key].name, amount(key, point[key]), "", amount(key, baseline[key]), "", times(baseline[key], point[key])]));
+    }).concat(costKeys.map((key) => [measures[key].name, amount(key, point[key]), "", amount(key, baseline[key]), "", times(baseline[key], point[key])]))
+      .concat(Object.entries(labels.memory).filter(([key]) => isNumber(point[key])).map(([key, name]) =>
+        [name, kib(point[key]), `arithmetic ${point.c_arithmetic}`, isNumber(baseline[key]) ? kib(baseline[key]) : "", baseline.c_arithmetic ? `arithmetic ${baseline.c_arithmetic}` : "", times(baseline[key], point[key])]));
     byId("comparison").replaceChildren(
       build("thead", {}, build("tr", {}, ["", "this network", "uncompressed", "change"].map((text) => build("th", {}, text)))),
       build("tbody", {}, rows.map(([name, value, note, before, beforeNote, change]) => build("tr", {},

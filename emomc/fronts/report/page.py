@@ -22,6 +22,8 @@ from emomc.fronts.picks import PickedPoint, cost_keys, standard_picks
 from emomc.hardware.dataflows import DATAFLOW_CHOICES, dataflow_label
 from emomc.hardware.energy import ENERGY_PARTS
 
+_MEMORY = {"ram_bytes": "RAM in C", "flash_bytes": "flash in C, code not counted"}
+"""Entry of a point -> its name in the table of the point."""
 _TITLES = {
     PickKind.SAFE: "Safely within one point of uncompressed",
     PickKind.KNEE: "Knee of the front",
@@ -89,6 +91,7 @@ def _page_data(front: Front) -> dict[str, Any]:
         # The script takes all names from the registries.
         "labels": {
             "costs": {entry.key: {"name": entry.name, "unit": entry.unit} for entry in COSTS.values()},
+            "memory": _MEMORY,
             "energy_parts": ENERGY_PARTS,
             "dataflows": {name: dataflow_label(name) for name in DATAFLOW_CHOICES},
             "codings": {name: coding.label for name, coding in CODINGS.items()},

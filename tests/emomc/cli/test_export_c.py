@@ -16,14 +16,28 @@ NEEDS_COMPILER = pytest.mark.skipif(shutil.which("cc") is None, reason="no C com
 
 
 @pytest.fixture
-def export(library, run):
-    config = SearchConfig(population_size=4, number_generations=2, activation_bits=8, coding="best")
-    run_search(library, config, [FrontWriter()], run=RunOptions(name="s"))
+def search(library):
+    """A function that makes a front with inputs of layers of so many bits."""
 
+    def search(activation_bits):
+        config = SearchConfig(population_size=4, number_generations=2, activation_bits=activation_bits, coding="best")
+        run_search(library, config, [FrontWriter()], run=RunOptions(name="s"))
+
+    return search
+
+
+@pytest.fixture
+def export_c(library, run):
     def export(output, *options):
         return run("export", "--run", library.path.parent, "--format", "c", "--output", output, *options)
 
     return export
+
+
+@pytest.fixture
+def export(search, export_c):
+    search(8)
+    return export_c
 
 
 @NEEDS_COMPILER
@@ -34,11 +48,16 @@ def test_a_source_and_a_header_that_give_the_promised_classes(export):
     assert "as the front says" in ran.out
     source, header = Path("out/my-net.c").read_text(), Path("out/my-net.h").read_text()
     assert f"out/my-net.c: {len(source):,} bytes" in ran.out
+    assert "out/my-net.c: arithmetic int8, " in ran.out
     assert source.startswith(header)
-    assert "const float *my_net_run(void);" in header
+    assert "const int32_t *my_net_run(void);" in header
     assert sorted(path.name for path in Path("out").iterdir()) == ["my-net.c", "my-net.h"]
     assert export("out/my-net.c", "--coding", "normal").status == 0
     assert Path("out/my-net.c").read_text() != source
+    ran = export("out/my-net.c", "--c_arithmetic", "float", "--verify")
+    assert ran.status == 0, ran
+    assert "out/my-net.c: arithmetic float, " in ran.out
+    assert "const float *my_net_run(void);" in Path("out/my-net.h").read_text()
 
 
 def test_without_a_compiler_it_is_written_and_said_to_be_unchecked(export, monkeypatch):
@@ -59,3 +78,22 @@ def test_the_output_is_a_source(export):
         assert ran.status == 2
         assert "expected --output with a file NAME.c" in ran.err
         assert not Path(output).exists()
+
+
+def test_int8_needs_inputs_of_at_most_8_bits(search, export_c):
+    search(9)
+    ran = export_c("net.c", "--c_arithmetic", "int8")
+    assert ran.status == 2
+    assert "for the arithmetic int8 (emomc-search --activation_bits 8), found " in ran.err
+    assert ran.err.strip().endswith("with inputs of 9 bits")
+    assert len(ran.err.strip().splitlines()) == 1
+    assert not Path("net.c").exists()
+    ran = export_c("net.c")
+    assert ran.status == 0, ran
+    assert "net.c: arithmetic float, " in ran.out
+
+
+def test_the_arithmetic_is_that_of_a_source(export):
+    ran = export("net.onnx", "--format", "onnx", "--c_arithmetic", "int8")
+    assert ran.status == 2
+    assert "expected --c_arithmetic with the format c alone, found onnx" in ran.err

@@ -6,9 +6,9 @@ static int32_t next_huffman(weight_reader *at) {
         zeros = (zeros << index_bits) + take_bits(&at->from, index_bits);
     }
     at->position = at->next + zeros;
-    uint32_t value = take_symbol(&at->from, &at->table);
-    if (value >> at->table.split) {
-        uint32_t extra = value - (1u << at->table.split) + at->table.split;
+    uint32_t value = take_symbol(&at->from, &memory.table);
+    if (value >> memory.table.split) {
+        uint32_t extra = value - (1u << memory.table.split) + memory.table.split;
         value = 1u << extra | take_bits(&at->from, extra);
     }
     int32_t code = (int32_t)value + with_gaps;

@@ -4,6 +4,6 @@ typedef struct {
     bit_stream from, mask;
     uint32_t entry, next; /* entries read; the position after the last one */
     uint32_t position;    /* of the weight, row-major, output channels first */
-    float weight;
-    symbol_table table;
+    int32_t code;
+    float weight; /* the code times its scale; only for layers that compute in floats */
 } weight_reader;
