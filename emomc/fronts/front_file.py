@@ -150,7 +150,7 @@ def check_front(front: Any, where: str = "the front") -> None:
             raise UserError(f"expected an index that no other point has in {place}, found {point.index}")
         seen.add(point.index)
         _check_accuracies(point, place)
-        by_layer = {"bits": point.bits, "density": point.density}
+        by_layer: dict[str, Mapping[str, float]] = {"bits": point.bits, "density": point.density}
         if point.activation_bits is not None:
             by_layer["activation_bits"] = point.activation_bits
         for key, values in by_layer.items():
