@@ -60,7 +60,8 @@ def _cycles(expanded: CallWorkload, dataflow: Dataflow) -> Array:
     """
     calls, hardware = expanded.calls, expanded.hardware
     use = array_use(calls, dataflow.unrolled, hardware.operational_array.sizes)
-    cycles = expanded.access_probability.of(use.weights) * use.steps
+    per_step = hardware.operational_array.cycles_per_step
+    cycles = expanded.zeros.steps(use.weights, use.inputs) * (use.steps * per_step)
     if any(memory.bw_bits_per_cycle is not None for memory in hardware.memories):
         moved: dict[str, Array | float] = {memory.name: 0.0 for memory in hardware.memories}
         for flow in expanded.flows(dataflow):

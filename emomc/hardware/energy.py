@@ -11,10 +11,10 @@ import dataclasses
 import numpy as np
 import numpy.typing as npt
 
+from emomc.common.errors import UserError
 from emomc.hardware.call_workload import CallWorkload
 from emomc.hardware.dataflows import Dataflow, dataflows_named
 from emomc.hardware.description import Hardware
-from emomc.hardware.mac_energy import mac_energy
 from emomc.hardware.workload import Workload
 
 Array = npt.NDArray[np.float64]
@@ -107,8 +107,13 @@ def _mac_part(expanded: CallWorkload) -> Array:
 
     Ignores idle PEs and zero activations. Source: the paper.
     """
-    per_mac = mac_energy(expanded.hardware.operational_array.mac, expanded.bits, expanded.activation_bits)
-    return per_mac * expanded.access_probability.of(np.ones_like(expanded.calls.macs)) * expanded.calls.macs
+    mac = expanded.hardware.operational_array.mac
+    if mac is None:
+        raise UserError(
+            f"expected hardware with energies, found {expanded.hardware.name}, whose cycles alone are known"
+        )
+    per_mac = mac.energy(expanded.bits, expanded.activation_bits)
+    return per_mac * expanded.zeros.in_pe(np.ones_like(expanded.calls.macs)) * expanded.calls.macs
 
 
 def _energy_of_parts(expanded: CallWorkload, dataflow: Dataflow) -> dict[str, Array]:

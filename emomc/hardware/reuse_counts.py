@@ -18,7 +18,8 @@ import numpy.typing as npt
 
 from emomc.hardware.call_table import CallTable
 from emomc.hardware.description import OPERANDS, Hardware, Memory
-from emomc.hardware.traffic import AccessProbability, Flow
+from emomc.hardware.traffic import Flow
+from emomc.hardware.zero_skipping import Zeros
 
 Array = npt.NDArray[np.float64]
 
@@ -87,7 +88,7 @@ def reuse_flows(
     unrolled: tuple[str, str],
     bits: Array,
     coded_bits: Array | None,
-    probability: AccessProbability,
+    zeros: Zeros,
     hardware: Hardware,
     activation_bits: int,
 ) -> list[Flow]:
@@ -99,18 +100,21 @@ def reuse_flows(
         bits: bits per weight, shape (n, calls).
         coded_bits: bits of the layer's coded weights, shape (n, calls); None: each weight is moved with ``bits`` and
             the extra bits of the memory that it is read from.
-        probability: probability of an access at the candidates' densities, shape (n, calls).
+        zeros: what the candidates' zeros save.
         hardware: the accelerator.
         activation_bits: bits of an input, and of a complete output.
     """
     use = array_use(calls, unrolled, hardware.operational_array.sizes)
-    streams = {memory.name: _stream_bits(calls, bits, coded_bits, memory) for memory in hardware.memories}
-    flows = _first_shared_flows(calls, use, streams, probability, hardware, activation_bits)
+    streams = {
+        memory.name: _stream_bits(calls, bits, coded_bits if hardware.holds_codes(memory) else None, memory)
+        for memory in hardware.memories
+    }
+    flows = _first_shared_flows(calls, use, streams, zeros, hardware, activation_bits)
     first_shared = {flow.operand: flow.memory for flow in flows}
     for memory in hardware.memories:
         for operand in memory.operands:
             if memory.per_pe:
-                flows.append(_per_pe_flow(calls, memory, operand, bits, probability, hardware, activation_bits))
+                flows.append(_per_pe_flow(calls, memory, operand, bits, zeros, hardware, activation_bits))
             elif memory is not first_shared[operand]:
                 flows.append(_one_pass_flow(calls, memory, operand, streams[memory.name], activation_bits))
     return flows
@@ -125,12 +129,12 @@ def _per_pe_flow(
     memory: Memory,
     operand: str,
     bits: Array,
-    probability: AccessProbability,
+    zeros: Zeros,
     hardware: Hardware,
     activation_bits: int,
 ) -> Flow:
     """Each MAC of a nonzero weight reads its input and weight, and reads and writes its partial sum."""
-    done = probability.of(np.ones_like(calls.macs)) * calls.macs
+    done = zeros.in_pe() * calls.macs
     if operand == "I":
         return Flow(memory, "I", done * activation_bits)
     if operand == "W":
@@ -152,7 +156,7 @@ def _first_shared_flows(
     calls: CallTable,
     use: ArrayUse,
     streams: dict[str, Array],
-    probability: AccessProbability,
+    zeros: Zeros,
     hardware: Hardware,
     activation_bits: int,
 ) -> list[Flow]:
@@ -161,14 +165,14 @@ def _first_shared_flows(
     stream_bits = streams[shared["W"].name]
     once = np.ones_like(calls.macs)
     moving = [
-        _input_flow(shared["I"], use, once, probability, activation_bits),
+        _input_flow(shared["I"], use, once, zeros, activation_bits),
         _weight_flow(shared["W"], use, once, calls, stream_bits),
-        _output_flow(shared["O"], use, once, calls, probability, hardware.precision.O),
+        _output_flow(shared["O"], use, once, calls, zeros, hardware.precision.O),
     ]
     held = [
-        _input_flow(shared["I"], use, use.input_reuse, probability, activation_bits),
+        _input_flow(shared["I"], use, use.input_reuse, zeros, activation_bits),
         _weight_flow(shared["W"], use, use.weight_reuse, calls, stream_bits),
-        _output_flow(shared["O"], use, use.output_reuse, calls, probability, hardware.precision.O),
+        _output_flow(shared["O"], use, use.output_reuse, calls, zeros, hardware.precision.O),
     ]
     saved = np.broadcast_arrays(*(moves.energy - stays.energy for moves, stays in zip(moving, held, strict=True)))
     # Of those that save the same, outputs come before weights, and weights before inputs.
@@ -184,14 +188,12 @@ def _first_shared_flows(
     ]
 
 
-def _input_flow(
-    memory: Memory, use: ArrayUse, reuse: Array, probability: AccessProbability, activation_bits: int
-) -> Flow:
+def _input_flow(memory: Memory, use: ArrayUse, reuse: Array, zeros: Zeros, activation_bits: int) -> Flow:
     """Return the reads of inputs: one read serves used_pes / inputs MACs per step for ``reuse`` steps.
 
     It is skipped if the weights of all these MACs are zero.
     """
-    needed = probability.of(use.used_pes / use.inputs * reuse)
+    needed = zeros.shared(use.used_pes / use.inputs * reuse)
     return Flow(memory, "I", needed * (use.steps * use.inputs / reuse * activation_bits))
 
 
@@ -200,14 +202,12 @@ def _weight_flow(memory: Memory, use: ArrayUse, reuse: Array, calls: CallTable, 
     return Flow(memory, "W", stream_bits * (use.steps * use.weights / reuse / calls.weights))
 
 
-def _output_flow(
-    memory: Memory, use: ArrayUse, reuse: Array, calls: CallTable, probability: AccessProbability, output_bits: int
-) -> Flow:
+def _output_flow(memory: Memory, use: ArrayUse, reuse: Array, calls: CallTable, zeros: Zeros, output_bits: int) -> Flow:
     """Return the accesses of outputs: one access sums used_pes / outputs MACs per step over ``reuse`` steps.
 
     Each access writes; all but the first of an output also read the partial sum. It is skipped if all its weights are
     zero.
     """
-    needed = probability.of(use.used_pes / use.outputs * reuse)
+    needed = zeros.shared(use.used_pes / use.outputs * reuse)
     writes = use.steps * use.outputs / reuse
     return Flow(memory, "O", needed * ((writes - calls.output_values) * output_bits), needed * (writes * output_bits))

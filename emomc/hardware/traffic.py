@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from emomc.hardware.description import Memory
+if TYPE_CHECKING:
+    from emomc.hardware.description import Memory
 
 Array = npt.NDArray[np.float64]
 
@@ -28,9 +30,8 @@ class Flow:
     def energy(self) -> Array | float:
         """Energy in the hardware's unit, same shape; a part of a word costs its fraction."""
         memory = self.memory
-        return self.read_bits * (memory.r_cost / memory.word_bits) + self.written_bits * (
-            memory.w_cost / memory.word_bits
-        )
+        read, write = (memory.r_cost or 0.0) / memory.word_bits, (memory.w_cost or 0.0) / memory.word_bits
+        return self.read_bits * read + self.written_bits * write
 
 
 class AccessProbability:
@@ -50,8 +51,8 @@ class AccessProbability:
         with np.errstate(divide="ignore"):
             self._log_zero = np.log1p(-density)
 
-    def of(self, group: Array) -> Array:
-        """Return the probability for groups of shape (calls,); it is 1 for infinite groups.
+    def of(self, group: Array | float) -> Array:
+        """Return the probability for groups of shape (calls,), or the same group everywhere; 1 for infinite groups.
 
         Returns:
             array of shape (n, calls), or one that broadcasts to it.

@@ -39,6 +39,11 @@ class Workload:
     activation_bits: int | None = None
     """Bits of an input, and of a complete output in the outer memories, 1..32; None: the hardware's ``precision.I``.
     Partial sums always have ``precision.O``."""
+    structured_density: Array | None = None
+    """Density of each layer's weights in a pattern that structured hardware skips (N:M, or whole channels), 0..1, shape
+    (n, layers). None: the zeros follow no pattern."""
+    input_density: Array | None = None
+    """Fraction of each layer's inputs that are not zero, 0..1, shape (n, layers). None: zero inputs are not known."""
 
     def __init__(
         self,
@@ -47,6 +52,8 @@ class Workload:
         density: npt.ArrayLike,
         coded_bits: npt.ArrayLike | None = None,
         activation_bits: int | None = None,
+        structured_density: npt.ArrayLike | None = None,
+        input_density: npt.ArrayLike | None = None,
     ) -> None:
         """Check and convert the arguments; they are described at the fields."""
         check_layers(layers)
@@ -56,8 +63,11 @@ class Workload:
         }
         if np.any(checked["bits"] != np.rint(checked["bits"])):
             raise UserError("expected whole numbers of bits, found fractions")
-        if coded_bits is not None:
-            checked["coded_bits"] = _checked("coded_bits", coded_bits, len(layers), 0.0, np.inf)
+        optional = {"coded_bits": coded_bits, "structured_density": structured_density, "input_density": input_density}
+        for name, array in optional.items():
+            if array is not None:
+                high = np.inf if name == "coded_bits" else 1.0
+                checked[name] = _checked(name, array, len(layers), 0.0, high)
         for name, array in checked.items():
             if array.shape != checked["bits"].shape:
                 raise UserError(
@@ -65,7 +75,12 @@ class Workload:
                 )
         if activation_bits is not None and not 1 <= activation_bits <= UNCOMPRESSED_BITS:
             raise UserError(f"expected activation_bits in 1..{UNCOMPRESSED_BITS}, found {activation_bits}")
-        values = {"layers": tuple(layers), "coded_bits": None, **checked, "activation_bits": activation_bits}
+        values = {
+            "layers": tuple(layers),
+            **dict.fromkeys(optional),
+            **checked,
+            "activation_bits": activation_bits,
+        }
         for name, value in values.items():
             object.__setattr__(self, name, value)
 
