@@ -19,6 +19,7 @@ from emomc.hardware.cycles import cycles_to_ms, estimate_cycles
 from emomc.hardware.description import Hardware
 from emomc.hardware.energy import EnergyBreakdown, energy_breakdown, estimate_energy
 from emomc.hardware.layer_report import LayerReport, layer_report
+from emomc.hardware.mapping import aim_of
 from emomc.hardware.size import BITS_PER_KIB, estimate_size_bits
 from emomc.hardware.workload import Workload
 from emomc.library.library import Library
@@ -48,6 +49,7 @@ class CostModel:
         dataflow: str,
         coding: str,
         accounting: str = EXACT,
+        objectives: Sequence[str] = ("energy",),
     ) -> None:
         """Set the library's networks and the accelerator.
 
@@ -57,10 +59,16 @@ class CostModel:
             dataflow: see ``estimate_energy``.
             coding: ``normal``, ``csr``, ``coo``; with exact accounting any of ``CODING_CHOICES``.
             accounting: ``exact`` or ``paper``.
+            objectives: names of objectives; where the hardware leaves a choice of mappings, they choose.
 
         Raises:
-            UserError: the accounting is ``paper``, which has no formula for the coding.
+            UserError: the accounting is ``paper``, which has no formula for the coding, or the energies of the hardware
+                are not known.
         """
+        if not hardware.has_energy:
+            raise UserError(
+                f"expected hardware with energies for a search, found {hardware.name}, of which only cycles are known"
+            )
         if accounting == PAPER and coding not in PAPER_CODINGS:
             raise UserError(f"expected a coding of {', '.join(PAPER_CODINGS)} with paper accounting, found {coding!r}")
         manifest = networks.library.manifest
@@ -68,8 +76,10 @@ class CostModel:
         self.dataflow = dataflow
         self.coding = coding
         self.accounting = accounting
+        self.aim = aim_of(objectives, hardware)
         self.layers = manifest.layers
         self.networks = networks
+        self._maps = networks.maps
         # The cost is that of the activation bits used in evaluations.
         self._activation_bits = networks.quantizer.activation_bits
         self._searched = np.array([layer.name in networks.shapes for layer in self.layers])
@@ -110,7 +120,7 @@ class CostModel:
         """Return the costs of the dense network at 32 bits, every weight stored, under the same dataflow."""
         bits = self._other_bits[None, :]
         stored = None if self.accounting == PAPER else self._weights * bits
-        workload = Workload(self.layers, bits, np.ones(bits.shape), stored, self._activation_bits)
+        workload = Workload(self.layers, bits, np.ones(bits.shape), stored, self._activation_bits, maps=self._maps)
         columns = self._costs(workload, np.zeros(len(self.layers), np.int64))
         costs = {name: float(column.item()) for name, column in columns.items()}
         if self.accounting == PAPER:
@@ -131,7 +141,7 @@ class CostModel:
 
     def energy_by_layer(self, genotypes: Sequence[Genotype]) -> EnergyBreakdown:
         """Return the energy of each genotype by layer and part."""
-        return energy_breakdown(self._workload(genotypes), dataflow=self.dataflow, hardware=self.hardware)
+        return energy_breakdown(self._workload(genotypes), **self._on)
 
     def bytes_by_layer(self, genotypes: Sequence[Genotype]) -> FloatArray:
         """Return the stored bytes of each layer, shape (n, layers)."""
@@ -141,10 +151,14 @@ class CostModel:
         """Return the cost of each layer of one genotype."""
         workload = self._workload([genotype])
         (stored_bytes,) = self._layer_bytes(workload, self._numbers([genotype]))
-        return layer_report(workload, dataflow=self.dataflow, hardware=self.hardware, stored_bits=8 * stored_bytes)
+        return layer_report(workload, **self._on, stored_bits=8 * stored_bytes)
+
+    @property
+    def _on(self) -> dict[str, Any]:
+        return {"dataflow": self.dataflow, "hardware": self.hardware, "aim": self.aim}
 
     def _costs(self, workload: Workload, numbers: IntArray) -> dict[str, FloatArray]:
-        on: dict[str, Any] = {"dataflow": self.dataflow, "hardware": self.hardware}
+        on = self._on
         costs = {self.columns["energy"]: estimate_energy(workload, **on)}
         if workload.coded_bits is None:
             costs["size_kib"] = (self._stored * estimate_size_bits(workload, coding=self.coding)).sum(1) / BITS_PER_KIB
@@ -174,14 +188,15 @@ class CostModel:
         bits[:, self._searched] = [genotype.bits for genotype in genotypes]
         if self.accounting == PAPER:
             density = np.array([paper_density(self.networks.library, genotype.level) for genotype in genotypes])
-            return Workload(self.layers, bits, density, activation_bits=self._activation_bits)
+            return Workload(self.layers, bits, density, activation_bits=self._activation_bits, maps=self._maps)
         counts = np.array(
             [
                 [self._count(genotype.level, layer, int(width), genotype.finetuned) for layer, width in enumerate(row)]
                 for genotype, row in zip(genotypes, bits, strict=True)
             ]
         )
-        return Workload(self.layers, bits, counts[:, :, 0] / self._weights, counts[:, :, 1], self._activation_bits)
+        density, coded_bits = counts[:, :, 0] / self._weights, counts[:, :, 1]
+        return Workload(self.layers, bits, density, coded_bits, self._activation_bits, maps=self._maps)
 
     def _count(self, level: int, layer: int, bits: int, finetuned: str) -> tuple[int, int]:
         """Return the nonzero weights of a layer and the bits of its coded stream."""

@@ -10,11 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from emomc.hardware.call_table import CallTable, tabulate_calls
-from emomc.hardware.dataflows import Dataflow
 from emomc.hardware.description import Hardware
-from emomc.hardware.paper_counts import paper_flows
-from emomc.hardware.reuse_counts import reuse_flows
-from emomc.hardware.traffic import AccessProbability, Flow
+from emomc.hardware.levels import levels_of
+from emomc.hardware.residency import Staying, moved_values, staying, staying_maps
+from emomc.hardware.traffic import AccessProbability
+from emomc.hardware.widths import Widths, activation_widths
 from emomc.hardware.workload import Workload
 from emomc.hardware.zero_skipping import Zeros
 
@@ -30,11 +30,14 @@ class CallWorkload:
 
     hardware: Hardware
     calls: CallTable
+    widths: Widths
+    stays: tuple[Staying, ...]
+    """What stays in the inner memory of each level of the hardware, or in one further in."""
+    moved: tuple[Array, Array]
+    """Values that poolings, additions and the like read and make after each call, each of shape (calls,)."""
     bits: Array
     density: Array
     coded_bits: Array | None
-    activation_bits: int
-    """Bits of an input activation."""
     structured_density: Array | None = None
     input_density: Array | None = None
 
@@ -42,11 +45,12 @@ class CallWorkload:
     def of(cls, workload: Workload, hardware: Hardware) -> CallWorkload:
         """Expand a workload from layers to layer calls."""
         calls = tabulate_calls(workload.layers)
-        activation_bits = hardware.precision.I if workload.activation_bits is None else workload.activation_bits
         once = len(calls.layer) == len(workload.layers)
         arrays = {name: getattr(workload, name) for name in _ARRAYS}
         by_call = {name: array if array is None or once else array[:, calls.layer] for name, array in arrays.items()}
-        return cls(hardware=hardware, calls=calls, activation_bits=activation_bits, **by_call)
+        widths = activation_widths(workload, hardware)
+        stays, moved = _stays(workload, calls, widths, hardware), moved_values(calls, workload.maps)
+        return cls(hardware=hardware, calls=calls, widths=widths, stays=stays, moved=moved, **by_call)
 
     @functools.cached_property
     def access_probability(self) -> AccessProbability:
@@ -70,23 +74,13 @@ class CallWorkload:
             part = {name: None if array is None else array[block] for name, array in arrays.items()}
             yield block, dataclasses.replace(self, **part)
 
-    def flows(self, dataflow: Dataflow) -> list[Flow]:
-        """Return the traffic of each memory under a dataflow, counted as ``hardware.counts`` says."""
-        if self.hardware.counts == "paper":
-            return paper_flows(
-                self.calls,
-                dataflow.paper_counts(self.calls),
-                self.bits,
-                self.access_probability,
-                self.hardware.memories[0],
-                dataclasses.replace(self.hardware.precision, I=self.activation_bits),
-            )
-        return reuse_flows(
-            self.calls,
-            dataflow.unrolled,
-            self.bits,
-            self.coded_bits,
-            self.zeros,
-            self.hardware,
-            self.activation_bits,
-        )
+
+def _stays(workload: Workload, calls: CallTable, widths: Widths, hardware: Hardware) -> tuple[Staying, ...]:
+    found, kept = [], None
+    for level in levels_of(hardware):
+        if workload.maps is not None:
+            bits = widths.maps * np.array([one.values for one in workload.maps.maps], dtype=np.float64)
+            here = staying_maps(workload.maps, bits, level.room_for_maps)
+            kept = here if kept is None else kept | here
+        found.append(staying(calls, workload.maps, kept))
+    return tuple(found)

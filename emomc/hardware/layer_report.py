@@ -16,6 +16,7 @@ from emomc.hardware.cycles import estimate_cycles
 from emomc.hardware.dataflows import dataflow_label
 from emomc.hardware.description import Hardware
 from emomc.hardware.energy import ENERGY_PARTS, energy_breakdown
+from emomc.hardware.mapping import ENERGY
 from emomc.hardware.workload import Workload
 
 
@@ -81,7 +82,12 @@ class LayerReport:
 
 
 def layer_report(
-    workload: Workload, *, dataflow: str, hardware: Hardware, stored_bits: npt.ArrayLike | None = None
+    workload: Workload,
+    *,
+    dataflow: str,
+    hardware: Hardware,
+    stored_bits: npt.ArrayLike | None = None,
+    aim: str = ENERGY,
 ) -> LayerReport:
     """Return the cost of each layer of one candidate.
 
@@ -90,6 +96,7 @@ def layer_report(
         dataflow: a name of ``DATAFLOWS``, or ``best``.
         hardware: the accelerator.
         stored_bits: bits of each layer in the file, shape (layers,); None: ``workload.travelling_bits``.
+        aim: what mappings are chosen for.
 
     Raises:
         UserError: there is no such dataflow, not exactly one candidate, or ``stored_bits`` has another shape.
@@ -97,8 +104,8 @@ def layer_report(
     layers = workload.layers
     if len(workload.bits) != 1:
         raise UserError(f"expected a workload of one candidate, found {len(workload.bits)}")
-    energy = energy_breakdown(workload, dataflow=dataflow, hardware=hardware)
-    cycles = estimate_cycles(workload, dataflow=dataflow, hardware=hardware)
+    energy = energy_breakdown(workload, dataflow=dataflow, hardware=hardware, aim=aim)
+    cycles = estimate_cycles(workload, dataflow=dataflow, hardware=hardware, aim=aim)
     stored = workload.travelling_bits[0] if stored_bits is None else np.asarray(stored_bits, dtype=np.float64)
     if stored.shape != (len(layers),):
         raise UserError(f"expected stored_bits of shape ({len(layers)},), found {stored.shape}")

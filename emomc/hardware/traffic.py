@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 Array = npt.NDArray[np.float64]
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Flow:
     """Bits of one operand that one memory reads and writes in one forward pass of one image."""
 
@@ -25,8 +26,20 @@ class Flow:
     """Shape broadcastable to (n, calls)."""
     written_bits: Array | float = 0.0
     """Shape broadcastable to (n, calls)."""
+    reads: Array | float = 0.0
+    """Separate transfers that the reads take, whatever the width of the port; 0 for long streams. Same shape."""
+    writes: Array | float = 0.0
+    """The same for the writes."""
 
-    @property
+    def port_cycles(self, bits_per_cycle: float) -> Array:
+        """Return how long the port of the memory is busy: one transfer a cycle, of at most so many bits; same shape.
+
+        Source: the ports of ZigZag's memories.
+        """
+        reading = np.maximum(self.read_bits / bits_per_cycle, self.reads)
+        return np.asarray(reading + np.maximum(self.written_bits / bits_per_cycle, self.writes))
+
+    @functools.cached_property
     def energy(self) -> Array | float:
         """Energy in the hardware's unit, same shape; a part of a word costs its fraction."""
         memory = self.memory

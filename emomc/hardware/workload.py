@@ -11,9 +11,21 @@ import numpy.typing as npt
 from emomc.common.errors import UserError
 from emomc.compression.widths import UNCOMPRESSED_BITS
 from emomc.hardware.call_table import check_layers
+from emomc.networks.feature_maps import MapSchedule
 from emomc.networks.layers import LayerShape
 
 Array = npt.NDArray[np.float64]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class OtherZeros:
+    """What is known of zeros besides how many weights are zero; array-likes of shape (n, layers), values 0..1."""
+
+    structured_density: npt.ArrayLike | None = None
+    """Density of each layer's weights in a pattern that structured hardware skips: N:M, or whole channels. None: the
+    zeros follow no pattern."""
+    input_density: npt.ArrayLike | None = None
+    """Fraction of each layer's inputs that are not zero. None: all count as nonzero."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False, init=False)
@@ -40,10 +52,12 @@ class Workload:
     """Bits of an input, and of a complete output in the outer memories, 1..32; None: the hardware's ``precision.I``.
     Partial sums always have ``precision.O``."""
     structured_density: Array | None = None
-    """Density of each layer's weights in a pattern that structured hardware skips (N:M, or whole channels), 0..1, shape
-    (n, layers). None: the zeros follow no pattern."""
+    """See ``OtherZeros``."""
     input_density: Array | None = None
-    """Fraction of each layer's inputs that are not zero, 0..1, shape (n, layers). None: zero inputs are not known."""
+    """See ``OtherZeros``."""
+    maps: MapSchedule | None = None
+    """The feature maps, and how long each is needed. None: every map goes to the outermost memory, and what poolings
+    and additions move is not counted."""
 
     def __init__(
         self,
@@ -52,8 +66,8 @@ class Workload:
         density: npt.ArrayLike,
         coded_bits: npt.ArrayLike | None = None,
         activation_bits: int | None = None,
-        structured_density: npt.ArrayLike | None = None,
-        input_density: npt.ArrayLike | None = None,
+        other_zeros: OtherZeros | None = None,
+        maps: MapSchedule | None = None,
     ) -> None:
         """Check and convert the arguments; they are described at the fields."""
         check_layers(layers)
@@ -63,7 +77,8 @@ class Workload:
         }
         if np.any(checked["bits"] != np.rint(checked["bits"])):
             raise UserError("expected whole numbers of bits, found fractions")
-        optional = {"coded_bits": coded_bits, "structured_density": structured_density, "input_density": input_density}
+        zeros = other_zeros or OtherZeros()
+        optional = {"coded_bits": coded_bits, **vars(zeros)}
         for name, array in optional.items():
             if array is not None:
                 high = np.inf if name == "coded_bits" else 1.0
@@ -80,6 +95,7 @@ class Workload:
             **dict.fromkeys(optional),
             **checked,
             "activation_bits": activation_bits,
+            "maps": maps,
         }
         for name, value in values.items():
             object.__setattr__(self, name, value)

@@ -98,7 +98,12 @@ def run_search(
         graph = checked_library_graph(library, network, images.floats(0, _CHECKED_IMAGES))
         networks = _networks(library, config, files, graph, data, fabric, space)
         cost_model = CostModel(
-            networks, hardware, dataflow=config.dataflow, coding=config.coding, accounting=config.accounting
+            networks,
+            hardware,
+            dataflow=config.dataflow,
+            coding=config.coding,
+            accounting=config.accounting,
+            objectives=config.objectives,
         )
         search = Search(library, config, files, space, cost_model)
         search.dataset, search.images_sha256 = dataset, {"validation": digest}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 from hypothesis import given, settings
@@ -13,7 +14,7 @@ from emomc.hardware.dataflows import DATAFLOW_CHOICES
 from emomc.hardware.description import Hardware, Memory, OperationalArray, Precision
 from emomc.hardware.energy import estimate_energy
 from emomc.hardware.mac_energy import BilinearMac
-from emomc.hardware.workload import Workload
+from emomc.hardware.workload import OtherZeros, Workload
 from emomc.hardware.zero_skipping import ZeroSkipping
 from emomc.networks.layers import LayerCall, LayerShape
 
@@ -90,7 +91,9 @@ class Candidates:
         }
 
     def workload(self, **changed: object) -> Workload:
-        return Workload(self.layers, **{**self.arrays, **changed})  # type: ignore[arg-type]
+        arrays: dict[str, Any] = {**self.arrays, **changed}
+        zeros = OtherZeros(arrays.pop("structured_density"), arrays.pop("input_density"))
+        return Workload(self.layers, **arrays, other_zeros=zeros)
 
     def more_of(self, name: str) -> Workload:
         """The same candidates, but for one array, which nowhere falls."""
