@@ -306,7 +306,7 @@ def load_hardware(name_or_path: str | Path) -> Hardware:
         name_or_path: the name of a shipped description (see ``preset_names``), or the path of a YAML file.
 
     Raises:
-        UserError: there is no such description, or it is not valid; the message names the file and the wrong value.
+        UserError: there is no such description, or it is not valid; the message names the file and every wrong value.
     """
     name = str(name_or_path)
     if name in preset_names():
@@ -321,7 +321,8 @@ def load_hardware(name_or_path: str | Path) -> Hardware:
     try:
         return Hardware.from_dict(content)
     except FieldError as error:
-        raise UserError(f"{name}: {error}") from None
+        count = f" ({len(error.every)} wrong entries)" if error.others else ""
+        raise UserError(f"{name}: {'; '.join(map(str, error.every))}{count}") from None
 
 
 def _build_array(values: Any) -> OperationalArray:

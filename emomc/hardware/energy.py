@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from emomc.common.errors import UserError
 from emomc.hardware.call_workload import CallWorkload
-from emomc.hardware.choice import choose
+from emomc.hardware.choice import Choice, choose
 from emomc.hardware.dataflows import BEST_PER_LAYER
 from emomc.hardware.description import Hardware
 from emomc.hardware.mapping import ENERGY, Mapping
@@ -90,7 +90,12 @@ def estimate_energy(workload: Workload, *, dataflow: str, hardware: Hardware, ai
 def energy_breakdown(workload: Workload, *, dataflow: str, hardware: Hardware, aim: str = ENERGY) -> EnergyBreakdown:
     """Return the energy of each candidate by layer and by part; arguments as in ``estimate_energy``."""
     _check_energies(hardware)
-    choice = choose(CallWorkload.of(workload, hardware), dataflow, aim)
+    return breakdown_of(choose(CallWorkload.of(workload, hardware), dataflow, aim), dataflow)
+
+
+def breakdown_of(choice: Choice, dataflow: str) -> EnergyBreakdown:
+    """Return the energy of mappings that are chosen; all parts are 0 where the hardware has no energies."""
+    hardware = choice.work.hardware
     by_dataflow = [_energy_of_parts(mapping) for mapping in choice.mappings]
     parts = {
         part: choice.per_layer([energies[part] for energies in by_dataflow]) * hardware.energy_scale

@@ -35,8 +35,8 @@ def map_layers(work: CallWorkload, use: ArrayUse, mapping: Mapping, aim: str) ->
     for level, stays in zip(levels_of(work.hardware), work.stays, strict=True):
         mapping = mapping.with_moved(only(_level_flows(work, level, stays, aim)))
     mapping = dataclasses.replace(mapping, moves=tuple(_moves(work)))
-    weight_bits = _weight_bits(work, work.hardware.first_shared("W"))
-    traffic = ArrayTraffic(work.calls, use, work.hardware, work.zeros, work.widths, work.bits, weight_bits)
+    stored = weight_bits(work, work.hardware.first_shared("W"))
+    traffic = ArrayTraffic(work.calls, use, work.hardware, work.zeros, work.widths, work.bits, stored)
     moving = {operand: traffic.flows(operand, held=False) for operand in OPERANDS}
     options = []
     for held in traffic.holdable or (None,):
@@ -59,7 +59,7 @@ def fill_cycles(work: CallWorkload, use: ArrayUse) -> Array:
     return cycles
 
 
-def _weight_bits(work: CallWorkload, memory: Memory) -> Array:
+def weight_bits(work: CallWorkload, memory: Memory) -> Array:
     """Return the bits of all weights of a call as they lie in a memory, shape (n, calls)."""
     if work.coded_bits is not None and work.hardware.holds_codes(memory):
         return work.coded_bits
@@ -77,7 +77,7 @@ def _level_flows(work: CallWorkload, level: Level, stays: Staying, aim: str) -> 
     if "W" in level.inner:
         # Of a product, the second map may stay; other weights come for every image.
         share = np.where(stays.weights, 0.0, 1.0)
-        read, written = _weight_bits(work, level.outer["W"]), _weight_bits(work, level.inner["W"])
+        read, written = weight_bits(work, level.outer["W"]), weight_bits(work, level.inner["W"])
         once["W"] = (read * share, written * share)
     passes = _best_passes(work, level, once, aim)
     for operand, (read, written) in once.items():
@@ -102,7 +102,7 @@ def _best_passes(work: CallWorkload, level: Level, once: dict[str, tuple[Array, 
     calls, shape = work.calls, work.bits.shape
     bits = {
         "I": calls.input_values * work.widths.inputs,
-        "W": _weight_bits(work, level.inner["W"]) if "W" in level.inner else np.zeros(shape),
+        "W": weight_bits(work, level.inner["W"]) if "W" in level.inner else np.zeros(shape),
         "O": calls.output_values * work.widths.partial_sums,
     }
     room = [level.room(operand) if operand in level.inner else np.inf for operand in OPERANDS]
