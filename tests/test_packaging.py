@@ -49,6 +49,7 @@ def test_console_scripts_are_declared():
     scripts = {entry.name: entry.value for entry in entry_points(group="console_scripts") if "emomc" in entry.value}
     assert scripts["emomc-pretrain"] == "emomc.cli.scripts:pretrain"
     assert scripts["emomc-search"] == "emomc.cli.scripts:search"
+    assert scripts["emomc-hardware"] == "emomc.cli.scripts:hardware"
 
 
 def test_types_are_shipped():

@@ -30,8 +30,9 @@ from benchmarks.common.tables import table
 from emomc.common.files import read_json, write_json
 from emomc.hardware.call_table import tabulate_calls
 from emomc.hardware.dataflows import DATAFLOWS
-from emomc.hardware.description import AffineMac, Hardware, Memory, OperationalArray, Precision
+from emomc.hardware.description import Hardware, Memory, OperationalArray, Precision
 from emomc.hardware.energy import estimate_energy
+from emomc.hardware.mac_energy import AffineMac
 from emomc.hardware.workload import Workload
 from emomc.networks.build import build_network
 from emomc.networks.graph import trace_layers

@@ -22,8 +22,9 @@ from benchmarks.common.tables import table
 from emomc.common.files import write_text
 from emomc.compression.codings import PAPER_CODINGS
 from emomc.hardware.dataflows import DATAFLOWS
-from emomc.hardware.description import AffineMac, BilinearMac, Hardware, load_hardware
+from emomc.hardware.description import Hardware, load_hardware
 from emomc.hardware.energy import estimate_energy
+from emomc.hardware.mac_energy import AffineMac, BilinearMac
 from emomc.hardware.size import estimate_size
 from emomc.hardware.workload import Workload
 from emomc.networks.build import build_network

@@ -79,6 +79,8 @@ class CompressedNetworks:
         self.device = torch.device(device)
         self.shapes = {layer.name: layer for layer in library.manifest.compressed_layers}
         self.layers = tuple(self.shapes)
+        self.maps = graph.maps
+        """Of the network, layers in the order of the manifest."""
         self.inputs = inputs
         self._finetuned_folder = finetuned_folder
         self._folded = FoldedNetwork(graph, self.layers if quantizer.bias_correction else ()).to(self.device)

@@ -20,8 +20,9 @@ from emomc.hardware.cycles import cycles_to_ms, estimate_cycles
 from emomc.hardware.description import Hardware
 from emomc.hardware.energy import EnergyBreakdown, energy_breakdown, estimate_energy
 from emomc.hardware.layer_report import LayerReport, layer_report
+from emomc.hardware.mapping import aim_of
 from emomc.hardware.size import BITS_PER_KIB, estimate_size_bits
-from emomc.hardware.workload import Workload
+from emomc.hardware.workload import ByLayer, Workload
 from emomc.library.library import Library
 from emomc.library.manifest import DENSE
 from emomc.networks.consumers import find_consumers
@@ -56,6 +57,7 @@ class CostModel:
         coding: str,
         accounting: str = EXACT,
         count_ram: bool = False,
+        objectives: Sequence[str] = ("energy",),
     ) -> None:
         """Set the library's networks and the accelerator.
 
@@ -66,10 +68,16 @@ class CostModel:
             coding: ``normal``, ``csr``, ``coo``; with exact accounting any of ``CODING_CHOICES``.
             accounting: ``exact`` or ``paper``.
             count_ram: whether the RAM of a candidate in C is one of its costs.
+            objectives: names of objectives; where the hardware leaves a choice of mappings, they choose.
 
         Raises:
-            UserError: the accounting is ``paper``, which has no formula for the coding.
+            UserError: the accounting is ``paper``, which has no formula for the coding, or the energies of the hardware
+                are not known.
         """
+        if not hardware.has_energy:
+            raise UserError(
+                f"expected hardware with energies for a search, found {hardware.name}, of which only cycles are known"
+            )
         if accounting == PAPER and coding not in PAPER_CODINGS:
             raise UserError(f"expected a coding of {', '.join(PAPER_CODINGS)} with paper accounting, found {coding!r}")
         manifest = networks.library.manifest
@@ -77,10 +85,12 @@ class CostModel:
         self.dataflow = dataflow
         self.coding = coding
         self.accounting = accounting
+        self.aim = aim_of(objectives, hardware)
         self.layers = manifest.layers
         self.networks = networks
         self._c_memory = CMemory(networks, coding)
         self._count_ram = count_ram
+        self._maps = networks.maps
         # The cost is that of the activation bits used in evaluations; what is not searched has the most.
         self._widths = networks.quantizer.layer_activation_bits
         self._activation_bits = max(self._widths, default=networks.quantizer.activation_bits)
@@ -124,7 +134,7 @@ class CostModel:
         """Return the costs of the dense network at 32 bits, every weight stored, under the same dataflow."""
         bits = self._other_bits[None, :]
         stored = None if self.accounting == PAPER else self._weights * bits
-        workload = Workload(self.layers, bits, np.ones(bits.shape), stored, self._activation_bits)
+        workload = Workload(self.layers, bits, np.ones(bits.shape), stored, self._activation_bits, maps=self._maps)
         columns = self._costs(workload, (np.zeros(len(self.layers), np.int64), self._full_bias_bytes))
         columns |= self._ram([uncompressed_genotype(self.networks.library)])
         costs = {name: float(column.item()) for name, column in columns.items()}
@@ -153,7 +163,7 @@ class CostModel:
 
     def energy_by_layer(self, genotypes: Sequence[Genotype]) -> EnergyBreakdown:
         """Return the energy of each genotype by layer and part."""
-        return energy_breakdown(self._workload(genotypes), dataflow=self.dataflow, hardware=self.hardware)
+        return energy_breakdown(self._workload(genotypes), **self._on)
 
     def bytes_by_layer(self, genotypes: Sequence[Genotype]) -> FloatArray:
         """Return the stored bytes of each layer, shape (n, layers)."""
@@ -163,10 +173,14 @@ class CostModel:
         """Return the cost of each layer of one genotype."""
         workload = self._workload([genotype])
         (stored_bytes,) = self._layer_bytes(workload, self._own_bytes([genotype]))
-        return layer_report(workload, dataflow=self.dataflow, hardware=self.hardware, stored_bits=8 * stored_bytes)
+        return layer_report(workload, **self._on, stored_bits=8 * stored_bytes)
+
+    @property
+    def _on(self) -> dict[str, Any]:
+        return {"dataflow": self.dataflow, "hardware": self.hardware, "aim": self.aim}
 
     def _costs(self, workload: Workload, own_bytes: OwnBytes) -> dict[str, FloatArray]:
-        on: dict[str, Any] = {"dataflow": self.dataflow, "hardware": self.hardware}
+        on = self._on
         costs = {self.columns["energy"]: estimate_energy(workload, **on)}
         if workload.coded_bits is None:
             costs["size_kib"] = (self._stored * estimate_size_bits(workload, coding=self.coding)).sum(1) / BITS_PER_KIB
@@ -236,10 +250,10 @@ class CostModel:
         """Return the workload of the genotypes, with the densities and bits of the accounting."""
         bits = np.tile(self._other_bits, (len(genotypes), 1))
         bits[:, self._searched] = [genotype.bits for genotype in genotypes]
-        widths: dict[str, Any] = {"activation_bits": self._activation_bits}
+        widths: dict[str, Any] = {"activation_bits": self._activation_bits, "maps": self._maps}
         if self._widths:
             input_bits = self._input_bits(genotypes)
-            widths = {"activation_bits": input_bits, "output_bits": self._output_bits(input_bits)}
+            widths["activation_bits"] = ByLayer(input_bits, self._output_bits(input_bits), self._activation_bits)
         if self.accounting == PAPER:
             density = np.array([paper_density(self.networks.library, genotype.level) for genotype in genotypes])
             return Workload(self.layers, bits, density, **widths)

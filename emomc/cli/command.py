@@ -22,7 +22,7 @@ from emomc.common.yaml_files import parse_yaml, read_yaml
 
 T = TypeVar("T")
 
-SECTIONS = ("pretrain", "search", "export")
+SECTIONS = ("pretrain", "search", "export", "hardware")
 
 
 def make_parser(command: str, description: str) -> ArgumentParser:

@@ -22,6 +22,11 @@ def export() -> int:
     return _run("export")
 
 
+def hardware() -> int:
+    """Run ``emomc-hardware``; return its exit status."""
+    return _run("hardware")
+
+
 def _run(name: str) -> int:
     end_at_interrupt(f"emomc-{name}")
     status: int = importlib.import_module(f"emomc.cli.{name}").main()

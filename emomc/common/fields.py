@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from emomc.common.errors import UserError
@@ -13,37 +13,69 @@ T = TypeVar("T")
 
 
 class FieldError(UserError):
-    """A value of a hardware description is wrong; the message starts with its path in the file."""
+    """Values of a hardware description are wrong; the message starts with the path of the first one in the file."""
 
-    def __init__(self, path: str, problem: str) -> None:
+    def __init__(self, path: str, problem: str, others: Sequence[FieldError] = ()) -> None:
         super().__init__(f"{path or 'hardware'}: {problem}")
         self.path = path
         self.problem = problem
+        self.others = tuple(others)
+        """What else is wrong."""
+
+    @property
+    def every(self) -> tuple[FieldError, ...]:
+        """This error and all others, each alone."""
+        alone = FieldError(self.path, self.problem)
+        return (alone, *(one for other in self.others for one in other.every))
 
     def inside(self, parent: str) -> FieldError:
-        """Return the same error with the path of the enclosing value in front of its own."""
+        """Return the same errors with the path of the enclosing value in front of their own."""
         dot = "" if not self.path or self.path.startswith("[") else "."
-        return FieldError(parent + dot + self.path, self.problem)
+        return FieldError(parent + dot + self.path, self.problem, [other.inside(parent) for other in self.others])
+
+
+class Problems:
+    """Collects what is wrong, so that one reading of a file tells all of it."""
+
+    def __init__(self) -> None:
+        self._found: list[FieldError] = []
+
+    def of(self, check: Callable[..., T], *arguments: Any, inside: str = "", **options: Any) -> T | None:
+        """Call a check; return what it returns, or None and keep its error, with ``inside`` in front of its path."""
+        try:
+            return check(*arguments, **options)
+        except FieldError as error:
+            self._found.append(error.inside(inside) if inside else error)
+            return None
+
+    def end(self) -> None:
+        """Raise one FieldError for all that was found, if anything was."""
+        if self._found:
+            first, *others = (one for error in self._found for one in error.every)
+            raise FieldError(first.path, first.problem, others)
 
 
 def build(kind: type[T], values: Any, **readers: Callable[[Any], Any]) -> T:
     """Make a dataclass of ``kind`` from a mapping; ``readers`` convert the fields that are not plain values."""
     values = require_mapping(values)
     fields = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    problems = Problems()
     for key in values:
         if key not in fields:
-            raise FieldError(str(key), f"expected one of {', '.join(fields)}, found an unknown key")
+            problems.of(fail, str(key), f"expected one of {', '.join(fields)}, found an unknown key")
     for name, field in fields.items():
         optional = field.default is not dataclasses.MISSING and name != "version"
         if name not in values and not optional:
-            raise FieldError(name, "expected a value, found nothing")
-    arguments = {}
-    for key, value in values.items():
-        try:
-            arguments[key] = readers[key](value) if key in readers else _frozen(value)
-        except FieldError as error:
-            raise error.inside(key) from None
+            problems.of(fail, name, "expected a value, found nothing")
+    read = {key: readers.get(key, _frozen) for key in values if key in fields}
+    arguments = {key: problems.of(reader, values[key], inside=key) for key, reader in read.items()}
+    problems.end()
     return kind(**arguments)
+
+
+def fail(path: str, problem: str) -> None:
+    """Raise a FieldError."""
+    raise FieldError(path, problem)
 
 
 def require_mapping(values: Any) -> Mapping[Any, Any]:

@@ -42,9 +42,11 @@ DATAFLOWS: Mapping[str, Dataflow] = {
 kernel columns."""
 
 BEST = "best"
-"""Chooses for each network the dataflow with the least energy."""
+"""Chooses for each network the dataflow that is best for the objectives."""
+BEST_PER_LAYER = "best_per_layer"
+"""The same for each layer, for an array that can be configured anew between layers."""
 
-DATAFLOW_CHOICES = (*DATAFLOWS, BEST)
+DATAFLOW_CHOICES = (*DATAFLOWS, BEST, BEST_PER_LAYER)
 """Accepted values of ``--dataflow``."""
 
 if TYPE_CHECKING:
@@ -54,16 +56,16 @@ else:
 
 
 def dataflows_named(name: str) -> tuple[Dataflow, ...]:
-    """Return the dataflow of a name, or all of them for ``best``.
+    """Return the dataflow of a name, or all of them for ``best`` and ``best_per_layer``.
 
     Raises:
         UserError: there is no such dataflow.
     """
     if name not in DATAFLOW_CHOICES:
         raise UserError(f"expected a dataflow among {', '.join(DATAFLOW_CHOICES)}, found {name!r}")
-    return tuple(DATAFLOWS.values()) if name == BEST else (DATAFLOWS[name],)
+    return (DATAFLOWS[name],) if name in DATAFLOWS else tuple(DATAFLOWS.values())
 
 
 def dataflow_label(name: str) -> str:
     """Return the usual notation of a dataflow, such as ``IC|OC`` for ``icoc``; ``best`` stays ``best``."""
-    return name if name == BEST else DATAFLOWS[name].label
+    return DATAFLOWS[name].label if name in DATAFLOWS else name.replace("_", " ")

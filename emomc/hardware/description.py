@@ -6,87 +6,31 @@ import dataclasses
 import importlib.resources
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from emomc.common.errors import UserError
 from emomc.common.fields import (
     FieldError,
+    Problems,
     build,
     check_choice,
     check_count,
     check_number,
     check_positive,
     check_text,
+    fail,
     is_count,
     require_mapping,
-    require_number,
     show,
 )
 from emomc.common.yaml_files import parse_yaml, read_yaml
+from emomc.hardware.mac_energy import Mac, build_mac
+from emomc.hardware.zero_skipping import NONE, SKIPS_WEIGHTS, ZeroSkipping
 
 FORMAT_VERSION = 1
 OPERANDS = ("I", "W", "O")
-ENERGY_UNITS = ("pJ", "mac16")
+ENERGY_UNITS = ("pJ", "mac16", "none")
 COUNTS = ("paper", "reuse")
-
-
-@dataclasses.dataclass(frozen=True)
-class AffineMac:
-    """MAC energy that is linear in the weight bits and does not depend on the activation bits."""
-
-    model: ClassVar[str] = "affine"
-
-    base: float
-    """Energy at zero weight bits, pJ or relative units."""
-    per_weight_bit: float
-    """Energy that each weight bit adds."""
-
-    def __post_init__(self) -> None:
-        check_number(self, "base", "per_weight_bit")
-
-
-@dataclasses.dataclass(frozen=True)
-class BilinearMac:
-    """MAC energy of an array multiplier, linear in weight bits x activation bits, and a fixed-width adder."""
-
-    model: ClassVar[str] = "bilinear"
-
-    per_bit2: float
-    """Energy of the multiplier per weight bit and activation bit."""
-    add: float
-    """Energy of the addition."""
-
-    def __post_init__(self) -> None:
-        check_number(self, "per_bit2", "add")
-
-
-@dataclasses.dataclass(frozen=True)
-class TableMac:
-    """MAC energy of multipliers of fixed widths.
-
-    A weight uses the narrowest multiplier that is wide enough. A weight wider than all of them, or an activation wider
-    than ``activation_bits``, is split into slices; each slice costs one operation.
-    """
-
-    model: ClassVar[str] = "table"
-
-    activation_bits: int
-    """Width of the multipliers' activation input, bits."""
-    by_weight_bits: Mapping[int, float] = dataclasses.field(hash=False)
-    """Weight bits of a multiplier -> energy of one operation."""
-
-    def __post_init__(self) -> None:
-        check_count(self, "activation_bits")
-        if not isinstance(self.by_weight_bits, Mapping) or not self.by_weight_bits:
-            raise FieldError("by_weight_bits", f"expected energies by weight bits, found {show(self.by_weight_bits)}")
-        for bits, energy in self.by_weight_bits.items():
-            if not is_count(bits):
-                raise FieldError("by_weight_bits", f"expected weight bits (integers >= 1) as keys, found {show(bits)}")
-            require_number(f"by_weight_bits.{bits}", energy)
-
-
-Mac = AffineMac | BilinearMac | TableMac
-_MAC_MODELS: Mapping[str, type[Mac]] = {kind.model: kind for kind in (AffineMac, BilinearMac, TableMac)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,10 +39,18 @@ class OperationalArray:
 
     sizes: tuple[int, int] | None
     """PEs along the first and the second dimension that the dataflow unrolls; None: as many as the layer can use."""
-    mac: Mac
-    """Energy of one multiply-accumulate."""
+    mac: Mac | None
+    """Energy of one multiply-accumulate; None where energies are not known."""
+    cycles_per_step: float = 1.0
+    """Cycles in which every PE makes one multiply-accumulate; below 1 for a PE that makes several at once."""
 
     def __post_init__(self) -> None:
+        problems = Problems()
+        problems.of(check_positive, self, "cycles_per_step")
+        problems.of(self._check_sizes)
+        problems.end()
+
+    def _check_sizes(self) -> None:
         if self.sizes is None:
             return
         if not isinstance(self.sizes, (tuple, list)) or len(self.sizes) != 2:
@@ -117,35 +69,50 @@ class Memory:
     """What the memory holds: I (input map), W (weights), O (outputs and partial sums)."""
     word_bits: int
     """Bits of one access."""
-    r_cost: float
-    """Energy of reading one word, pJ or relative units."""
-    w_cost: float
-    """Energy of writing one word, pJ or relative units."""
+    r_cost: float | None = None
+    """Energy of reading one word, pJ or relative units; None where energies are not known."""
+    w_cost: float | None = None
+    """Energy of writing one word, likewise."""
     per_pe: bool = False
     """Whether each PE has its own (register, scratchpad); otherwise all PEs share it."""
     extra_weight_bits: int = 0
     """Bits moved with each weight besides its own, such as a zero flag. Shared memories under ``reuse`` counts ignore
     them where the bits of the coded weights are given."""
     size_bits: int | None = None
-    """Capacity, bits (per PE if ``per_pe``); None: unknown. Only used to report how full the memory is."""
+    """Capacity, bits (per PE if ``per_pe``); None: unlimited."""
     bw_bits_per_cycle: float | None = None
     """Most bits moved per cycle (per PE if ``per_pe``); None: unlimited."""
+    coded_weights: bool | None = None
+    """Whether weights lie in their coding here, for a decoder between this memory and the next inner one; None: where
+    the array makes use of zero weights."""
 
     def __post_init__(self) -> None:
-        check_text(self, "name")
+        problems = Problems()
+        problems.of(check_text, self, "name")
+        problems.of(self._check_operands)
+        problems.of(check_count, self, "word_bits")
+        for name in ("r_cost", "w_cost"):
+            if getattr(self, name) is not None:
+                problems.of(check_number, self, name)
+        for name in ("per_pe", "coded_weights"):
+            problems.of(self._check_flag, name, optional=name == "coded_weights")
+        if not is_count(self.extra_weight_bits) and self.extra_weight_bits != 0:
+            problems.of(fail, "extra_weight_bits", f"expected an integer >= 0, found {show(self.extra_weight_bits)}")
+        if self.size_bits is not None:
+            problems.of(check_count, self, "size_bits")
+        if self.bw_bits_per_cycle is not None:
+            problems.of(check_positive, self, "bw_bits_per_cycle")
+        problems.end()
+
+    def _check_operands(self) -> None:
         known = isinstance(self.operands, (tuple, list)) and all(operand in OPERANDS for operand in self.operands)
         if not known or not self.operands or len(set(self.operands)) != len(self.operands):
             raise FieldError("operands", f"expected one or more of I, W, O, each once, found {show(self.operands)}")
-        check_count(self, "word_bits")
-        check_number(self, "r_cost", "w_cost")
-        if not isinstance(self.per_pe, bool):
-            raise FieldError("per_pe", f"expected true or false, found {show(self.per_pe)}")
-        if not is_count(self.extra_weight_bits) and self.extra_weight_bits != 0:
-            raise FieldError("extra_weight_bits", f"expected an integer >= 0, found {show(self.extra_weight_bits)}")
-        if self.size_bits is not None:
-            check_count(self, "size_bits")
-        if self.bw_bits_per_cycle is not None:
-            check_positive(self, "bw_bits_per_cycle")
+
+    def _check_flag(self, name: str, *, optional: bool) -> None:
+        value = getattr(self, name)
+        if not isinstance(value, bool) and not (optional and value is None):
+            raise FieldError(name, f"expected true or false, found {show(value)}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -169,13 +136,17 @@ class Hardware:
     name: str
     technology: str
     energy_unit: str
-    """pJ, or mac16: relative to one 16-bit multiply-accumulate, without absolute energies."""
+    """pJ; mac16: relative to one 16-bit multiply-accumulate, without absolute energies; none: only cycles are known."""
     counts: str
     """How accesses are counted: ``paper`` (the published formulas) or ``reuse`` (finite arrays, halo, DRAM)."""
     precision: Precision
     operational_array: OperationalArray
     memories: tuple[Memory, ...]
     """Innermost first."""
+    zero_skipping: ZeroSkipping = SKIPS_WEIGHTS
+    """What the array does with zeros."""
+    energy_per_cycle: float = 0.0
+    """Energy of all that runs whether it computes or not, per cycle, pJ or relative units."""
     clock_mhz: float | None = None
     """Clock, MHz; None: latency is only given in cycles."""
     sources: Mapping[str, str] = dataclasses.field(default_factory=dict, hash=False)
@@ -183,58 +154,79 @@ class Hardware:
     version: int = FORMAT_VERSION
 
     def __post_init__(self) -> None:
+        problems = Problems()
+        problems.of(self._check_version)
+        for name in ("name", "technology"):
+            problems.of(check_text, self, name)
+        problems.of(check_choice, self, "energy_unit", ENERGY_UNITS)
+        problems.of(check_choice, self, "counts", COUNTS)
+        problems.of(check_number, self, "energy_per_cycle")
+        if self.clock_mhz is not None:
+            problems.of(check_positive, self, "clock_mhz")
+        self._check_sources(problems)
+        self._check_memories(problems)
+        self._check_energies(problems)
+        if self.counts == "paper":
+            self._check_paper(problems)
+        problems.end()
+
+    def _check_version(self) -> None:
         if self.version != FORMAT_VERSION or isinstance(self.version, bool):
             raise FieldError("version", f"expected {FORMAT_VERSION}, found {show(self.version)}")
-        check_text(self, "name", "technology")
-        check_choice(self, "energy_unit", ENERGY_UNITS)
-        check_choice(self, "counts", COUNTS)
-        if self.clock_mhz is not None:
-            check_positive(self, "clock_mhz")
-        self._check_sources()
-        self._check_memories()
-        if self.counts == "paper":
-            self._check_paper()
 
-    def _check_sources(self) -> None:
+    def _check_sources(self, problems: Problems) -> None:
         if not isinstance(self.sources, Mapping):
-            raise FieldError("sources", f"expected a text for mac and one for memories, found {show(self.sources)}")
+            problems.of(fail, "sources", f"expected a text for mac and one for memories, found {show(self.sources)}")
+            return
         for key in ("mac", "memories"):
             if key not in self.sources:
-                raise FieldError(f"sources.{key}", "expected the source of the numbers, found nothing")
+                problems.of(fail, f"sources.{key}", "expected the source of the numbers, found nothing")
         for key, text in self.sources.items():
             if not isinstance(text, str) or not text.strip():
-                raise FieldError(f"sources.{key}", f"expected a text, found {show(text)}")
+                problems.of(fail, f"sources.{key}", f"expected a text, found {show(text)}")
 
-    def _check_memories(self) -> None:
+    def _check_memories(self, problems: Problems) -> None:
         if not self.memories:
-            raise FieldError("memories", "expected at least one memory, found none")
+            problems.of(fail, "memories", "expected at least one memory, found none")
         names = [memory.name for memory in self.memories]
         for index, memory in enumerate(self.memories):
+            path = f"memories[{index}]"
             if memory.name in names[:index]:
-                raise FieldError(f"memories[{index}].name", f"expected a unique name, found {memory.name!r} twice")
+                problems.of(fail, f"{path}.name", f"expected a unique name, found {memory.name!r} twice")
             if memory.per_pe and index and not self.memories[index - 1].per_pe:
-                raise FieldError(
-                    f"memories[{index}].per_pe", "expected per-PE memories before shared ones, found a shared one first"
-                )
+                found = "expected per-PE memories before shared ones, found a shared one first"
+                problems.of(fail, f"{path}.per_pe", found)
         for operand in OPERANDS:
             if sum(memory.per_pe and operand in memory.operands for memory in self.memories) > 1:
-                raise FieldError("memories", f"expected at most one per-PE memory for {operand}, found several")
-            if not any(operand in memory.operands for memory in self.memories if not memory.per_pe):
-                raise FieldError("memories", f"expected a shared memory that holds {operand}, found none")
+                problems.of(fail, "memories", f"expected at most one per-PE memory for {operand}, found several")
+            if self.memories and not any(operand in one.operands for one in self.memories if not one.per_pe):
+                problems.of(fail, "memories", f"expected a shared memory that holds {operand}, found none")
 
-    def _check_paper(self) -> None:
-        if self.operational_array.sizes is not None:
-            raise FieldError(
-                "operational_array.sizes",
-                f"expected null (the paper's counts have no array sizes), found {show(self.operational_array.sizes)}",
-            )
+    def _check_energies(self, problems: Problems) -> None:
+        """Energies are all there, or none is."""
+        energies: dict[str, object] = {"operational_array.mac": self.operational_array.mac}
+        for index, memory in enumerate(self.memories):
+            energies |= {f"memories[{index}].{name}": getattr(memory, name) for name in ("r_cost", "w_cost")}
+        for path, energy in energies.items():
+            if self.has_energy and energy is None:
+                problems.of(fail, path, "expected a value, found nothing")
+            if not self.has_energy and energy is not None:
+                problems.of(fail, path, f"expected nothing with energy_unit: none, found {show(energy)}")
+
+    def _check_paper(self, problems: Problems) -> None:
+        array = self.operational_array
+        if array.sizes is not None:
+            expected = "expected null (the paper's counts have no array sizes)"
+            problems.of(fail, "operational_array.sizes", f"{expected}, found {show(array.sizes)}")
         if len(self.memories) != 1:
-            raise FieldError("memories", f"expected one memory with counts: paper, found {len(self.memories)}")
+            problems.of(fail, "memories", f"expected one memory with counts: paper, found {len(self.memories)}")
+        if self.zero_skipping != SKIPS_WEIGHTS:
+            problems.of(fail, "zero_skipping", "expected W: skipped and I: none with counts: paper, found others")
 
     @property
     def energy_label(self) -> str:
-        """Unit of the energies that the cost model returns: mJ, or 16-bit MACs."""
-        return "mJ" if self.energy_unit == "pJ" else "16-bit MACs"
+        """Unit of the energies that the cost model returns: mJ, or 16-bit MACs; empty where none are known."""
+        return {"pJ": "mJ", "mac16": "16-bit MACs", "none": ""}[self.energy_unit]
 
     @property
     def energy_scale(self) -> float:
@@ -246,9 +238,23 @@ class Hardware:
         """Whether energies are absolute."""
         return self.energy_unit == "pJ"
 
+    @property
+    def has_energy(self) -> bool:
+        """Whether energies are known, absolute or relative."""
+        return self.energy_unit != "none"
+
     def first_shared(self, operand: str) -> Memory:
         """Return the innermost memory that all PEs share and that holds an operand."""
         return next(memory for memory in self.memories if not memory.per_pe and operand in memory.operands)
+
+    def register(self, operand: str) -> Memory | None:
+        """Return the per-PE memory that holds an operand; None if there is none."""
+        return next((memory for memory in self.memories if memory.per_pe and operand in memory.operands), None)
+
+    def holds_codes(self, memory: Memory) -> bool:
+        """Return whether weights lie in their coding in a memory."""
+        coded = memory.coded_weights
+        return self.zero_skipping.W != NONE if coded is None else coded
 
     @property
     def off_chip(self) -> Memory | None:
@@ -263,7 +269,8 @@ class Hardware:
         sizes = None if array.sizes is None else list(array.sizes)
         values["operational_array"] = {
             "sizes": sizes,
-            "mac": {"model": array.mac.model, **dataclasses.asdict(array.mac)},
+            "mac": None if array.mac is None else {"model": array.mac.model, **dataclasses.asdict(array.mac)},
+            "cycles_per_step": array.cycles_per_step,
         }
         values["memories"] = [{**memory, "operands": list(memory["operands"])} for memory in values["memories"]]
         return {"hardware": values}
@@ -282,6 +289,7 @@ class Hardware:
             precision=lambda value: build(Precision, value),
             operational_array=_build_array,
             memories=_build_memories,
+            zero_skipping=lambda value: build(ZeroSkipping, value),
         )
 
 
@@ -298,7 +306,7 @@ def load_hardware(name_or_path: str | Path) -> Hardware:
         name_or_path: the name of a shipped description (see ``preset_names``), or the path of a YAML file.
 
     Raises:
-        UserError: there is no such description, or it is not valid; the message names the file and the wrong value.
+        UserError: there is no such description, or it is not valid; the message names the file and every wrong value.
     """
     name = str(name_or_path)
     if name in preset_names():
@@ -313,31 +321,21 @@ def load_hardware(name_or_path: str | Path) -> Hardware:
     try:
         return Hardware.from_dict(content)
     except FieldError as error:
-        raise UserError(f"{name}: {error}") from None
+        count = f" ({len(error.every)} wrong entries)" if error.others else ""
+        raise UserError(f"{name}: {'; '.join(map(str, error.every))}{count}") from None
 
 
 def _build_array(values: Any) -> OperationalArray:
-    return build(OperationalArray, values, mac=_build_mac)
-
-
-def _build_mac(values: Any) -> Mac:
-    values = dict(require_mapping(values))
-    model = values.pop("model", None)
-    if not isinstance(model, str) or model not in _MAC_MODELS:
-        raise FieldError("model", f"expected one of {', '.join(_MAC_MODELS)}, found {show(model)}")
-    return build(_MAC_MODELS[model], values)
+    return build(OperationalArray, values, mac=build_mac)
 
 
 def _build_memories(values: Any) -> tuple[Memory, ...]:
     if not isinstance(values, list):
         raise FieldError("", f"expected a list of memories, innermost first, found {show(values)}")
-    memories = []
-    for index, value in enumerate(values):
-        try:
-            memories.append(build(Memory, value))
-        except FieldError as error:
-            raise error.inside(f"[{index}]") from None
-    return tuple(memories)
+    problems = Problems()
+    memories = [problems.of(build, Memory, value, inside=f"[{index}]") for index, value in enumerate(values)]
+    problems.end()
+    return tuple(memories)  # type: ignore[arg-type]
 
 
 def _only(document: Any, key: str) -> Any:

@@ -11,10 +11,12 @@ import dataclasses
 import numpy as np
 import numpy.typing as npt
 
+from emomc.common.errors import UserError
 from emomc.hardware.call_workload import CallWorkload
-from emomc.hardware.dataflows import Dataflow, dataflows_named
+from emomc.hardware.choice import Choice, choose
+from emomc.hardware.dataflows import BEST_PER_LAYER
 from emomc.hardware.description import Hardware
-from emomc.hardware.mac_energy import mac_energy
+from emomc.hardware.mapping import ENERGY, Mapping
 from emomc.hardware.workload import Workload
 
 Array = npt.NDArray[np.float64]
@@ -35,7 +37,7 @@ class EnergyBreakdown:
     """Energy of one forward pass of one image, by candidate and layer; all parts of shape (n, layers), in ``unit``."""
 
     mac: Array
-    """Multiply-accumulates."""
+    """Multiply-accumulates, and what runs with the clock."""
     input: Array
     """Reads of input maps, on chip."""
     weight: Array
@@ -60,63 +62,61 @@ class EnergyBreakdown:
         return self.per_layer.sum(axis=1)
 
 
-def estimate_energy(workload: Workload, *, dataflow: str, hardware: Hardware) -> Array:
+def estimate_energy(workload: Workload, *, dataflow: str, hardware: Hardware, aim: str = ENERGY) -> Array:
     """Return the energy of one forward pass of one image for each candidate.
 
     Args:
         workload: the candidates.
-        dataflow: a name of ``DATAFLOWS``, or ``best``: for each candidate the one with the least energy.
+        dataflow: a name of ``DATAFLOWS``; ``best``: for each candidate the one that is best for the aim;
+            ``best_per_layer``: the same for each layer.
         hardware: the accelerator; it also says how accesses are counted.
+        aim: what is to be small where there is a choice of mappings: ``energy``, ``latency`` or their ``product``.
 
     Returns:
         Shape (n,), in mJ, or in 16-bit MACs for hardware with relative energies (``hardware.energy_label``).
 
     Raises:
-        UserError: there is no such dataflow.
+        UserError: there is no such dataflow or aim, or the energies of the hardware are not known.
     """
-    choices = dataflows_named(dataflow)
+    _check_energies(hardware)
     expanded = CallWorkload.of(workload, hardware)
     energy = np.empty(len(expanded.bits))
     for rows, block in expanded.blocks():
-        energy[rows] = np.min([energy_total(block, choice) for choice in choices], axis=0)
-    return energy
+        choice = choose(block, dataflow, aim)
+        energy[rows] = choice.per_layer([mapping.energy for mapping in choice.mappings]).sum(axis=1)
+    return energy * hardware.energy_scale
 
 
-def energy_breakdown(workload: Workload, *, dataflow: str, hardware: Hardware) -> EnergyBreakdown:
+def energy_breakdown(workload: Workload, *, dataflow: str, hardware: Hardware, aim: str = ENERGY) -> EnergyBreakdown:
     """Return the energy of each candidate by layer and by part; arguments as in ``estimate_energy``."""
-    choices = dataflows_named(dataflow)
-    expanded = CallWorkload.of(workload, hardware)
-    energies = [_energy_of_parts(expanded, choice) for choice in choices]
-    chosen = np.argmin([np.sum(list(parts.values()), axis=0).sum(axis=1) for parts in energies], axis=0)
-    rows = np.arange(len(chosen))
-    least = {part: np.stack([parts[part] for parts in energies])[chosen, rows] for part in ENERGY_PARTS}
-    names = tuple(choices[index].name for index in chosen)
-    return EnergyBreakdown(**least, dataflows=names, unit=hardware.energy_label)
+    _check_energies(hardware)
+    return breakdown_of(choose(CallWorkload.of(workload, hardware), dataflow, aim), dataflow)
 
 
-def energy_total(expanded: CallWorkload, dataflow: Dataflow) -> Array:
-    """Return the energy of each candidate under one dataflow, shape (n,)."""
-    energy = _mac_part(expanded)
-    for flow in expanded.flows(dataflow):
-        energy += flow.energy
-    return energy.sum(axis=1) * expanded.hardware.energy_scale
+def breakdown_of(choice: Choice, dataflow: str) -> EnergyBreakdown:
+    """Return the energy of mappings that are chosen; all parts are 0 where the hardware has no energies."""
+    hardware = choice.work.hardware
+    by_dataflow = [_energy_of_parts(mapping) for mapping in choice.mappings]
+    parts = {
+        part: choice.per_layer([energies[part] for energies in by_dataflow]) * hardware.energy_scale
+        for part in ENERGY_PARTS
+    }
+    names = [one.name for one in choice.dataflows]
+    chosen = tuple(dataflow if dataflow == BEST_PER_LAYER else names[row[0]] for row in choice.index)
+    return EnergyBreakdown(**parts, dataflows=chosen, unit=hardware.energy_label)
 
 
-def _mac_part(expanded: CallWorkload) -> Array:
-    """Return the MACs of nonzero weights x the energy of one MAC: M p e(q).
-
-    Ignores idle PEs and zero activations. Source: the paper.
-    """
-    per_mac = mac_energy(expanded.hardware.operational_array.mac, expanded.bits, expanded.input_bits)
-    return per_mac * expanded.access_probability.of(np.ones_like(expanded.calls.macs)) * expanded.calls.macs
+def _check_energies(hardware: Hardware) -> None:
+    if not hardware.has_energy:
+        raise UserError(f"expected hardware with energies, found {hardware.name}, of which only cycles are known")
 
 
-def _energy_of_parts(expanded: CallWorkload, dataflow: Dataflow) -> dict[str, Array]:
-    """Return the energy of each part of ``ENERGY_PARTS`` under one dataflow, each of shape (n, layers)."""
-    hardware = expanded.hardware
-    parts: dict[str, Array] = {part: np.zeros(expanded.bits.shape) for part in ENERGY_PARTS}
-    parts["mac"] += _mac_part(expanded)
-    for flow in expanded.flows(dataflow):
+def _energy_of_parts(mapping: Mapping) -> dict[str, Array]:
+    """Return the energy of each part of ``ENERGY_PARTS``, in the hardware's unit, by call."""
+    hardware = mapping.hardware
+    parts: dict[str, Array] = {part: np.zeros((1, 1)) for part in ENERGY_PARTS}
+    parts["mac"] = mapping.mac_energy + hardware.energy_per_cycle * mapping.cycles
+    for flow in (*mapping.flows, *mapping.moves):
         part = "dram" if flow.memory is hardware.off_chip else _PART_OF_OPERAND[flow.operand]
-        parts[part] += flow.energy
-    return {part: expanded.calls.per_layer(energy) * hardware.energy_scale for part, energy in parts.items()}
+        parts[part] = parts[part] + flow.energy
+    return parts

@@ -11,11 +11,15 @@ import numpy.typing as npt
 from rich.table import Table
 
 from emomc.common.errors import UserError
+from emomc.hardware.call_table import tabulate_calls
 from emomc.hardware.call_workload import CallWorkload
-from emomc.hardware.cycles import estimate_cycles
-from emomc.hardware.dataflows import dataflow_label
+from emomc.hardware.choice import Choice, choose
+from emomc.hardware.dataflows import DATAFLOWS, dataflow_label
 from emomc.hardware.description import Hardware
-from emomc.hardware.energy import ENERGY_PARTS, energy_breakdown
+from emomc.hardware.energy import ENERGY_PARTS, breakdown_of
+from emomc.hardware.mapping import ENERGY
+from emomc.hardware.reuse_mapping import weight_bits
+from emomc.hardware.widths import activation_widths
 from emomc.hardware.workload import Workload
 
 
@@ -42,9 +46,13 @@ class LayerCost:
     buffer_fill: float | None
     """Bits that one call keeps in an innermost shared memory (maps, coded weights) / its capacity; the largest ratio.
 
-    Above 1 they do not fit, and the traffic counted for the outer memories is a lower bound. None if no capacity of an
+    Above 1 they do not fit together: maps may have to leave, and be tiled. None if no capacity of an
     on-chip memory is known.
     """
+    dataflow: str = ""
+    """Name of its dataflow."""
+    travels: str = ""
+    """What passes to or from the outermost memory, and how often if more than once, such as ``W, I x3``."""
 
     @property
     def energy(self) -> float:
@@ -81,7 +89,12 @@ class LayerReport:
 
 
 def layer_report(
-    workload: Workload, *, dataflow: str, hardware: Hardware, stored_bits: npt.ArrayLike | None = None
+    workload: Workload,
+    *,
+    dataflow: str,
+    hardware: Hardware,
+    stored_bits: npt.ArrayLike | None = None,
+    aim: str = ENERGY,
 ) -> LayerReport:
     """Return the cost of each layer of one candidate.
 
@@ -90,6 +103,7 @@ def layer_report(
         dataflow: a name of ``DATAFLOWS``, or ``best``.
         hardware: the accelerator.
         stored_bits: bits of each layer in the file, shape (layers,); None: ``workload.travelling_bits``.
+        aim: what mappings are chosen for.
 
     Raises:
         UserError: there is no such dataflow, not exactly one candidate, or ``stored_bits`` has another shape.
@@ -97,8 +111,11 @@ def layer_report(
     layers = workload.layers
     if len(workload.bits) != 1:
         raise UserError(f"expected a workload of one candidate, found {len(workload.bits)}")
-    energy = energy_breakdown(workload, dataflow=dataflow, hardware=hardware)
-    cycles = estimate_cycles(workload, dataflow=dataflow, hardware=hardware)
+    choice = choose(CallWorkload.of(workload, hardware), dataflow, aim)
+    energy = breakdown_of(choice, dataflow)
+    cycles = choice.per_layer([mapping.cycles for mapping in choice.mappings])
+    chosen = np.broadcast_to(choice.index, cycles.shape)[0]
+    travels = _travels(choice)
     stored = workload.travelling_bits[0] if stored_bits is None else np.asarray(stored_bits, dtype=np.float64)
     if stored.shape != (len(layers),):
         raise UserError(f"expected stored_bits of shape ({len(layers)},), found {stored.shape}")
@@ -116,6 +133,8 @@ def layer_report(
                 stored_bytes=float(stored[index]) / 8,
                 cycles=float(cycles[0, index]),
                 buffer_fill=fills[index],
+                dataflow=choice.dataflows[chosen[index]].name,
+                travels=travels[index],
             )
             for index, layer in enumerate(layers)
         ),
@@ -125,47 +144,76 @@ def layer_report(
     )
 
 
+def _travels(choice: Choice) -> list[str]:
+    """Return for each layer what passes to or from the outermost memory, and how often."""
+    work, memory = choice.work, choice.work.hardware.off_chip
+    if memory is None:
+        return [""] * int(work.calls.layer[-1] + 1)
+    once = {
+        "I": work.calls.input_values * work.widths.inputs,
+        "W": weight_bits(work, memory),
+        "O": work.calls.output_values * work.widths.outputs,
+    }
+    texts: list[list[str]] = [[] for _ in range(int(work.calls.layer[-1] + 1))]
+    for operand, bits in once.items():
+        moved = [
+            sum(
+                (flow.port_cycles(1.0) for flow in mapping.flows if (flow.memory, flow.operand) == (memory, operand)),
+                0.0,
+            )
+            for mapping in choice.mappings
+        ]
+        passed = choice.per_layer([np.asarray(one) for one in moved])[0]
+        whole = work.calls.per_layer(np.broadcast_to(bits, work.bits.shape))[0]
+        for text, times in zip(texts, passed / np.maximum(whole, 1e-300), strict=True):
+            if times > 0:
+                text.append(operand if times < 1.05 else f"{operand} x{times:.3g}")
+    return [", ".join(text) for text in texts]
+
+
 def report_csv(report: LayerReport) -> str:
     """Return the report as CSV, one line per layer, full precision; unknown values are empty."""
     unit = "mj" if report.energy_unit == "mJ" else "mac16"
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     energies = [f"energy_{part}_{unit}" for part in ENERGY_PARTS]
-    writer.writerow(
-        ["layer", "kind", "macs", "bits", "density", *energies, f"energy_{unit}", "bytes", "cycles", "buffer_fill"]
-    )
+    after = ["bytes", "cycles", "buffer_fill", "dataflow", "travels"]
+    writer.writerow(["layer", "kind", "macs", "bits", "density", *energies, f"energy_{unit}", *after])
     for row in report.rows:
         values = dataclasses.astuple(row)
         fill = "" if row.buffer_fill is None else row.buffer_fill
-        writer.writerow([*values[:10], row.energy, *values[10:12], fill])
+        writer.writerow([*values[:10], row.energy, *values[10:12], fill, row.dataflow, row.travels])
     return text.getvalue()
 
 
 def report_table(report: LayerReport) -> Table:
-    """Return the report as a rich table with a row of totals."""
-    title = f"{report.hardware}, {dataflow_label(report.dataflow)}, energies in {report.energy_unit}"
-    table = Table(title=title, show_footer=True)
-    total = report.total_energy
+    """Return the report as a rich table with a row of totals; without energies where the hardware has none."""
+    unit = f", energies in {report.energy_unit}" if report.energy_unit else ", cycles only"
+    table = Table(title=f"{report.hardware}, {dataflow_label(report.dataflow)}{unit}", show_footer=True)
     sums = [sum(getattr(row, f"energy_{part}") for row in report.rows) for part in ENERGY_PARTS]
-    footers = [f"{sum(row.macs for row in report.rows):,}", "", "", *map(_energy, sums), _energy(total)]
-    footers += [f"{report.total_bytes:,.0f}", f"{report.total_cycles:,.0f}", ""]
-    names = ["MACs", "bits", "density", "MAC", "input", "weight", "output", "DRAM", "energy", "bytes", "cycles", "fill"]
     table.add_column("layer", footer="total", no_wrap=True)
-    for name, footer in zip(names, footers, strict=True):
+    for name, footer in (("MACs", f"{sum(row.macs for row in report.rows):,}"), ("bits", ""), ("density", "")):
         table.add_column(name, footer=footer, justify="right")
+    if report.energy_unit:
+        names = ["MAC", "input", "weight", "output", "DRAM", "energy"]
+        for name, value in zip(names, [*sums, report.total_energy], strict=True):
+            table.add_column(name, footer=_energy(value), justify="right")
+    table.add_column("bytes", footer=f"{report.total_bytes:,.0f}", justify="right")
+    table.add_column("cycles", footer=f"{report.total_cycles:,.0f}", justify="right")
+    table.add_column("fill", justify="right")
+    with_dataflows = report.dataflow not in DATAFLOWS
+    if with_dataflows:
+        table.add_column("dataflow")
+    if any(row.travels for row in report.rows):
+        table.add_column("off chip")
     for row in report.rows:
-        energies = [row.energy_mac, row.energy_input, row.energy_weight, row.energy_output, row.energy_dram, row.energy]
-        fill = "" if row.buffer_fill is None else f"{row.buffer_fill:.0%}"
-        table.add_row(
-            row.layer,
-            f"{row.macs:,}",
-            str(row.bits),
-            f"{row.density:.3f}",
-            *map(_energy, energies),
-            f"{row.stored_bytes:,.0f}",
-            f"{row.cycles:,.0f}",
-            fill,
-        )
+        energies = [*(getattr(row, f"energy_{part}") for part in ENERGY_PARTS), row.energy]
+        cells = [row.layer, f"{row.macs:,}", str(row.bits), f"{row.density:.3f}"]
+        cells += map(_energy, energies) if report.energy_unit else []
+        cells += [f"{row.stored_bytes:,.0f}", f"{row.cycles:,.0f}"]
+        cells.append("" if row.buffer_fill is None else f"{row.buffer_fill:.0%}")
+        cells += [dataflow_label(row.dataflow)] if with_dataflows else []
+        table.add_row(*cells, *([row.travels] if len(table.columns) > len(cells) else []))
     return table
 
 
@@ -174,12 +222,12 @@ def _energy(value: float) -> str:
 
 
 def _buffer_fill(workload: Workload, hardware: Hardware) -> list[float | None]:
-    expanded = CallWorkload.of(workload, hardware)
-    calls = expanded.calls
+    calls = tabulate_calls(workload.layers)
+    widths = activation_widths(workload, hardware, calls)
     kept_bits = {
-        "I": np.ravel(calls.input_values * expanded.input_bits),
+        "I": np.ravel(calls.input_values * widths.inputs),
         "W": workload.travelling_bits[0, calls.layer],
-        "O": np.ravel(calls.output_values * expanded.output_bits),
+        "O": np.ravel(calls.output_values * widths.outputs),
     }
     fills = []
     for memory in hardware.memories:

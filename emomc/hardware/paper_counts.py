@@ -16,6 +16,7 @@ import numpy.typing as npt
 from emomc.hardware.call_table import CallTable
 from emomc.hardware.description import Memory
 from emomc.hardware.traffic import AccessProbability, Flow
+from emomc.hardware.widths import Widths
 
 Array = npt.NDArray[np.float64]
 
@@ -93,8 +94,7 @@ def paper_flows(
     bits: Array,
     probability: AccessProbability,
     memory: Memory,
-    input_bits: int | Array,
-    output_bits: int,
+    widths: Widths,
 ) -> list[Flow]:
     """Return the traffic of inputs, weights and outputs at the single memory of the paper's model.
 
@@ -104,8 +104,7 @@ def paper_flows(
         bits: bits per weight, shape (n, calls).
         probability: probability of an access at the candidates' densities, shape (n, calls).
         memory: the buffer; its extra weight bits are moved with each weight, zero or not.
-        input_bits: bits of an input: one number, or shape (n, calls).
-        output_bits: bits of an output and of a partial sum.
+        widths: bits of an input, and of an output, which are those of a partial sum.
     """
     linear = count_linear(calls)
     counts = PaperCounts(
@@ -114,9 +113,9 @@ def paper_flows(
             for field in dataclasses.fields(PaperCounts)
         )
     )
-    outputs = probability.of(counts.output_group) * output_bits
+    outputs = probability.of(counts.output_group) * widths.partial_sums
     return [
-        Flow(memory, "I", probability.of(counts.input_group) * (counts.input_reads * input_bits)),
+        Flow(memory, "I", probability.of(counts.input_group) * (counts.input_reads * widths.inputs)),
         Flow(memory, "W", (bits + memory.extra_weight_bits) * counts.weight_reads),
         Flow(memory, "O", outputs * counts.partial_sum_reads, outputs * counts.output_writes),
     ]

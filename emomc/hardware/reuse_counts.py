@@ -1,8 +1,8 @@
-"""Count memory accesses from the data reuse in an array of processing elements (PEs).
+"""Count the accesses of an array of processing elements (PEs), from the data reuse in it.
 
-Modelled: arrays of any size, the halo, stride and dilation of the input map, reuse over time of one operand, per-PE
-memories, outer memories such as DRAM, grouped and linear layers. Ignored: the fill of a memory from the next outer one,
-maps that do not fit in a memory, transfers between PEs, the compression of feature maps, zero activations.
+Modelled: arrays of any size, the halo, stride and dilation of the input map, reuse over time of one operand in the PEs'
+own memories, and what filling those costs. Ignored: transfers between PEs, the reuse of a second operand in a PE with
+room for many values, and of inputs that neighbouring steps share.
 
 Source: ours, in the terms of Mei et al., "ZigZag: Enlarging Joint Architecture-Mapping Design Space Exploration for
 DNN Accelerators", IEEE Transactions on Computers 70(8), 2021, with which it is compared in ``docs/results``; the
@@ -12,14 +12,15 @@ factors for zero weights generalise those of the EMOMC paper.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 
 import numpy as np
 import numpy.typing as npt
 
 from emomc.hardware.call_table import CallTable
-from emomc.hardware.description import OPERANDS, Hardware, Memory
-from emomc.hardware.traffic import AccessProbability, Flow
+from emomc.hardware.description import Hardware, Memory
+from emomc.hardware.traffic import Flow
+from emomc.hardware.widths import Widths
+from emomc.hardware.zero_skipping import Zeros
 
 Array = npt.NDArray[np.float64]
 
@@ -83,134 +84,83 @@ def _touched_inputs(outputs: Array, kernel: Array, stride: Array, dilation: Arra
     return np.minimum(outputs * kernel, stride * (outputs - 1) + dilation * (kernel - 1) + 1)
 
 
-def reuse_flows(
-    calls: CallTable,
-    unrolled: tuple[str, str],
-    bits: Array,
-    coded_bits: Array | None,
-    probability: AccessProbability,
-    hardware: Hardware,
-    widths: Mapping[str, int | Array],
-) -> list[Flow]:
-    """Return the traffic of inputs, weights and outputs at each memory.
+@dataclasses.dataclass(frozen=True)
+class ArrayTraffic:
+    """What the array takes from and gives to the memories next to it.
 
-    Args:
-        calls: the calls of all layers.
-        unrolled: names of the two unrolled dimensions, columns of the table.
-        bits: bits per weight, shape (n, calls).
-        coded_bits: bits of the layer's coded weights, shape (n, calls); None: each weight is moved with ``bits`` and
-            the extra bits of the memory that it is read from.
-        probability: probability of an access at the candidates' densities, shape (n, calls).
-        hardware: the accelerator.
-        widths: I -> bits of an input, and O -> bits of a complete output: one number, or shape (n, calls).
+    An operand moves: the array takes another value at every step. Or it is held, for as many steps as it can be used
+    for, which needs a memory in each PE.
     """
-    use = array_use(calls, unrolled, hardware.operational_array.sizes)
-    streams = {memory.name: _stream_bits(calls, bits, coded_bits, memory) for memory in hardware.memories}
-    flows = _first_shared_flows(calls, use, streams, probability, hardware, widths["I"])
-    first_shared = {flow.operand: flow.memory for flow in flows}
-    for memory in hardware.memories:
-        for operand in memory.operands:
-            if memory.per_pe:
-                flows.append(_per_pe_flow(calls, memory, operand, bits, probability, hardware, widths["I"]))
-            elif memory is not first_shared[operand]:
-                flows.append(_one_pass_flow(calls, memory, operand, streams[memory.name], widths))
-    return flows
 
+    calls: CallTable
+    use: ArrayUse
+    hardware: Hardware
+    zeros: Zeros
+    widths: Widths
+    bits: Array
+    """Bits per weight, shape (n, calls)."""
+    weight_bits: Array
+    """Bits of all weights of a call as they lie in the innermost shared memory, shape (n, calls)."""
 
-def _stream_bits(calls: CallTable, bits: Array, coded_bits: Array | None, memory: Memory) -> Array:
-    return (bits + memory.extra_weight_bits) * calls.weights if coded_bits is None else coded_bits
+    @property
+    def holdable(self) -> tuple[str, ...]:
+        """The operands that a PE has a memory for, one of which is held; of those that cost the same the first one."""
+        return tuple(operand for operand in "OWI" if self.hardware.register(operand) is not None)
 
+    def flows(self, operand: str, *, held: bool) -> list[Flow]:
+        """Return the traffic of one operand at its innermost shared memory and in the PEs.
 
-def _per_pe_flow(
-    calls: CallTable,
-    memory: Memory,
-    operand: str,
-    bits: Array,
-    probability: AccessProbability,
-    hardware: Hardware,
-    input_bits: int | Array,
-) -> Flow:
-    """Each MAC of a nonzero weight reads its input and weight, and reads and writes its partial sum."""
-    done = probability.of(np.ones_like(calls.macs)) * calls.macs
-    if operand == "I":
-        return Flow(memory, "I", done * input_bits)
-    if operand == "W":
-        return Flow(memory, "W", done * (bits + memory.extra_weight_bits))
-    moved = done * hardware.precision.O
-    return Flow(memory, "O", moved, moved)
+        Args:
+            operand: I, W or O.
+            held: whether it is held.
+        """
+        reuse = {"I": self.use.input_reuse, "W": self.use.weight_reuse, "O": self.use.output_reuse}[operand]
+        steps_held = reuse if held else np.ones_like(reuse)
+        count = {"I": self._inputs, "W": self._weights, "O": self._outputs}[operand]
+        return count(self.hardware.first_shared(operand), self.hardware.register(operand), steps_held)
 
+    def _inputs(self, shared: Memory, register: Memory | None, held: Array) -> list[Flow]:
+        """One read serves used_pes / inputs MACs per step for the steps held; every PE keeps a copy.
 
-def _one_pass_flow(
-    calls: CallTable, memory: Memory, operand: str, stream_bits: Array, widths: Mapping[str, int | Array]
-) -> Flow:
-    """An outer memory moves each value once: it reads the input map and the weights, and writes the output map."""
-    if operand == "I":
-        return Flow(memory, "I", calls.input_values * widths["I"])
-    if operand == "W":
-        return Flow(memory, "W", stream_bits)
-    return Flow(memory, "O", 0.0, calls.output_values * widths["O"])
+        It is skipped if the weights of all these MACs are zero.
+        """
+        use, width = self.use, self.widths.inputs
+        needed = self.zeros.shared(use.used_pes / use.inputs * held)
+        flows = [Flow(shared, "I", needed * (use.steps * use.inputs / held) * width, reads=self._transfers(held))]
+        if register is not None:
+            read = self.zeros.in_pe() * self.calls.macs * width
+            flows.append(Flow(register, "I", read, self.zeros.in_pe(held) * (self.calls.macs / held) * width))
+        return flows
 
+    def _transfers(self, held: Array) -> Array:
+        """Return how often the inputs or outputs of a step change, with a nonzero weight in between."""
+        return self.zeros.shared(self.use.used_pes * held) * (self.use.steps / held)
 
-def _first_shared_flows(
-    calls: CallTable,
-    use: ArrayUse,
-    streams: dict[str, Array],
-    probability: AccessProbability,
-    hardware: Hardware,
-    input_bits: int | Array,
-) -> list[Flow]:
-    """Return the traffic of the innermost shared memories; the operand that saves the most energy is held in place."""
-    shared = {operand: hardware.first_shared(operand) for operand in OPERANDS}
-    stream_bits = streams[shared["W"].name]
-    once = np.ones_like(calls.macs)
-    moving = [
-        _input_flow(shared["I"], use, once, probability, input_bits),
-        _weight_flow(shared["W"], use, once, calls, stream_bits),
-        _output_flow(shared["O"], use, once, calls, probability, hardware.precision.O),
-    ]
-    held = [
-        _input_flow(shared["I"], use, use.input_reuse, probability, input_bits),
-        _weight_flow(shared["W"], use, use.weight_reuse, calls, stream_bits),
-        _output_flow(shared["O"], use, use.output_reuse, calls, probability, hardware.precision.O),
-    ]
-    saved = np.broadcast_arrays(*(moves.energy - stays.energy for moves, stays in zip(moving, held, strict=True)))
-    # Of those that save the same, outputs come before weights, and weights before inputs.
-    best = np.argmax(saved[::-1], axis=0)
-    return [
-        Flow(
-            moves.memory,
-            moves.operand,
-            np.where(best == rank, stays.read_bits, moves.read_bits),
-            np.where(best == rank, stays.written_bits, moves.written_bits),
-        )
-        for rank, moves, stays in zip((2, 1, 0), moving, held, strict=True)
-    ]
+    def _weights(self, shared: Memory, register: Memory | None, held: Array) -> list[Flow]:
+        """Coded weights are read as often as uncoded ones would be; a PE's own memory holds them uncoded."""
+        use, calls = self.use, self.calls
+        bits = self.weight_bits * (use.steps * use.weights / held / calls.weights)
+        flows = [Flow(shared, "W", bits, reads=use.steps / held)]
+        if register is not None:
+            made = self.zeros.in_pe() * (self.bits + register.extra_weight_bits)
+            flows.append(Flow(register, "W", made * calls.macs, made * (calls.macs / held)))
+        return flows
 
+    def _outputs(self, shared: Memory, register: Memory | None, held: Array) -> list[Flow]:
+        """One access sums used_pes / outputs MACs per step over the steps held.
 
-def _input_flow(
-    memory: Memory, use: ArrayUse, reuse: Array, probability: AccessProbability, input_bits: int | Array
-) -> Flow:
-    """Return the reads of inputs: one read serves used_pes / inputs MACs per step for ``reuse`` steps.
-
-    It is skipped if the weights of all these MACs are zero.
-    """
-    needed = probability.of(use.used_pes / use.inputs * reuse)
-    return Flow(memory, "I", needed * (use.steps * use.inputs / reuse * input_bits))
-
-
-def _weight_flow(memory: Memory, use: ArrayUse, reuse: Array, calls: CallTable, stream_bits: Array) -> Flow:
-    """Return the reads of weights: coded weights are read as often as uncoded ones would be."""
-    return Flow(memory, "W", stream_bits * (use.steps * use.weights / reuse / calls.weights))
-
-
-def _output_flow(
-    memory: Memory, use: ArrayUse, reuse: Array, calls: CallTable, probability: AccessProbability, output_bits: int
-) -> Flow:
-    """Return the accesses of outputs: one access sums used_pes / outputs MACs per step over ``reuse`` steps.
-
-    Each access writes; all but the first of an output also read the partial sum. It is skipped if all its weights are
-    zero.
-    """
-    needed = probability.of(use.used_pes / use.outputs * reuse)
-    writes = use.steps * use.outputs / reuse
-    return Flow(memory, "O", needed * ((writes - calls.output_values) * output_bits), needed * (writes * output_bits))
+        Every access writes: a complete output with its final width, once, and a partial sum with its own, which is read
+        again. An access is skipped if all its weights are zero.
+        """
+        use, values, widths = self.use, self.calls.output_values, self.widths
+        needed = self.zeros.shared(use.used_pes / use.outputs * held)
+        accesses = use.steps * use.outputs / held
+        sums = needed * (accesses - values) * widths.partial_sums
+        transfers = self._transfers(held)
+        again = transfers * (1 - values / accesses)
+        flows = [Flow(shared, "O", sums, sums + needed * values * widths.outputs, again, transfers)]
+        if register is not None:
+            summed = self.zeros.in_pe() * self.calls.macs * widths.partial_sums
+            left = self.zeros.in_pe(held) * (self.calls.macs / held) * widths.partial_sums
+            flows.append(Flow(register, "O", summed + left, summed + left * (1 - values / accesses)))
+        return flows

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from emomc.hardware.description import Memory
+if TYPE_CHECKING:
+    from emomc.hardware.description import Memory
 
 Array = npt.NDArray[np.float64]
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Flow:
     """Bits of one operand that one memory reads and writes in one forward pass of one image."""
 
@@ -23,14 +26,25 @@ class Flow:
     """Shape broadcastable to (n, calls)."""
     written_bits: Array | float = 0.0
     """Shape broadcastable to (n, calls)."""
+    reads: Array | float = 0.0
+    """Separate transfers that the reads take, whatever the width of the port; 0 for long streams. Same shape."""
+    writes: Array | float = 0.0
+    """The same for the writes."""
 
-    @property
+    def port_cycles(self, bits_per_cycle: float) -> Array:
+        """Return how long the port of the memory is busy: one transfer a cycle, of at most so many bits; same shape.
+
+        Source: the ports of ZigZag's memories.
+        """
+        reading = np.maximum(self.read_bits / bits_per_cycle, self.reads)
+        return np.asarray(reading + np.maximum(self.written_bits / bits_per_cycle, self.writes))
+
+    @functools.cached_property
     def energy(self) -> Array | float:
         """Energy in the hardware's unit, same shape; a part of a word costs its fraction."""
         memory = self.memory
-        return self.read_bits * (memory.r_cost / memory.word_bits) + self.written_bits * (
-            memory.w_cost / memory.word_bits
-        )
+        read, write = (memory.r_cost or 0.0) / memory.word_bits, (memory.w_cost or 0.0) / memory.word_bits
+        return self.read_bits * read + self.written_bits * write
 
 
 class AccessProbability:
@@ -50,8 +64,8 @@ class AccessProbability:
         with np.errstate(divide="ignore"):
             self._log_zero = np.log1p(-density)
 
-    def of(self, group: Array) -> Array:
-        """Return the probability for groups of shape (calls,); it is 1 for infinite groups.
+    def of(self, group: Array | float) -> Array:
+        """Return the probability for groups of shape (calls,), or the same group everywhere; 1 for infinite groups.
 
         Returns:
             array of shape (n, calls), or one that broadcasts to it.

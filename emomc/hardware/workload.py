@@ -11,9 +11,33 @@ import numpy.typing as npt
 from emomc.common.errors import UserError
 from emomc.compression.widths import UNCOMPRESSED_BITS
 from emomc.hardware.call_table import check_layers
+from emomc.networks.feature_maps import MapSchedule
 from emomc.networks.layers import LayerShape
 
 Array = npt.NDArray[np.float64]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class OtherZeros:
+    """What is known of zeros besides how many weights are zero; array-likes of shape (n, layers), values 0..1."""
+
+    structured_density: npt.ArrayLike | None = None
+    """Density of each layer's weights in a pattern that structured hardware skips: N:M, or whole channels. None: the
+    zeros follow no pattern."""
+    input_density: npt.ArrayLike | None = None
+    """Fraction of each layer's inputs that are not zero. None: all count as nonzero."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ByLayer:
+    """Bits of activations that differ from layer to layer; array-likes of shape (n, layers), values 1..32."""
+
+    inputs: npt.ArrayLike
+    """Bits of an input."""
+    outputs: npt.ArrayLike
+    """Bits of a complete output in the outer memories."""
+    most: int
+    """Bits of every map where it is decided which maps stay on chip, so that no candidate depends on others."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False, init=False)
@@ -36,12 +60,20 @@ class Workload:
     coded_bits: Array | None = None
     """Bits of each layer's coded weights, 0 or more, shape (n, layers). None: every weight is moved, zero or
     not, with ``bits`` and the memory's extra bits. The paper's counts do not use it."""
-    activation_bits: int | Array | None = None
-    """Bits of an input, 1..32: one number, or those of each layer, shape (n, layers); None: the hardware's
-    ``precision.I``."""
+    activation_bits: int | None = None
+    """Bits of an input, and of a complete output in the outer memories, 1..32, or the most of those by layer; None: the
+    hardware's ``precision.I``. Partial sums always have ``precision.O``."""
+    input_bits: Array | None = None
+    """See ``ByLayer``; None: ``activation_bits`` for all."""
     output_bits: Array | None = None
-    """Bits of a complete output in the outer memories, 1..32, shape (n, layers); None: as many as the layer's inputs
-    have. Partial sums always have ``precision.O``."""
+    """See ``ByLayer``."""
+    structured_density: Array | None = None
+    """See ``OtherZeros``."""
+    input_density: Array | None = None
+    """See ``OtherZeros``."""
+    maps: MapSchedule | None = None
+    """The feature maps, and how long each is needed. None: every map goes to the outermost memory, and what poolings
+    and additions move is not counted."""
 
     def __init__(
         self,
@@ -49,8 +81,9 @@ class Workload:
         bits: npt.ArrayLike,
         density: npt.ArrayLike,
         coded_bits: npt.ArrayLike | None = None,
-        activation_bits: int | npt.ArrayLike | None = None,
-        output_bits: npt.ArrayLike | None = None,
+        activation_bits: int | ByLayer | None = None,
+        other_zeros: OtherZeros | None = None,
+        maps: MapSchedule | None = None,
     ) -> None:
         """Check and convert the arguments; they are described at the fields."""
         check_layers(layers)
@@ -60,24 +93,30 @@ class Workload:
         }
         if np.any(checked["bits"] != np.rint(checked["bits"])):
             raise UserError("expected whole numbers of bits, found fractions")
-        if coded_bits is not None:
-            checked["coded_bits"] = _checked("coded_bits", coded_bits, len(layers), 0.0, np.inf)
-        if isinstance(activation_bits, int):
-            if not 1 <= activation_bits <= UNCOMPRESSED_BITS:
-                raise UserError(f"expected activation_bits in 1..{UNCOMPRESSED_BITS}, found {activation_bits}")
-        elif activation_bits is not None:
-            checked["activation_bits"] = _checked(
-                "activation_bits", activation_bits, len(layers), 1.0, float(UNCOMPRESSED_BITS)
-            )
-        if output_bits is not None:
-            checked["output_bits"] = _checked("output_bits", output_bits, len(layers), 1.0, float(UNCOMPRESSED_BITS))
+        zeros = other_zeros or OtherZeros()
+        optional = {"coded_bits": coded_bits, **vars(zeros), "input_bits": None, "output_bits": None}
+        for name, array in optional.items():
+            if array is not None:
+                high = np.inf if name == "coded_bits" else 1.0
+                checked[name] = _checked(name, array, len(layers), 0.0, high)
+        if isinstance(activation_bits, ByLayer):
+            for name, array in (("input_bits", activation_bits.inputs), ("output_bits", activation_bits.outputs)):
+                checked[name] = _checked(name, array, len(layers), 1.0, float(UNCOMPRESSED_BITS))
+            activation_bits = activation_bits.most
         for name, array in checked.items():
             if array.shape != checked["bits"].shape:
                 raise UserError(
                     f"expected bits and {name} of one shape, found {checked['bits'].shape} and {array.shape}"
                 )
-        others = {"coded_bits": None, "activation_bits": activation_bits, "output_bits": None}
-        values = {"layers": tuple(layers), **others, **checked}
+        if activation_bits is not None and not 1 <= activation_bits <= UNCOMPRESSED_BITS:
+            raise UserError(f"expected activation_bits in 1..{UNCOMPRESSED_BITS}, found {activation_bits}")
+        values = {
+            "layers": tuple(layers),
+            **dict.fromkeys(optional),
+            **checked,
+            "activation_bits": activation_bits,
+            "maps": maps,
+        }
         for name, value in values.items():
             object.__setattr__(self, name, value)
 

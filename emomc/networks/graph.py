@@ -14,6 +14,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from emomc.common.errors import UserError, UserNote
+from emomc.networks.feature_maps import MapSchedule, schedule_maps
 from emomc.networks.graph_export import export_flat
 from emomc.networks.graph_layers import GraphLayer, TensorSizes, arguments, find_layers, record_sizes
 from emomc.networks.layers import LayerShape
@@ -58,6 +59,8 @@ class NetworkGraph:
     """Shape of the class scores of one image."""
     digest: str
     """Of the operations, their arguments and the shapes: the same for the same computation, whatever the values."""
+    maps: MapSchedule
+    """Its feature maps, and how long each is needed."""
     notes: tuple[str, ...]
     """A sentence for each thing in the network that is neither compressed nor costed."""
     channels_last: bool = True
@@ -132,6 +135,7 @@ def trace_network(network: nn.Module, input_shape: tuple[int, int, int], output:
         constants=constants,
         output_shape=sizes[answer][1:],
         digest=_digest(module, sizes),
+        maps=schedule_maps(module, layers, sizes),
         notes=tuple(_notes(network, module, layers, image)),
     )
 

@@ -104,6 +104,7 @@ def run_search(
             coding=config.coding,
             accounting=config.accounting,
             count_ram=config.ram_constraint is not None,
+            objectives=config.objectives,
         )
         search = Search(library, config, files, space, cost_model)
         search.dataset, search.images_sha256 = dataset, {"validation": digest}

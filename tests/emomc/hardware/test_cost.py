@@ -13,11 +13,12 @@ from emomc.common.errors import UserError
 from emomc.compression.codings import CODINGS, PAPER_CODINGS
 from emomc.hardware.cycles import cycles_to_ms, estimate_cycles
 from emomc.hardware.dataflows import DATAFLOWS, dataflow_label, dataflows_named
-from emomc.hardware.description import AffineMac, BilinearMac, TableMac, load_hardware, preset_names
+from emomc.hardware.description import load_hardware, preset_names
 from emomc.hardware.energy import ENERGY_PARTS, energy_breakdown, estimate_energy
-from emomc.hardware.mac_energy import mac_energy
+from emomc.hardware.mac_energy import AffineMac, BilinearMac, TableMac
 from emomc.hardware.size import estimate_size, estimate_size_bits
 from emomc.hardware.workload import Workload
+from emomc.hardware.zero_skipping import ZeroSkipping
 from emomc.networks.layers import LayerCall, LayerShape
 
 FPGA = load_hardware("emomc_fpga")
@@ -320,10 +321,10 @@ def test_worked_layer_of_the_documentation() -> None:
     assert found == pytest.approx([306_000, 436_800, 5_460, 7_152, 0])
     sizes = [estimate_size_bits(Workload([layer], [[4]], [[0.25]]), coding=coding)[0, 0] for coding in PAPER_CODINGS]
     assert sizes == pytest.approx([9_600, 4_200, 9_000])
-    hardware = load_hardware("eyeriss_ratio")
+    hardware = dataclasses.replace(load_hardware("eyeriss_ratio"), zero_skipping=ZeroSkipping("skipped"))
     reuse = energy_breakdown(Workload([layer], [[4]], [[0.25]], coded_bits=[[4_500]]), dataflow="xy", hardware=hardware)
     found = [getattr(reuse, part)[0, 0] for part in ENERGY_PARTS]
-    assert found == pytest.approx([15_000, 420_000, 16_687.5, 129_600, 611_450])
+    assert found == pytest.approx([15_000, 487_056, 33_375, 140_800, 611_450])
     cycles = estimate_cycles(Workload([layer], [[4]], [[0.25]]), dataflow="xy", hardware=hardware)
     assert cycles[0, 0] == pytest.approx(600)
     assert cycles_to_ms(cycles, hardware)[0, 0] == pytest.approx(0.003)
@@ -361,11 +362,11 @@ def test_activation_bits_scale_what_inputs_cost() -> None:
 
 def test_mac_models() -> None:
     bits = np.array([[2.0, 8.0, 9.0, 32.0]])
-    np.testing.assert_allclose(mac_energy(AffineMac(1.0, 0.5), bits, 16), [[2.0, 5.0, 5.5, 17.0]])
-    np.testing.assert_allclose(mac_energy(BilinearMac(0.01, 0.5), bits, 8), [[0.66, 1.14, 1.22, 3.06]])
+    np.testing.assert_allclose(AffineMac(1.0, 0.5).energy(bits, 16), [[2.0, 5.0, 5.5, 17.0]])
+    np.testing.assert_allclose(BilinearMac(0.01, 0.5).energy(bits, 8), [[0.66, 1.14, 1.22, 3.06]])
     table = TableMac(8, {8: 1.0, 4: 0.25, 16: 3.0})
-    np.testing.assert_allclose(mac_energy(table, bits, 8), [[0.25, 1.0, 3.0, 6.0]])
-    np.testing.assert_allclose(mac_energy(table, bits, 16), [[0.5, 2.0, 6.0, 12.0]])
+    np.testing.assert_allclose(table.energy(bits, 8), [[0.25, 1.0, 3.0, 6.0]])
+    np.testing.assert_allclose(table.energy(bits, 16), [[0.5, 2.0, 6.0, 12.0]])
 
 
 def test_relative_hardware_returns_macs() -> None:
@@ -394,7 +395,9 @@ def test_names() -> None:
     assert [CODINGS[name].label for name in PAPER_CODINGS] == ["normal", "CSR", "COO"]
     assert [flow.name for flow in dataflows_named("best")] == [*DATAFLOWS]
     assert [flow.name for flow in dataflows_named("icoc")] == ["icoc"]
-    with pytest.raises(UserError, match=r"expected a dataflow among xy, icoc, fxfy, xfx, best, found 'X\|Y'"):
+    with pytest.raises(
+        UserError, match=r"expected a dataflow among xy, icoc, fxfy, xfx, best, best_per_layer, found 'X\|Y'"
+    ):
         dataflows_named("X|Y")
 
 
@@ -421,7 +424,7 @@ def good() -> dict[str, object]:
         ),
         ({"activation_bits": 0}, "expected activation_bits in 1..32, found 0"),
         ({"layers": []}, "expected at least one layer, found none"),
-        ({"dataflow": "yx"}, "expected a dataflow among xy, icoc, fxfy, xfx, best, found 'yx'"),
+        ({"dataflow": "yx"}, "expected a dataflow among xy, icoc, fxfy, xfx, best, best_per_layer, found 'yx'"),
     ],
 )
 def test_wrong_arguments_get_one_line(change: dict[str, object], message: str) -> None:

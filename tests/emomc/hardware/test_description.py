@@ -9,17 +9,8 @@ import pytest
 import yaml
 
 from emomc.common.errors import UserError
-from emomc.hardware.description import (
-    AffineMac,
-    BilinearMac,
-    Hardware,
-    Memory,
-    OperationalArray,
-    Precision,
-    TableMac,
-    load_hardware,
-    preset_names,
-)
+from emomc.hardware.description import Hardware, Memory, OperationalArray, Precision, load_hardware, preset_names
+from emomc.hardware.mac_energy import AffineMac, BilinearMac, TableMac
 
 VALID: dict[str, Any] = {
     "hardware": {
@@ -149,7 +140,7 @@ def test_a_file_is_read_with_its_defaults(tmp_path: Path) -> None:
         ("memories", [], "memories: expected at least one memory, found none"),
         ("memories", "none", "memories: expected a list of memories, innermost first, found the text"),
         ("memories.0", None, "memories[0]: expected keys with values, found nothing"),
-        ("energy_unit", "joules", "energy_unit: expected one of pJ, mac16, found the text 'joules'"),
+        ("energy_unit", "joules", "energy_unit: expected one of pJ, mac16, none, found the text 'joules'"),
         ("counts", "exact", "counts: expected one of paper, reuse, found the text 'exact'"),
         ("version", 2, "version: expected 1, found 2"),
         ("version", ..., "version: expected a value, found nothing"),

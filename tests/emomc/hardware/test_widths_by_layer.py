@@ -12,7 +12,7 @@ from emomc.hardware.cycles import estimate_cycles
 from emomc.hardware.description import load_hardware
 from emomc.hardware.energy import ENERGY_PARTS, energy_breakdown, estimate_energy
 from emomc.hardware.layer_report import layer_report
-from emomc.hardware.workload import Workload
+from emomc.hardware.workload import ByLayer, Workload
 from emomc.networks.layers import LayerCall, LayerShape
 
 SETTINGS = settings(max_examples=40, deadline=None)
@@ -28,7 +28,9 @@ WIDTHS = st.lists(st.integers(2, 16), min_size=3, max_size=3)
 
 def workload(inputs, outputs=None, rows=1, density=0.4):
     bits = [[4.0, 3.0, 8.0]] * rows
-    return Workload(LAYERS, bits, [[density, 1.0, 0.1]] * rows, [[300.0, 200.0, 9000.0]] * rows, inputs, outputs)
+    by_layer = isinstance(inputs, np.ndarray)
+    widths = ByLayer(inputs, inputs if outputs is None else outputs, 16) if by_layer else inputs
+    return Workload(LAYERS, bits, [[density, 1.0, 0.1]] * rows, [[300.0, 200.0, 9000.0]] * rows, widths)
 
 
 @pytest.mark.parametrize("hardware", HARDWARE)
@@ -96,13 +98,14 @@ def test_a_report_fills_memories_with_them():
 @pytest.mark.parametrize(
     ("widths", "words"),
     [
-        ({"activation_bits": [[4, 4]]}, r"activation_bits of shape \(candidates, 3\), found \(1, 2\)"),
-        ({"activation_bits": [[4, 0, 4]]}, r"activation_bits in 1\.\.32, found 0"),
-        ({"output_bits": [[4, 33, 4]]}, r"output_bits in 1\.\.32"),
-        ({"activation_bits": [[4, 4, 4]] * 2}, "bits and activation_bits of one shape"),
-        ({"activation_bits": 33}, r"activation_bits in 1\.\.32, found 33"),
+        (ByLayer([[4, 4]], [[4, 4, 4]], 16), r"input_bits of shape \(candidates, 3\), found \(1, 2\)"),
+        (ByLayer([[4, 0, 4]], [[4, 4, 4]], 16), r"input_bits in 1\.\.32, found 0"),
+        (ByLayer([[4, 4, 4]], [[4, 33, 4]], 16), r"output_bits in 1\.\.32"),
+        (ByLayer([[4, 4, 4]] * 2, [[4, 4, 4]], 16), "bits and input_bits of one shape"),
+        (ByLayer([[4, 4, 4]], [[4, 4, 4]], 33), r"activation_bits in 1\.\.32, found 33"),
+        (33, r"activation_bits in 1\.\.32, found 33"),
     ],
 )
 def test_bits_that_are_none(widths, words):
     with pytest.raises(UserError, match=words):
-        Workload(LAYERS, [[4, 4, 4]], [[1.0, 1.0, 1.0]], **widths)
+        Workload(LAYERS, [[4, 4, 4]], [[1.0, 1.0, 1.0]], activation_bits=widths)
