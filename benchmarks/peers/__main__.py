@@ -14,7 +14,7 @@ from __future__ import annotations
 import argparse
 import os
 import platform
-from functools import partial
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -30,9 +30,12 @@ from benchmarks.peers.page import page
 from benchmarks.peers.points import Evaluator
 from benchmarks.peers.table import Row, rows_of
 from benchmarks.peers.tools import OURS, PACKAGES, PEERS
-from benchmarks.peers.trials import Trial, kept_or, try_peer
-from emomc.common.files import write_text
+from benchmarks.peers.trials import Trial, keep_trial, kept_trial, try_peer
+from emomc.common.files import read_json, write_json, write_text
 from emomc.runtime.notices import quiet_lightning
+
+DENSE_NETWORK = "dense.json"
+"""Bytes, energy and accuracy of a dense network."""
 
 
 def main() -> None:
@@ -67,7 +70,7 @@ def main() -> None:
     machine = (
         f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, torch {version('torch')}"
     )
-    words = {name: " ".join(some) for name, some in dense.items()}
+    words = {name: " ".join(some).rstrip(";") + "." for name, some in dense.items()}
     publish(page(rows, trials, environments, words, f"{made_by()}; {machine}"), arguments.output)
 
 
@@ -88,40 +91,55 @@ def _run(
 ) -> None:
     """Try every tool with one dense network, and add what comes out to the results."""
     name, seed = about
-    rows, trials, dense = results
+    rows, trials, words = results
     folder = arguments.folder / name / f"seed-{seed}"
-    if arguments.kept and not (folder / "dense").exists():
+    missing = [tool for tool in arguments.tools if not (folder / f"{tool}.json").exists()]
+    if not arguments.kept and (missing or not (folder / DENSE_NETWORK).exists()):
+        _try(arguments, environments, about, missing)
+    if not (folder / DENSE_NETWORK).exists():
         return
-    trained = Trained(NETWORKS[name], seed, arguments)
-    evaluator = Evaluator(trained.dense.manifest.layers, trained.labels("validation"), trained.labels("test"))
-    problem = trained.problem()
-    costs = {"bytes": evaluator.dense_bytes, "energy_mj": evaluator.dense_energy_mj}
-    validation = 100 * trained.dense.dense_accuracy
-    dense.setdefault(
-        name, [f"{costs['bytes']:,} bytes in float32, {costs['energy_mj']:.4g} mJ with weights of 32 bits."]
+    dense = read_json(folder / DENSE_NETWORK, "a dense network")
+    words.setdefault(
+        name,
+        [f"{dense['bytes']:,} bytes in float32, {dense['energy_mj']:.4g} mJ with weights of 32 bits. Dense networks:"],
     )
-    dense[name].append(
-        f"Dense network of seed {seed}: {validation:.2f} % of {len(trained.labels('validation')):,} validation images."
+    words[name].append(
+        f"seed {seed}, {100 * dense['validation_accuracy']:.2f} % of {dense['validation_images']:,} validation images;"
     )
     for tool in arguments.tools:
         kept = folder / f"{tool}.json"
-        if arguments.kept and not kept.exists():
-            continue
+        if kept.exists():
+            trial = kept_trial(kept)
+            ours = tool == OURS
+            lines = len(COMMANDS) if ours else PEERS[tool].lines
+            rows += rows_of(trial, dense, lines, version("emomc") if ours else PEERS[tool].version)
+            trials.append(trial)
+        elif not arguments.kept:
+            trials.append(Trial(tool, name, seed, "", refused=environments[PEERS[tool].environment].reason))
+
+
+def _try(
+    arguments: argparse.Namespace, environments: dict[str, Environment], about: tuple[str, int], tools: Sequence[str]
+) -> None:
+    """Try tools with one dense network and keep what comes out."""
+    name, seed = about
+    trained = Trained(NETWORKS[name], seed, arguments)
+    evaluator = Evaluator(trained.dense.manifest.layers, trained.labels("validation"), trained.labels("test"))
+    problem = trained.problem()
+    dense = {"bytes": evaluator.dense_bytes, "energy_mj": evaluator.dense_energy_mj}
+    dense |= {"validation_accuracy": trained.dense.dense_accuracy}
+    write_json(trained.folder / DENSE_NETWORK, {**dense, "validation_images": len(trained.labels("validation"))})
+    for tool in tools:
         if tool == OURS:
-            trial = kept_or(kept, partial(try_ours, trained, evaluator))
-            lines, tool_version = len(COMMANDS), version("emomc")
+            trial = try_ours(trained, evaluator)
         else:
             peer = PEERS[tool]
-            environment = environments[peer.environment]
-            if environment.reason and not kept.exists():
-                trials.append(Trial(tool, name, seed, "", refused=environment.reason))
+            if environments[peer.environment].reason:
                 continue
-            if peer.needs_library and not kept.exists():
+            if peer.needs_library:
                 trained.library("size")
-            trial = kept_or(kept, partial(try_peer, peer, environment, problem, evaluator, about))
-            lines, tool_version = peer.lines, peer.version
-        trials.append(trial)
-        rows += rows_of(trial, costs, lines, tool_version)
+            trial = try_peer(peer, environments[peer.environment], problem, evaluator, about)
+        keep_trial(trained.folder / f"{tool}.json", trial)
         print(name, seed, tool, len(trial.points), "networks", trial.refused, flush=True)
 
 

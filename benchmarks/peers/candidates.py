@@ -7,7 +7,6 @@ from pathlib import Path
 
 from lightning_fabric import Fabric
 
-from benchmarks.peers.ours import ACTIVATION_BITS
 from emomc.candidates.calibration import calibrate
 from emomc.candidates.compressed_networks import CompressedNetworks
 from emomc.candidates.cost_model import CostModel
@@ -22,7 +21,7 @@ from emomc.search.config import SearchConfig
 
 
 class Candidates:
-    """The candidates of a library: a level, and 2 to 8 bits for each layer."""
+    """The candidates of a library: a level, and the bits of each layer."""
 
     def __init__(self, path: Path, data_dir: str) -> None:
         """Open a library.
@@ -32,7 +31,7 @@ class Candidates:
             data_dir: where its images are.
         """
         library = Library.open(path)
-        config = SearchConfig(objectives=("accuracy", "size"), coding="best", activation_bits=ACTIVATION_BITS)
+        config = SearchConfig(objectives=("accuracy", "size"), coding="best")
         data, graph = library_data(library, data_dir=data_dir), library_graph(library)
         images, labels = load_split(data, "validation")
         fabric = Fabric(accelerator="cpu", devices=1)

@@ -62,7 +62,7 @@ NETWORKS = {
             training={"evaluation_batch_size": 500},
             levels={},
             savings={"size": "weights", "energy": "macs"},
-            generations=20,
+            generations=40,
         ),
         Network(
             "mobilenet_cifar10",

@@ -104,21 +104,38 @@ class Evaluator:
             stored.append(StoredLayer(weights.size, kept, layer["bits"], len(weights), *scales))
             channels = {"in_channels": weights.shape[1] * layer["groups"], "out_channels": len(weights)}
             shapes.append(dataclasses.replace(shape, **channels, groups=layer["groups"]))
-        bits, kept_weights = (np.array([[getattr(one, key) for one in stored]]) for key in ("bits", "kept"))
-        density = kept_weights / [one.weights for one in stored]
-        coded = np.array([[one.code_bits for one in stored]])
-        activations = about["activation_bits"]
+        accuracies = (self._accuracy(arrays["validation"], "validation"), self._accuracy(arrays["test"], "test"))
+        return self.measured(about, accuracies, shapes, stored)
+
+    def measured(
+        self,
+        about: Mapping[str, Any],
+        accuracies: tuple[float, float],
+        shapes: Sequence[LayerShape],
+        stored: Sequence[StoredLayer],
+    ) -> Point:
+        """Return the point of a network whose accuracies are counted.
+
+        Args:
+            about: setting, bits and grids of activations, seconds, bytes of its own file.
+            accuracies: of the validation and of the test images, 0..1.
+            shapes: its layers, fewer channels included.
+            stored: what is stored of each.
+        """
+        bits, kept, weights, coded = (
+            np.array([[getattr(one, key) for one in stored]]) for key in ("bits", "kept", "weights", "code_bits")
+        )
         return Point(
             about["setting"],
-            *(self._accuracy(arrays[split], split) for split in self._labels),
-            network_bytes(stored, about["activation_grids"]),
-            self._energy(shapes, bits, density, coded, activations),
-            float((bits * kept_weights).sum() / kept_weights.sum()),
-            float(kept_weights.sum() / sum(shape.weights for shape in self._layers)),
-            activations,
-            about.get("seconds"),
-            about["file_bytes"],
-            about["note"],
+            *accuracies,
+            size_bytes=network_bytes(stored, about["activation_grids"]),
+            energy_mj=self._energy(shapes, bits, kept / weights, coded, about["activation_bits"]),
+            mean_bits=float((bits * kept).sum() / kept.sum()),
+            kept=float(kept.sum() / sum(layer.weights for layer in self._layers)),
+            activation_bits=about["activation_bits"],
+            seconds=about.get("seconds"),
+            file_bytes=about["file_bytes"],
+            note=about["note"],
         )
 
     def points(self, results: Sequence[Mapping[str, Any]], folder: Path) -> list[Point]:

@@ -9,6 +9,7 @@ whichever tool made it.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 FLOAT_BYTES = 4
 """Of a scale and of a bias."""
@@ -43,6 +44,6 @@ class StoredLayer:
         return -(-self.code_bits // 8) + FLOAT_BYTES * (self.scales + self.biases) + ZERO_POINT_BYTES * self.zero_points
 
 
-def network_bytes(layers: list[StoredLayer], grids: int = 0) -> int:
+def network_bytes(layers: Sequence[StoredLayer], grids: int = 0) -> int:
     """Return the bytes of a network whose activations have so many grids."""
     return sum(layer.bytes for layer in layers) + GRID_BYTES * grids

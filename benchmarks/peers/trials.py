@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks.common.environments import Environment, run_script
@@ -59,11 +58,12 @@ def try_peer(
     return dataclasses.replace(trial, points=points, refused="; ".join(failed), seconds=seconds)
 
 
-def kept_or(path: Path, make: Callable[[], Trial]) -> Trial:
-    """Return the trial that is kept in a file, or make it and keep it there."""
-    if path.exists():
-        values = read_json(path, "a trial")
-        return Trial(**{**values, "points": tuple(Point(**point) for point in values["points"])})
-    trial = make()
+def kept_trial(path: Path) -> Trial:
+    """Return the trial that is kept in a file."""
+    values = read_json(path, "a trial")
+    return Trial(**{**values, "points": tuple(Point(**point) for point in values["points"])})
+
+
+def keep_trial(path: Path, trial: Trial) -> None:
+    """Write a trial to a file."""
     write_json(path, dataclasses.asdict(trial))
-    return trial

@@ -167,8 +167,9 @@ def run(
     (function,) = (function for function in functions if function.__name__ == name)
     problem, results = Problem(folder), []
     output.mkdir(parents=True, exist_ok=True)
-    for number, setting in enumerate(settings[name]):
-        kept = output / f"{number}.json"
+    for setting in settings[name]:
+        stem = "-".join([name, *(f"{key}-{value}" for key, value in setting.items())])
+        kept = output / f"{stem}.json"
         if not kept.exists():
             torch.manual_seed(problem.about["seed"])
             began = time.monotonic()
@@ -178,9 +179,9 @@ def run(
                 found = read(problem, made)
                 several = found if isinstance(found, list) else [found]
                 about = _of(setting) | {"seconds": seconds / len(several)}
-                parts = [_write(problem, one, output / f"{number}-{i}.npz") | about for i, one in enumerate(several)]
+                parts = [_write(problem, one, output / f"{stem}-{i}.npz") | about for i, one in enumerate(several)]
             except Exception as error:
-                if number == len(settings[name]) - 1 and not results:
+                if setting == settings[name][-1] and not results:
                     raise
                 parts = [_of(setting) | {"failed": f"{type(error).__name__}: {error}"[:300]}]
             kept.write_text(json.dumps(parts), encoding="utf-8")

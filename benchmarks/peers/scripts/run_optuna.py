@@ -2,8 +2,8 @@
 layer.
 
 Its documentation: "Multi-objective optimization with Optuna": a study of two directions, ``NSGAIISampler``, its default
-for them, and ``TPESampler(multivariate=True)``; as many candidates as our search asks for. Library, rounding, cost model
-and evaluation are ours; activations of 8 bits.
+for them, and ``TPESampler(multivariate=True)``. Library, rounding, cost model and evaluation are ours; activations are
+floats.
 """
 
 import sys
@@ -36,7 +36,7 @@ def search(problem: Problem, sampler: optuna.samplers.BaseSampler, trials: int) 
 
     def genotype(trial: optuna.trial.BaseTrial) -> Genotype:
         level = candidates.levels[trial.suggest_int("level", 0, len(candidates.levels) - 1)]
-        return Genotype(level, tuple(trial.suggest_int(layer, 2, 8) for layer in candidates.layers))
+        return Genotype(level, tuple(trial.suggest_int(layer, 2, 12) for layer in candidates.layers))
 
     study = optuna.create_study(directions=["minimize", "minimize"], sampler=sampler)
     study.optimize(lambda trial: candidates.losses(genotype(trial).level, genotype(trial).bits), n_trials=trials)
@@ -60,10 +60,10 @@ def compressed(candidates: Candidates, genotype: Genotype) -> Compressed:
         return scores
 
     size_bytes = int(candidates.cost_model.costs([genotype])["size_bytes"].item())
-    return Compressed(network, layers, 8, len(layers), size_bytes, f"level {genotype.level} %")
+    return Compressed(network, layers, None, 0, size_bytes, f"level {genotype.level} %")
 
 
-TRIALS = [{"trials": 420}]
+TRIALS = [{"trials": 200}]
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 run([nsga2, tpe], read, {"nsga2": TRIALS, "tpe": TRIALS})

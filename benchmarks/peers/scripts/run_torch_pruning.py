@@ -60,6 +60,6 @@ def read(problem: Problem, made: tuple[nn.Module, GraphModule]) -> Compressed:
     return Compressed(graph, layers, 8, found.activation_grids)
 
 
-SETTINGS = {"pruned": [{"remaining": share, "epochs": 6} for share in (0.5, 0.36, 0.25)]}
+SETTINGS = {"pruned": [{"remaining": share, "epochs": 4} for share in (0.5, 0.25)]}
 
 run([pruned], read, SETTINGS)

@@ -32,7 +32,7 @@ def test_accuracies_are_of_the_logits_and_bytes_of_the_weights() -> None:
     point = EVALUATOR.point(*result())
     assert point.validation_accuracy == 0.5
     assert point.test_accuracy == 1.0
-    # first: 12 + 5 x 2 = 22 bits, 12 x 2 = 24 would be more: 3 bytes, 3 scales, 3 biases; second: 6 bytes, 1 scale, 2 biases.
+    # first: 12 + 5 x 2 = 22 bits, less than 12 x 2: 3 bytes, 3 scales, 3 biases; second: 6 bytes, 1 scale, 2 biases.
     assert point.size_bytes == (3 + 12 + 12) + (6 + 4 + 8) + 2 * 5
     assert point.kept == pytest.approx(11 / 18)
     assert point.mean_bits == pytest.approx((5 * 2 + 6 * 8) / 11)

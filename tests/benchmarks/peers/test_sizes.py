@@ -7,7 +7,7 @@ from benchmarks.peers.sizes import StoredLayer, network_bytes
 
 
 def test_a_small_network_by_hand() -> None:
-    # All 100 weights: 100 x 4 bits = 50 bytes, as 100 + 90 x 4 = 460 bits would be more; 5 scales and 5 biases: 40 bytes.
+    # All 100 weights: 100 x 4 bits = 50 bytes, less than 100 + 90 x 4 bits; 5 scales and 5 biases: 40 bytes.
     dense = StoredLayer(weights=100, kept=90, bits=4, biases=5, scales=5)
     assert dense.bytes == 50 + 40
     # 100 + 10 x 8 = 180 bits = 23 bytes instead of 100; a scale, 2 biases and a zero point: 13 bytes.

@@ -115,12 +115,12 @@ def test_what_is_there_is_not_run_again(problem: Path, tmp_path: Path) -> None:
     assert len(made) == 1
     # The peer itself goes on where it was: what it has written it does not compute again.
     kept.unlink()
-    (problem.parent / "peers" / "tool" / "2.json").unlink()
-    stamp = (problem.parent / "peers" / "tool" / "0-0.npz").stat().st_mtime_ns
+    (problem.parent / "peers" / "tool" / "rounded-bits-2.json").unlink()
+    stamp = (problem.parent / "peers" / "tool" / "rounded-bits-8-0.npz").stat().st_mtime_ns
     again = kept_or(kept, make)
     assert [point.setting for point in again.points] == ["bits 8", "bits 2"]
     assert again.points[0] == first.points[0]
-    assert (problem.parent / "peers" / "tool" / "0-0.npz").stat().st_mtime_ns == stamp
+    assert (problem.parent / "peers" / "tool" / "rounded-bits-8-0.npz").stat().st_mtime_ns == stamp
 
 
 def test_every_peer_has_its_function_and_every_script_its_peer() -> None:
