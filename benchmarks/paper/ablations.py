@@ -20,10 +20,10 @@ from typing import Any
 
 from benchmarks.common.command_line import argument_parser, command
 from benchmarks.common.page import machine, made_by, publish
+from benchmarks.common.recorded_search import recorded_search, stage_one_seconds
 from benchmarks.common.settings import fields_in, shipped_settings, stage_one_configs
 from benchmarks.common.tables import csv_text, table
 from benchmarks.paper.outcomes import Outcome, Trade
-from benchmarks.paper.recorded_search import recorded_search, stage_one_seconds
 from emomc.common.files import write_text
 from emomc.library.data_sources import library_data
 from emomc.library.library import Library

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.common.part_clock import PartClock
+from benchmarks.common.recorded_search import recorded_search, stage_one_seconds
 from benchmarks.paper.experiments import Budget, arm_search, arm_stage_one, arm_trades
 from benchmarks.paper.outcomes import Outcome, Trade
-from benchmarks.paper.recorded_search import recorded_search, stage_one_seconds
 from emomc.callbacks.trainer.epoch_lines import EpochLines
 from emomc.library.library import Library
 from emomc.lightning_modules.image_data import ImageDataModule

@@ -17,8 +17,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 from benchmarks.common.command_line import argument_parser
+from benchmarks.common.environments import environment_of
 from benchmarks.common.page import made_by, publish
-from benchmarks.quality.toolchains.environments import environment_of
 from benchmarks.quality.toolchains.networks import NETWORKS, CompressedNetwork
 from benchmarks.quality.toolchains.page import page
 from benchmarks.quality.toolchains.tools import TOOLS
@@ -43,7 +43,9 @@ def main() -> None:
     environments = {}
     for name in arguments.tools:
         if not TOOLS[name].not_tried:
-            environments[name] = environment_of(TOOLS[name], folder.absolute(), install=not arguments.kept)
+            environments[name] = environment_of(
+                folder.absolute() / name, TOOLS[name].packages, install=not arguments.kept
+            )
             print(f"{name}: {environments[name].reason or environments[name].versions}", flush=True)
     tools = [TOOLS[name] for name, environment in environments.items() if not environment.reason]
     trials: list[Trial] = []

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from benchmarks.common.environments import Environment
 from benchmarks.common.tables import table
-from benchmarks.quality.toolchains.environments import Environment
 from benchmarks.quality.toolchains.networks import LEVEL, NETWORKS, WEIGHT_BITS
 from benchmarks.quality.toolchains.tools import TOOLS
 from benchmarks.quality.toolchains.trials import Trial

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.quality.toolchains.environments import Environment, run_script
+from benchmarks.common.environments import Environment, run_script
 from benchmarks.quality.toolchains.networks import CompressedNetwork
 from benchmarks.quality.toolchains.tools import TOOLS, Tool
 from emomc.common.files import read_json, write_json

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks.quality.toolchains.environments import Environment, environment_of, reason_in, run_script
+from benchmarks.common.environments import Environment, environment_of, reason_in, run_script
 from benchmarks.quality.toolchains.networks import NETWORKS, CompressedNetwork
 from benchmarks.quality.toolchains.page import page
 from benchmarks.quality.toolchains.tools import TOOLS
@@ -53,7 +53,7 @@ def test_onnxruntime_reads_its_file_and_computes_all_layers_with_integers(
 @pytest.mark.slow
 @pytest.mark.parametrize("name", APART)
 def test_every_tool_that_is_installed_reads_its_file(lenet5: CompressedNetwork, tmp_path: Path, name: str) -> None:
-    environment = environment_of(TOOLS[name], ENVIRONMENTS, install=False)
+    environment = environment_of(ENVIRONMENTS / name, TOOLS[name].packages, install=False)
     if environment.reason:
         pytest.skip(f"{name} has no environment here")
     trial = try_tool(TOOLS[name], environment, lenet5, tmp_path, 500)

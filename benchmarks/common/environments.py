@@ -1,4 +1,4 @@
-"""Environments from the package index, one for each tool."""
+"""Environments from the package index, one for each tool, and scripts that run in them."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import dataclasses
 import json
 import os
 import subprocess
+import sys
 import venv
+from collections.abc import Sequence
 from pathlib import Path
-
-from benchmarks.quality.toolchains.tools import Tool
 
 _SECONDS = 1800
 _VERSIONS = """
@@ -35,42 +35,56 @@ class Environment:
     """Why it is not there; empty: it is."""
 
 
-def environment_of(tool: Tool, folder: Path, *, install: bool = True) -> Environment:
-    """Return the environment of a tool; one that has its versions is used again.
+def environment_of(
+    folder: Path, packages: Sequence[str], *, install: bool = True, with_own: bool = False
+) -> Environment:
+    """Return an environment; one that has its versions is used again.
 
     Args:
-        tool: the tool.
-        folder: of all environments.
+        folder: of the environment.
+        packages: what a tool needs, each as ``NAME==VERSION``.
         install: whether to make what is missing.
+        with_own: whether it also sees the packages of the environment that runs this, such as torch; what the tool
+            needs in another version it gets for itself.
     """
-    python = folder / tool.name / "bin" / "python"
-    found = Environment(python, installed(python, tool))
-    if len(found.versions) == len(tool.packages):
+    python = folder / "bin" / "python"
+    found = Environment(python, installed(python, packages))
+    if len(found.versions) == len(packages):
         return found
     if not install:
-        return dataclasses.replace(found, reason=f"no environment in {folder / tool.name}")
+        return dataclasses.replace(found, reason=f"no environment in {folder}")
     if not python.exists():
-        venv.create(folder / tool.name, with_pip=True)
-    words = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *tool.packages]
+        venv.create(folder, with_pip=True)
+    if with_own:
+        _show_own_packages(folder)
+    words = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *packages]
     try:
         done = subprocess.run(words, capture_output=True, text=True, timeout=_SECONDS, check=False)
     except subprocess.TimeoutExpired:
         return dataclasses.replace(found, reason=f"pip is not done in {_SECONDS // 60} minutes")
     if done.returncode:
         return dataclasses.replace(found, reason=reason_in(done.stderr))
-    return Environment(python, installed(python, tool))
+    return Environment(python, installed(python, packages))
 
 
-def installed(python: Path, tool: Tool) -> dict[str, str]:
-    """Return package -> version of what a tool names and what is there in that version."""
+def _show_own_packages(folder: Path) -> None:
+    """Let an environment find the packages of the one that runs this, behind its own."""
+    own = [path for path in sys.path if Path(path).name == "site-packages"]
+    (theirs,) = folder.glob("lib/python*/site-packages")
+    lines = [f"import site; site.addsitedir({path!r})" for path in own]
+    (theirs / "own_packages.pth").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def installed(python: Path, packages: Sequence[str]) -> dict[str, str]:
+    """Return package -> version of those packages, each ``NAME==VERSION``, that are there in that version."""
     if not python.exists():
         return {}
-    wanted = dict(package.split("==") for package in tool.packages)
+    wanted = dict(package.split("==") for package in packages)
     done = subprocess.run([python, "-c", _VERSIONS, *wanted], capture_output=True, text=True, check=True)
     return {name: version for name, version in json.loads(done.stdout).items() if version == wanted[name]}
 
 
-def run_script(python: Path, script: Path, arguments: list[Path], seconds: float) -> tuple[str, str]:
+def run_script(python: Path, script: Path, arguments: Sequence[object], seconds: float) -> tuple[str, str]:
     """Run a script in an environment.
 
     Args:
@@ -88,7 +102,7 @@ def run_script(python: Path, script: Path, arguments: list[Path], seconds: float
     variables |= {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "TF_CPP_MIN_LOG_LEVEL": "3"}
     try:
         done = subprocess.run(
-            [python, "-W", "ignore", script, *arguments],
+            [python, "-W", "ignore", script, *map(str, arguments)],
             capture_output=True,
             text=True,
             errors="replace",
