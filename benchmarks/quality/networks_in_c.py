@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import resource
 import shutil
 import subprocess
 import tempfile
-import time
 from pathlib import Path
 from typing import cast, get_args
 
@@ -102,9 +102,9 @@ def measure(packed: PackedNetwork, network: nn.Module, noise: Tensor, expected: 
     scores, times = [], []
     with CompiledSource(source) as compiled:
         for part in noise.split(max(1, len(noise) // PARTS)):
-            started = time.perf_counter()
+            started = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
             scores.append(compiled.scores(part))
-            times.append((time.perf_counter() - started) / len(part))
+            times.append((resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - started) / len(part))
     given = torch.cat(scores)
     few = noise[: max(1, len(noise) // 20)]
     with CompiledSource(source, SANITIZERS) as compiled:
@@ -183,8 +183,8 @@ twentieth of the images, and its static data has exactly the bytes of RAM in its
 `float` and `int8` are the two of `--c_arithmetic`. "Median deviation" is the median image's largest difference of a
 score from that in Python, relative to the largest score: an input half-way between two codes may be rounded either way,
 in Python as in C, so single images differ by more. Scores of random weights are closer to one another than those of
-trained ones. The time is that of the fastest fifth of the images on this machine, which has a floating-point unit with
-vectors: it says little of a microcontroller.
+trained ones. The time is the processor's, of the fastest fifth of the images, on this machine, which has a
+floating-point unit: it says little of a microcontroller without one.
 
 The RAM falls least where much of it is not rounded by the search and so has 32 bits: the residual sums of ResNet-18;
 and where the sums of one channel are large beside the maps: LeNet-5.

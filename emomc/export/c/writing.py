@@ -12,11 +12,9 @@ from emomc.common.files import write_text
 from emomc.export.c.arithmetic import Arithmetic, choose_arithmetic
 from emomc.export.c.header import HEADER_END
 from emomc.export.c.integers import integer_program
-from emomc.export.c.lowering import lower_folded
+from emomc.export.c.lowering import lower_network
 from emomc.export.c.program import Program
 from emomc.export.c.sources import source_text
-from emomc.export.loading import unpack_folded
-from emomc.networks.folding import FoldedNetwork
 from emomc.packed_file.network import PackedNetwork
 
 
@@ -53,25 +51,11 @@ def write_c(
 def c_program(packed: PackedNetwork, network: nn.Module | None = None, arithmetic: Arithmetic | None = None) -> Program:
     """Return a packed network as a program in an arithmetic; see ``write_c``."""
     choose_arithmetic(packed.layers, arithmetic)
-    return folded_program(unpack_folded(packed, network), packed, arithmetic)
-
-
-def folded_program(folded: FoldedNetwork, packed: PackedNetwork, arithmetic: Arithmetic | None = None) -> Program:
-    """Return a packed network as a program in an arithmetic.
-
-    Args:
-        folded: the network, with its biases; it is changed.
-        packed: its layers and grids.
-        arithmetic: as for ``write_c``.
-
-    Raises:
-        UserError: as ``write_c``.
-    """
-    return in_arithmetic(lower_folded(folded, packed), packed, arithmetic)
+    return in_arithmetic(lower_network(packed, network), packed, arithmetic)
 
 
 def in_arithmetic(program: Program, packed: PackedNetwork, arithmetic: Arithmetic | None = None) -> Program:
-    """Return a program of floats in the arithmetic of a packed network; see ``folded_program``."""
+    """Return a program of floats, of that packed network, in an arithmetic; see ``write_c``."""
     return integer_program(program) if choose_arithmetic(packed.layers, arithmetic) == "int8" else program
 
 

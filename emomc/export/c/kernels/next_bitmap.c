@@ -1,5 +1,5 @@
 static int32_t next_bitmap(weight_reader *at) {
     at->position = at->next;
-    while (!take_bits(&at->mask, 1)) at->position++;
+    while (!take_bit(&at->mask)) at->position++;
     return take_code(&at->from, at->layer->bits);
 }

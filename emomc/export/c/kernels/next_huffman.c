@@ -2,7 +2,7 @@ static int32_t next_huffman(weight_reader *at) {
     uint32_t index_bits = at->layer->index_bits, zeros = 0;
     int with_gaps = index_bits != 31;
     if (with_gaps) {
-        while (!take_bits(&at->from, 1)) zeros++;
+        while (!take_bit(&at->from)) zeros++;
         zeros = (zeros << index_bits) + take_bits(&at->from, index_bits);
     }
     at->position = at->next + zeros;
@@ -12,5 +12,5 @@ static int32_t next_huffman(weight_reader *at) {
         value = 1u << extra | take_bits(&at->from, extra);
     }
     int32_t code = (int32_t)value + with_gaps;
-    return code && take_bits(&at->from, 1) ? -code : code;
+    return code && take_bit(&at->from) ? -code : code;
 }
