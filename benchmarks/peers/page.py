@@ -98,6 +98,9 @@ def _network(name: str, rows: Sequence[Row], trials: Sequence[Trial], dense: str
     ]
     if name == "lenet5_mnist":
         parts.insert(3, _published())
+    tried = {trial.tool for trial in trials if trial.network == name}
+    if left := [peer.title for peer in PEERS.values() if peer.name not in tried]:
+        parts.insert(2, f"Not run yet: {', '.join(left)}.")
     if failed:
         parts.append("### What failed\n\n" + "\n".join(failed))
     return "\n\n".join(parts)

@@ -4,10 +4,12 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.common.environments import Environment
 from benchmarks.common.page import put_between_marks
 from benchmarks.peers import headline
 from benchmarks.peers.choice import choice
 from benchmarks.peers.figure import tools_figure
+from benchmarks.peers.page import page
 from benchmarks.peers.points import Point
 from benchmarks.peers.table import Row, accuracy_table, points_table, rows_of, verdicts
 from benchmarks.peers.tools import OURS
@@ -67,6 +69,22 @@ def test_every_network_of_the_first_seed_is_listed() -> None:
     text = points_table(TABLE)
     assert text.count("EMOMC") == 2
     assert "| MCT, mixed precision | e | 25.00 | 98.00 | 98.50 | 12.50 | 4.00 | 50.00 |  | 8 |" in text
+
+
+def test_the_page_says_what_failed_what_was_not_run_and_where_ours_is_behind() -> None:
+    trials = [
+        Trial(OURS, "lenet5_mnist", 0, "2026-11-27"),
+        Trial("mct", "lenet5_mnist", 0, "2026-11-27"),
+        Trial("inc", "lenet5_mnist", 0, "2026-11-27", refused="no convolutions"),
+    ]
+    environments = {"inc": Environment(Path("python"), {}, "pip is not done in 30 minutes")}
+    text = page(TABLE, trials, environments, {"lenet5_mnist": "987 bytes."}, "Made")
+    assert "ours is 2.00 points behind MCT, mixed precision, the best other." in text
+    assert "hardly one of the dense level" in text
+    assert "- At most 6.25 %: only ours has a network." in text
+    assert "- Neural Compressor, static, seed 0: no convolutions" in text
+    assert "Not run yet: MCT, mixed precision and GPTQ, AIMET, uniform bits" in text
+    assert "| inc | neural-compressor-pt 3.10 | pip is not done in 30 minutes |" in text
 
 
 def test_the_figure_has_a_line_for_each_tool() -> None:

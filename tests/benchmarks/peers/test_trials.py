@@ -13,7 +13,7 @@ from torch import nn
 from benchmarks.common.environments import Environment
 from benchmarks.peers.points import Evaluator
 from benchmarks.peers.tools import PEERS, SCRIPTS, Peer
-from benchmarks.peers.trials import Trial, kept_or, try_peer
+from benchmarks.peers.trials import keep_trial, kept_trial, try_peer
 from emomc.common.files import write_json
 from emomc.networks.layers import LayerCall, LayerShape
 
@@ -102,25 +102,17 @@ def test_a_peer_that_fails_costs_its_row(problem: Path, tmp_path: Path) -> None:
 
 
 def test_what_is_there_is_not_run_again(problem: Path, tmp_path: Path) -> None:
-    one = peer(tmp_path, "rounded")
-    made = []
-
-    def make() -> Trial:
-        made.append(try_peer(one, HERE, problem, EVALUATOR, ("small", 0)))
-        return made[-1]
-
-    kept = tmp_path / "tool.json"
-    first = kept_or(kept, make)
-    assert kept_or(kept, make) == first
-    assert len(made) == 1
-    # The peer itself goes on where it was: what it has written it does not compute again.
-    kept.unlink()
-    (problem.parent / "peers" / "tool" / "rounded-bits-2.json").unlink()
-    stamp = (problem.parent / "peers" / "tool" / "rounded-bits-8-0.npz").stat().st_mtime_ns
-    again = kept_or(kept, make)
+    one, kept, output = peer(tmp_path, "rounded"), tmp_path / "tool.json", problem.parent / "peers" / "tool"
+    first = try_peer(one, HERE, problem, EVALUATOR, ("small", 0))
+    keep_trial(kept, first)
+    assert kept_trial(kept) == first
+    # The peer goes on where it was: what it has written it does not compute again.
+    (output / "rounded-bits-2.json").unlink()
+    stamp = (output / "rounded-bits-8-0.npz").stat().st_mtime_ns
+    again = try_peer(one, HERE, problem, EVALUATOR, ("small", 0))
     assert [point.setting for point in again.points] == ["bits 8", "bits 2"]
     assert again.points[0] == first.points[0]
-    assert (problem.parent / "peers" / "tool" / "rounded-bits-8-0.npz").stat().st_mtime_ns == stamp
+    assert (output / "rounded-bits-8-0.npz").stat().st_mtime_ns == stamp
 
 
 def test_every_peer_has_its_function_and_every_script_its_peer() -> None:
