@@ -172,17 +172,21 @@ def _travels(choice: Choice) -> list[str]:
 
 
 def report_csv(report: LayerReport) -> str:
-    """Return the report as CSV, one line per layer, full precision; unknown values are empty."""
+    """Return the report as CSV, a line a layer, full precision; unknown values are empty, unknown energies left out."""
     unit = "mj" if report.energy_unit == "mJ" else "mac16"
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    energies = [f"energy_{part}_{unit}" for part in ENERGY_PARTS]
-    after = ["bytes", "cycles", "buffer_fill", "dataflow", "travels"]
-    writer.writerow(["layer", "kind", "macs", "bits", "density", *energies, f"energy_{unit}", *after])
+    energies = [f"energy_{part}_{unit}" for part in ENERGY_PARTS] + [f"energy_{unit}"]
+    before, after = (
+        ["layer", "kind", "macs", "bits", "density"],
+        ["bytes", "cycles", "buffer_fill", "dataflow", "travels"],
+    )
+    writer.writerow([*before, *(energies if report.energy_unit else []), *after])
     for row in report.rows:
-        values = dataclasses.astuple(row)
+        spent = [*(getattr(row, f"energy_{part}") for part in ENERGY_PARTS), row.energy] if report.energy_unit else []
         fill = "" if row.buffer_fill is None else row.buffer_fill
-        writer.writerow([*values[:10], row.energy, *values[10:12], fill, row.dataflow, row.travels])
+        first = [row.layer, row.kind, row.macs, row.bits, row.density]
+        writer.writerow([*first, *spent, row.stored_bytes, row.cycles, fill, row.dataflow, row.travels])
     return text.getvalue()
 
 
