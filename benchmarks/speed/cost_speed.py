@@ -1,6 +1,8 @@
-"""Time the cost model on a population and check it against a plain Python loop over the same formulas.
+"""Time the cost model on a population and check it against a loop over its candidates.
 
-The loop shares nothing with the package but the layers and the hardware's numbers.
+For the paper's counts and sizes the loop is plain Python over the same formulas, which shares nothing with the package
+but the layers and the hardware's numbers. For the counts ``reuse`` it gives the package one candidate at a time;
+``cost_vs_zigzag`` compares their values with another program.
 """
 
 from __future__ import annotations
@@ -32,7 +34,8 @@ from emomc.networks.graph import trace_layers
 from emomc.networks.layers import LayerShape
 
 TOLERANCE = 1e-12
-UNROLLED = {"xy": ("ox", "oy"), "icoc": ("c", "k"), "fxfy": ("fx", "fy"), "xfx": ("ox", "fx")}
+OfOne = Callable[[list[float], list[float]], float]
+"""Bits and densities of the layers of one candidate -> a cost."""
 
 
 def chance(p: float, n: float) -> float:
@@ -72,49 +75,6 @@ def paper_layer(layer: LayerShape, q: float, p: float, dataflow: str, hardware: 
     return macs * p * mac_energy(hardware, q) + reads * memory.r_cost + outputs * memory.w_cost
 
 
-def reuse_layer(layer: LayerShape, q: float, p: float, dataflow: str, hardware: Hardware) -> float:
-    (call,) = layer.calls
-    (oy, ox), (fy, fx) = call.output_size, layer.kernel_size
-    c, k = layer.in_channels // layer.groups, layer.out_channels // layer.groups
-    extent = {"c": c, "k": k, "ox": ox, "oy": oy, "fx": fx, "fy": fy}
-    used = dict.fromkeys(extent, 1.0)
-    for axis, name in enumerate(UNROLLED[dataflow]):
-        sizes = hardware.operational_array.sizes
-        used[name] = extent[name] / math.ceil(extent[name] / sizes[axis]) if sizes else extent[name]
-    left = {name: extent[name] / used[name] for name in extent}
-    pes = math.prod(used.values())
-    steps = layer.macs / pes
-
-    def window(o: float, f: float, axis: int) -> float:
-        return min(o * f, layer.stride[axis] * (o - 1) + layer.dilation[axis] * (f - 1) + 1)
-
-    inputs = used["c"] * window(used["ox"], used["fx"], 1) * window(used["oy"], used["fy"], 0)
-    weights = used["c"] * used["k"] * used["fx"] * used["fy"]
-    outputs = used["k"] * used["ox"] * used["oy"]
-    output_values = layer.out_channels * ox * oy
-    register, buffer, *outer = hardware.memories
-    act, out = hardware.precision.I, hardware.precision.O
-
-    def shared(hold: str) -> float:
-        ti = left["k"] if hold == "I" else 1.0
-        tw = left["ox"] * left["oy"] if hold == "W" else 1.0
-        to = left["c"] * left["fx"] * left["fy"] if hold == "O" else 1.0
-        read = chance(p, pes / inputs * ti) * steps * inputs / ti * act
-        read += steps * weights / tw * q
-        visited = chance(p, pes / outputs * to)
-        writes = steps * outputs / to
-        read += visited * (writes - output_values) * out
-        return (read * buffer.r_cost + visited * writes * out * buffer.w_cost) / buffer.word_bits
-
-    energy = layer.macs * p * mac_energy(hardware, q) + min(shared(hold) for hold in "IWO")
-    energy += layer.macs * p * (act + q + out) * register.r_cost / register.word_bits
-    energy += layer.macs * p * out * register.w_cost / register.word_bits
-    for memory in outer:
-        read = layer.in_channels * math.prod(call.input_size) * act + layer.weights * q
-        energy += (read * memory.r_cost + output_values * act * memory.w_cost) / memory.word_bits
-    return energy
-
-
 def coded_bits(weights: int, q: float, p: float, coding: str) -> float:
     if coding == "normal":
         return weights * q
@@ -147,36 +107,42 @@ def main() -> None:
     rows_q, rows_p = bits.tolist(), density.tolist()
     rows, failed = [], False
 
-    def row(what: str, call: Callable[[], np.ndarray], loop: Callable[[float, float, LayerShape], float]) -> None:
+    def row(what: str, call: Callable[[], np.ndarray], one: OfOne) -> None:
         nonlocal failed
         ours, median_ms, longest_ms = timed(call, options.repeats)
         start = time.perf_counter()
-        plain = [
-            sum(loop(q, p, layer) for q, p, layer in zip(qs, ps, layers, strict=True))
-            for qs, ps in zip(rows_q, rows_p, strict=True)
-        ]
+        plain = [one(qs, ps) for qs, ps in zip(rows_q, rows_p, strict=True)]
         loop_ms = (time.perf_counter() - start) * 1e3
         error = float(np.max(np.abs(ours / np.array(plain) - 1)))
         failed |= error > TOLERANCE or median_ms > options.limit_ms
         rows.append([what, f"{median_ms:.1f}", f"{longest_ms:.1f}", f"{loop_ms:.0f}", f"{error:.1e}"])
         print(" | ".join(rows[-1]), flush=True)
 
+    def layer_by_layer(loop: Callable[[float, float, LayerShape], float]) -> OfOne:
+        return lambda qs, ps: sum(loop(q, p, layer) for q, p, layer in zip(qs, ps, layers, strict=True))
+
+    def energies(dataflow: str, hardware: Hardware) -> Callable[[], np.ndarray]:
+        return lambda: estimate_energy(Workload(layers, bits, density), dataflow=dataflow, hardware=hardware)
+
+    def energy_of_one(dataflow: str, hardware: Hardware) -> OfOne:
+        return lambda qs, ps: float(
+            estimate_energy(Workload(layers, [qs], [ps]), dataflow=dataflow, hardware=hardware).item()
+        )
+
     fpga, eyeriss = load_hardware("emomc_fpga"), load_hardware("eyeriss_ratio")
-    for title, hardware, one in (
-        ("paper, emomc_fpga", fpga, paper_layer),
-        ("reuse, eyeriss_ratio", eyeriss, reuse_layer),
-    ):
-        for dataflow in DATAFLOWS:
-            row(
-                f"energy, {title}, {dataflow}",
-                lambda h=hardware, d=dataflow: estimate_energy(Workload(layers, bits, density), dataflow=d, hardware=h),
-                lambda q, p, layer, h=hardware, d=dataflow, f=one: f(layer, q, p, d, h) * h.energy_scale,
-            )
+    for dataflow in DATAFLOWS:
+        row(
+            f"energy, paper, emomc_fpga, {dataflow}",
+            energies(dataflow, fpga),
+            layer_by_layer(lambda q, p, layer, d=dataflow: paper_layer(layer, q, p, d, fpga) * fpga.energy_scale),
+        )
+    for dataflow in DATAFLOWS:
+        row(f"energy, reuse, eyeriss_ratio, {dataflow}", energies(dataflow, eyeriss), energy_of_one(dataflow, eyeriss))
     for coding in PAPER_CODINGS:
         row(
             f"size, {coding}",
             lambda name=coding: estimate_size(Workload(layers, bits, density), coding=name),
-            lambda q, p, layer, name=coding: coded_bits(layer.weights, q, p, name) / 8192,
+            layer_by_layer(lambda q, p, layer, name=coding: coded_bits(layer.weights, q, p, name) / 8192),
         )
     head = ["what", "call, median ms", "call, longest ms", "loop, ms", "largest relative difference"]
     text = f"""# Speed of the cost model
@@ -185,8 +151,9 @@ def main() -> None:
 {os.cpu_count()} cores (load {os.getloadavg()[0]:.1f}), Python {platform.python_version()}, numpy {np.__version__}.
 
 {options.candidates:,} candidates of VGG-16 (14 layers, 3x32x32 images), each with its own bits (2 to 12) and density \
-(0.05 to 1) in every layer, in one call; milliseconds of {options.repeats} calls, against one pass of a plain Python \
-loop over the same formulas.
+(0.05 to 1) in every layer, in one call; milliseconds of {options.repeats} calls, against one loop over the \
+candidates: of plain Python over the same formulas for the paper's counts and sizes, of calls for one candidate for \
+`reuse`.
 
 {table(head, rows)}
 """

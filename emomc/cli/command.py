@@ -179,8 +179,9 @@ def _section_text(name: str, section: str) -> str:
         raise UserError(f"expected --config to be a file or one of {', '.join(sorted(shipped))}, found {name!r}")
     if not isinstance(settings, dict):
         raise UserError(f"expected a mapping of settings in {name}, found {type(settings).__name__}")
-    # A file for several commands has one section per command; a file from --print_config has no sections.
-    if settings.keys() & set(SECTIONS):
+    # A file for several commands has one section per command; a file from --print_config has no sections, but may have
+    # the setting hardware, a text.
+    if any(name in SECTIONS and not isinstance(value, str) for name, value in settings.items()):
         unknown = settings.keys() - set(SECTIONS)
         if unknown:
             raise UserError(f"expected the sections {', '.join(SECTIONS)} in {name}, found {sorted(unknown)[0]!r}")

@@ -48,7 +48,7 @@ class CallWorkload:
         once = len(calls.layer) == len(workload.layers)
         arrays = {name: getattr(workload, name) for name in _ARRAYS}
         by_call = {name: array if array is None or once else array[:, calls.layer] for name, array in arrays.items()}
-        widths = activation_widths(workload, hardware, calls)
+        widths = activation_widths(workload, hardware)
         stays, moved = _stays(workload, calls, widths, hardware), moved_values(calls, workload.maps)
         return cls(hardware=hardware, calls=calls, widths=widths, stays=stays, moved=moved, **by_call)
 

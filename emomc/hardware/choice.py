@@ -89,7 +89,9 @@ def map_dataflow(work: CallWorkload, dataflow: Dataflow, aim: str) -> Mapping:
         return map_layers(work, use, dataclasses.replace(mapping, fill=fill_cycles(work, use)), aim)
     counts = dataflow.paper_counts(calls)
     probability = work.access_probability
-    flows = paper_flows(calls, counts, work.bits, probability, hardware.memories[0], work.widths)
+    flows = paper_flows(
+        calls, counts, work.bits, probability, hardware.memories[0], work.widths.inputs, work.widths.partial_sums
+    )
     return mapping.with_moved(only(flows))
 
 

@@ -227,7 +227,7 @@ def _energy(value: float) -> str:
 
 def _buffer_fill(workload: Workload, hardware: Hardware) -> list[float | None]:
     calls = tabulate_calls(workload.layers)
-    widths = activation_widths(workload, hardware, calls)
+    widths = activation_widths(workload, hardware)
     kept_bits = {
         "I": np.ravel(calls.input_values * widths.inputs),
         "W": workload.travelling_bits[0, calls.layer],

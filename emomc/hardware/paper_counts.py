@@ -16,7 +16,6 @@ import numpy.typing as npt
 from emomc.hardware.call_table import CallTable
 from emomc.hardware.description import Memory
 from emomc.hardware.traffic import AccessProbability, Flow
-from emomc.hardware.widths import Widths
 
 Array = npt.NDArray[np.float64]
 
@@ -94,7 +93,8 @@ def paper_flows(
     bits: Array,
     probability: AccessProbability,
     memory: Memory,
-    widths: Widths,
+    input_bits: float | Array,
+    output_bits: float | Array,
 ) -> list[Flow]:
     """Return the traffic of inputs, weights and outputs at the single memory of the paper's model.
 
@@ -104,7 +104,8 @@ def paper_flows(
         bits: bits per weight, shape (n, calls).
         probability: probability of an access at the candidates' densities, shape (n, calls).
         memory: the buffer; its extra weight bits are moved with each weight, zero or not.
-        widths: bits of an input, and of an output, which are those of a partial sum.
+        input_bits: bits of an input, of a shape that broadcasts to (n, calls).
+        output_bits: bits of an output and of a partial sum, likewise.
     """
     linear = count_linear(calls)
     counts = PaperCounts(
@@ -113,9 +114,9 @@ def paper_flows(
             for field in dataclasses.fields(PaperCounts)
         )
     )
-    outputs = probability.of(counts.output_group) * widths.partial_sums
+    outputs = probability.of(counts.output_group) * output_bits
     return [
-        Flow(memory, "I", probability.of(counts.input_group) * (counts.input_reads * widths.inputs)),
+        Flow(memory, "I", probability.of(counts.input_group) * (counts.input_reads * input_bits)),
         Flow(memory, "W", (bits + memory.extra_weight_bits) * counts.weight_reads),
         Flow(memory, "O", outputs * counts.partial_sum_reads, outputs * counts.output_writes),
     ]

@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import numpy.typing as npt
 
-from emomc.hardware.call_table import CallTable
+from emomc.hardware.call_table import tabulate_calls
 from emomc.hardware.description import Hardware
 from emomc.hardware.workload import Workload
 
@@ -33,9 +33,11 @@ class Widths:
         return dataclasses.replace(self, **own)
 
 
-def activation_widths(workload: Workload, hardware: Hardware, calls: CallTable) -> Widths:
+def activation_widths(workload: Workload, hardware: Hardware) -> Widths:
     """Return the widths of a workload's maps on an accelerator."""
     width = float(hardware.precision.I if workload.activation_bits is None else workload.activation_bits)
-    inputs = width if workload.input_bits is None else workload.input_bits[:, calls.layer]
-    outputs = width if workload.output_bits is None else workload.output_bits[:, calls.layer]
+    inputs, outputs = (
+        width if bits is None else bits[:, tabulate_calls(workload.layers).layer]
+        for bits in (workload.input_bits, workload.output_bits)
+    )
     return Widths(inputs, outputs, float(hardware.precision.O), width)

@@ -221,7 +221,7 @@ class TestCosts:
         for position, before in ((1, 0), (2, 1), (4, 3)):
             wider = tuple(8 if place == position else 3 for place in range(5))
             few, more = (
-                model.energy_by_layer([dataclasses.replace(MIXED, activation_bits=bits)]).dram[0]
+                model.energy_by_layer([dataclasses.replace(MIXED, activation_bits=bits)]).per_layer[0]
                 for bits in (narrow, wider)
             )
             assert np.flatnonzero(more > few).tolist() == [before, position]
