@@ -253,7 +253,7 @@ class CostModel:
         widths: dict[str, Any] = {"activation_bits": self._activation_bits, "maps": self._maps}
         if self._widths:
             input_bits = self._input_bits(genotypes)
-            widths["activation_bits"] = ByLayer(input_bits, self._output_bits(input_bits), self._activation_bits)
+            widths["activation_bits"] = ByLayer(input_bits, self._output_bits(input_bits), max(self._widths))
         if self.accounting == PAPER:
             density = np.array([paper_density(self.networks.library, genotype.level) for genotype in genotypes])
             return Workload(self.layers, bits, density, **widths)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -71,7 +72,7 @@ class CallWorkload:
         for start in range(0, len(self.bits), rows):
             block = slice(start, start + rows)
             arrays = {name: getattr(self, name) for name in _ARRAYS}
-            part = {name: None if array is None else array[block] for name, array in arrays.items()}
+            part: dict[str, Any] = {name: None if array is None else array[block] for name, array in arrays.items()}
             yield block, dataclasses.replace(self, widths=self.widths.of(block), **part)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -54,7 +55,9 @@ class FlowChoice:
         if all(way is ways[0] for way in ways):
             return ways[0]
         numbers = ("read_bits", "written_bits", "reads", "writes")
-        mixed = {name: np.choose(self.index, [np.asarray(getattr(way, name)) for way in ways]) for name in numbers}
+        mixed: dict[str, Any] = {
+            name: np.choose(self.index, [np.asarray(getattr(way, name)) for way in ways]) for name in numbers
+        }
         return dataclasses.replace(ways[0], **mixed)
 
 

@@ -106,19 +106,20 @@ def _best_passes(work: CallWorkload, level: Level, once: dict[str, tuple[Array, 
         "O": calls.output_values * work.widths.partial_sums,
     }
     room = [level.room(operand) if operand in level.inner else np.inf for operand in OPERANDS]
-    loads = Loads(*(bits[operand] / calls.groups for operand in OPERANDS), calls.output_pixels, calls.k)
+    inputs, weights, sums = (bits[operand] / calls.groups for operand in OPERANDS)
+    loads = Loads(inputs, weights, sums, calls.output_pixels, calls.k)
     rows = open_calls(loads, *room)
-    inputs, weights = np.ones(shape), np.ones(shape)
     if not np.any(rows):
-        return Passes(inputs[:1], weights[:1])
+        return Passes(np.ones((1, 1)), np.ones((1, 1)))
+    passes = Passes(np.ones(shape), np.ones(shape))
     found = tilings(loads.of(rows), *room)
     costs = {
         operand: _pass_costs(level, operand, *(array[..., rows] for array in pair)) for operand, pair in once.items()
     }
     index = least_index([_score(one, costs, aim) for one in found])
-    inputs[:, rows] = np.choose(index, [one.inputs for one in found])
-    weights[:, rows] = np.choose(index, [one.weights for one in found])
-    return Passes(inputs, weights)
+    passes.inputs[:, rows] = np.choose(index, [one.inputs for one in found])
+    passes.weights[:, rows] = np.choose(index, [one.weights for one in found])
+    return passes
 
 
 def _pass_costs(level: Level, operand: str, read: Array, written: Array) -> dict[str, Array]:

@@ -31,7 +31,7 @@ class Flow:
     writes: Array | float = 0.0
     """The same for the writes."""
 
-    def port_cycles(self, bits_per_cycle: float) -> Array:
+    def port_cycles(self, bits_per_cycle: Array | float) -> Array:
         """Return how long the port of the memory is busy: one transfer a cycle, of at most so many bits; same shape.
 
         Source: the ports of ZigZag's memories.

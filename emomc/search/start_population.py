@@ -84,7 +84,7 @@ def _costs(search: Search, level: int) -> FloatArray:
 
 def _choices(space: SearchSpace) -> list[_Choice]:
     """Return what the bits of one layer may be, the most last."""
-    inputs = [(bits,) for bits in space.activation_bits] or [()]
+    inputs: list[tuple[int, ...]] = [(bits,) for bits in space.activation_bits] or [()]
     return [(bits, own) for bits in range(space.min_bits, space.max_bits + 1) for own in inputs]
 
 

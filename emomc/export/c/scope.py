@@ -78,8 +78,8 @@ class Scope:
             )
         if source not in self._constants:
             found = constant(self._results[source])
-            name = str(source.target) if source.op == "get_attr" else None
-            self._constants[source] = Constant(found.numbers, name)
+            own_name = str(source.target) if source.op == "get_attr" else None
+            self._constants[source] = Constant(found.numbers, own_name)
         return self._constants[source]
 
     def layer(self, node: fx.Node) -> tuple[LayerShape, PackedLayer]:
