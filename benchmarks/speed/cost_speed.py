@@ -92,26 +92,31 @@ def reuse_layer(layer: LayerShape, q: float, p: float, dataflow: str, hardware: 
     weights = used["c"] * used["k"] * used["fx"] * used["fy"]
     outputs = used["k"] * used["ox"] * used["oy"]
     output_values = layer.out_channels * ox * oy
-    register, buffer, *outer = hardware.memories
+    register, buffer, dram = hardware.memories
     act, out = hardware.precision.I, hardware.precision.O
+    read = {memory.name: (memory.r_cost or 0.0) / memory.word_bits for memory in hardware.memories}
+    write = {memory.name: (memory.w_cost or 0.0) / memory.word_bits for memory in hardware.memories}
 
-    def shared(hold: str) -> float:
+    def array(hold: str) -> float:
+        """What the buffer and the registers take where one operand is held; nothing is skipped."""
         ti = left["k"] if hold == "I" else 1.0
         tw = left["ox"] * left["oy"] if hold == "W" else 1.0
         to = left["c"] * left["fx"] * left["fy"] if hold == "O" else 1.0
-        read = chance(p, pes / inputs * ti) * steps * inputs / ti * act
-        read += steps * weights / tw * q
-        visited = chance(p, pes / outputs * to)
-        writes = steps * outputs / to
-        read += visited * (writes - output_values) * out
-        return (read * buffer.r_cost + visited * writes * out * buffer.w_cost) / buffer.word_bits
+        accesses = steps * outputs / to
+        sums = (accesses - output_values) * out
+        taken = steps * inputs / ti * act + steps * weights / tw * q + sums
+        given = sums + output_values * act
+        out_of_pes = layer.macs * (act + q + out) + layer.macs / to * out
+        into_pes = layer.macs / ti * act + layer.macs / tw * q + layer.macs * out
+        into_pes += layer.macs / to * out * (1 - output_values / accesses)
+        shared = taken * read[buffer.name] + given * write[buffer.name]
+        return shared + out_of_pes * read[register.name] + into_pes * write[register.name]
 
-    energy = layer.macs * p * mac_energy(hardware, q) + min(shared(hold) for hold in "IWO")
-    energy += layer.macs * p * (act + q + out) * register.r_cost / register.word_bits
-    energy += layer.macs * p * out * register.w_cost / register.word_bits
-    for memory in outer:
-        read = layer.in_channels * math.prod(call.input_size) * act + layer.weights * q
-        energy += (read * memory.r_cost + output_values * act * memory.w_cost) / memory.word_bits
+    # Of every layer one operand fits into the buffer: all pass once.
+    arriving = layer.in_channels * math.prod(call.input_size) * act + layer.weights * q
+    leaving = output_values * act
+    energy = layer.macs * mac_energy(hardware, q) + min(array(hold) for hold in "IWO")
+    energy += arriving * (read[dram.name] + write[buffer.name]) + leaving * (read[buffer.name] + write[dram.name])
     return energy
 
 
