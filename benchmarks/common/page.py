@@ -33,7 +33,14 @@ def publish(page: str, output: Path | None) -> None:
 
 
 def put_between_marks(text: str, mark: str, made: str) -> str:
-    """Replace what stands between the two marks ``<!-- MARK -->`` and ``<!-- end of MARK -->`` of a page."""
+    """Replace what stands between the two marks ``<!-- MARK -->`` and ``<!-- end of MARK -->`` of a page.
+
+    Raises:
+        ValueError: the page lacks a mark.
+    """
     begin, end = f"<!-- {mark} -->\n", f"<!-- end of {mark} -->\n"
-    before, rest = text.split(begin, 1)
-    return before + begin + made + end + rest.split(end, 1)[1]
+    before, has_begin, rest = text.partition(begin)
+    _, has_end, after = rest.partition(end)
+    if not has_begin or not has_end:
+        raise ValueError(f"expected a page with the lines {begin!r} and {end!r}, found none")
+    return before + begin + made + end + after

@@ -2,7 +2,7 @@
 
     python -m benchmarks.paper.headline
 
-Rewrites what stands in ``docs/results/README.md`` between the two comments that name this module.
+Rewrites what stands in ``docs/results/README.md`` between the two marks of this module.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.common.command_line import argument_parser
+from benchmarks.common.page import put_between_marks
 from benchmarks.common.tables import table
 from benchmarks.paper.outcomes import ALLOWED_LOSS_POINTS
 from emomc.common.files import write_text
 
-BEGIN = "<!-- made by python -m benchmarks.paper.headline -->"
-END = "<!-- end of what python -m benchmarks.paper.headline made -->"
+MARK = "made by python -m benchmarks.paper.headline"
 EXPERIMENTS = ("lenet5_mnist", "vgg16_cifar10", "mobilenet_cifar10")
 
 Row = dict[str, str]
@@ -29,20 +29,7 @@ def main() -> None:
     parser.add_argument("--page", type=Path, default=Path("docs/results/README.md"))
     arguments = parser.parse_args()
     text = arguments.page.read_text(encoding="utf-8")
-    write_text(arguments.page, rewritten(text, headline(arguments.results)))
-
-
-def rewritten(page: str, block: str) -> str:
-    """Return a page whose marked part is the block.
-
-    Raises:
-        ValueError: it has no marked part.
-    """
-    before, begin, rest = page.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise ValueError(f"expected a page with the lines {BEGIN!r} and {END!r}, found none")
-    return f"{before}{BEGIN}\n{block}\n{END}{after}"
+    write_text(arguments.page, put_between_marks(text, MARK, headline(arguments.results) + "\n"))
 
 
 def headline(results: Path) -> str:

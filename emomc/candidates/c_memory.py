@@ -95,15 +95,11 @@ class CMemory:
         weights = networks.level(genotype.level).weights
         layers = []
         for layer in networks.library.manifest.stored_layers:
-            bits, shape, grid = (
-                bits_of.get(layer.name, UNCOMPRESSED_BITS),
-                weights[layer.name].shape,
-                grids.get(layer.name),
-            )
-            if bits == UNCOMPRESSED_BITS:
-                layers.append(PackedLayer(layer.name, bits, np.zeros(shape, np.float32), np.zeros(0, np.float32), grid))
-            else:
-                layers.append(PackedLayer(layer.name, bits, np.zeros(shape, np.int8), np.ones(1, np.float32), grid))
+            name = layer.name
+            bits = bits_of.get(name, UNCOMPRESSED_BITS)
+            whole = bits == UNCOMPRESSED_BITS
+            codes = np.zeros(weights[name].shape, np.float32 if whole else np.int8)
+            layers.append(PackedLayer(name, bits, codes, np.ones(0 if whole else 1, np.float32), grids.get(name)))
         return PackedNetwork(describe(networks.library.manifest), tuple(layers), {})
 
 

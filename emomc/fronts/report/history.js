@@ -9,7 +9,9 @@ function drawHistory(entries) {
   const x = makeScale(entries.map((entry) => entry.generation), frame.left, frame.right, { count: 7 });
   const y = makeScale(entries.map((entry) => (100 * entry.hypervolume) / whole), frame.bottom, frame.top, { count: 4, most: 100 });
   x.ticks = x.ticks.filter((tick) => Number.isInteger(tick));
-  drawAxes(svg, frame, x, y, { xText: short, yText: (tick) => `${short(tick)} %`, xTitle: "Generation", yTitle: "Hypervolume, share of the largest" });
+  // As many decimals as tell neighbouring ticks apart.
+  const digits = y.ticks.length > 1 ? Math.max(0, Math.ceil(-Math.log10(y.ticks[1] - y.ticks[0]) - 1e-9)) : 0;
+  drawAxes(svg, frame, x, y, { xText: short, yText: (tick) => `${tick.toFixed(digits)} %`, xTitle: "Generation", yTitle: "Hypervolume, share of the largest" });
   const d = entries.map((entry, i) => `${i ? "L" : "M"}${x.at(entry.generation).toFixed(1)} ${y.at((100 * entry.hypervolume) / whole).toFixed(1)}`).join("");
   svg.append(build("path", { class: "curve", d }));
   for (const entry of entries) {

@@ -102,5 +102,5 @@ def test_the_readme_says_what_the_table_says() -> None:
 
 
 def test_a_readme_without_the_place_is_refused() -> None:
-    with pytest.raises(ValueError, match="unpack"):
+    with pytest.raises(ValueError, match=r"side by side, by python -m benchmarks\.peers\.headline"):
         put_between_marks("text", headline.MARK, "table")
