@@ -4,7 +4,7 @@ function drawHistory(entries) {
   if (!entries.length) { byId("history-note").textContent = "No generation was recorded."; return; }
   const svg = byId("history");
   svg.replaceChildren();
-  const frame = sized(svg, { left: 66, right: 14, top: 30, bottom: 50 });
+  const frame = sized(svg, { left: 84, right: 14, top: 30, bottom: 50 });
   const whole = Math.max(...entries.map((entry) => entry.hypervolume)) || 1;
   const x = makeScale(entries.map((entry) => entry.generation), frame.left, frame.right, { count: 7 });
   const y = makeScale(entries.map((entry) => (100 * entry.hypervolume) / whole), frame.bottom, frame.top, { count: 4, most: 100 });
