@@ -140,7 +140,7 @@ class ChannelLabels(fx.Interpreter):
 
     def _of_result(self, node: fx.Node, result: Any) -> Any:
         if node.op == "placeholder":
-            return torch.full_like(result, KEPT, dtype=torch.int64)
+            return _zeros_like(result)
         if node in self._layer_of:
             return self._of_layer(node, self._layer_of[node].shape, result)
         if node.target in _MOVING and self._can_move(node):

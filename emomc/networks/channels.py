@@ -53,12 +53,28 @@ class ChannelGroups:
         Args:
             masks: layer name -> boolean tensor of its weights as they are stored, true where a weight remains.
         """
-        alive: set[int] = set()
+        firsts = {name: output_first(mask, self.graph.layer(name)) for name, mask in masks.items()}
+        return self.removed_by_rows({name: first.flatten(1).any(1).cpu().numpy() for name, first in firsts.items()})
+
+    def removed_by_rows(self, rows: Mapping[str, Kept]) -> frozenset[int]:
+        """Return the labels that no output channel has that stays.
+
+        Args:
+            rows: layer name -> whether each output channel stays, (output channels,); of some layers.
+        """
+        known = [self.rows[name] for name in rows if name in self.rows]
+        alive = {label for name, kept in rows.items() if name in self.rows for label in self.rows[name][kept].tolist()}
+        seen = {label for labels in known for label in labels.tolist()}
+        return frozenset(int(label) for space in self.spaces for label in space if label in seen and label not in alive)
+
+    def kept_rows(self, removed: Iterable[int]) -> dict[str, tuple[bool, ...]]:
+        """Return rows for ``removed_by_rows``: of layers whose labels are not all those of layers before."""
+        kept, seen, rows = self.kept(removed), {KEPT}, {}
         for name, labels in self.rows.items():
-            if name in masks:
-                rows = output_first(masks[name], self.graph.layer(name)).flatten(1).any(1)
-                alive.update(labels[rows.cpu().numpy()].tolist())
-        return frozenset(int(label) for space in self.spaces for label in space if int(label) not in alive)
+            if not kept[labels].all() and not seen.issuperset(labels.tolist()):
+                rows[name] = tuple(kept[labels].tolist())
+                seen.update(labels.tolist())
+        return rows
 
     def rows_and_columns(self, layer: LayerShape, kept: Kept) -> tuple[Kept, Kept]:
         """Return which rows (outputs) and columns (inputs of a group) of a layer's weights stay.
