@@ -26,7 +26,7 @@ from emomc.data.splits import Split, has_test_images, load_split
 from emomc.export.c.arithmetic import choose_arithmetic
 from emomc.export.formats import FORMATS, ExportOptions, FormatName, export_network, verify_export
 from emomc.export.verification import EvaluationConditions, ExpectedScores, ReadBack
-from emomc.fronts.front_file import Front, Point, activation_bits, point_activation_bits
+from emomc.fronts.front_file import Front, Point, activation_bits, level_of, point_activation_bits
 from emomc.fronts.pick_rules import Pick
 from emomc.fronts.picks import pick_point
 from emomc.library.data_sources import check_images, library_data, measured_dataset, names_users_data
@@ -66,7 +66,7 @@ def export(
         library = Library.open(search.run.library)
         _settings(front)
         check_same_library(library, front, point, search)
-        library.check_file(int(point["level"]))
+        library.check_file(level_of(point).name)
         images = _images(library, front, arguments) if arguments.verify else {}
         network = library_network(library, arguments.network)
         # A network of the zoo is built from the file alone, as users of the file do.
@@ -143,7 +143,7 @@ def check_same_library(library: Library, front: Front, point: Point, search: Sea
         path = finetuned_path(search.finetuned, str(point["tuned"]))
         found = sha256_of_file(existing_file(path, "fine-tuned weights"))
     else:
-        found = library.record(int(point["level"])).sha256
+        found = library.record(level_of(point).name).sha256
     manifest = library.manifest
     for what, recorded, now in (
         (f"the weights of point {point['index']}", point.get("weights_sha256"), found),
@@ -155,9 +155,9 @@ def check_same_library(library: Library, front: Front, point: Point, search: Sea
                 f"({str(now)[:12]}): the library was made again; search it again"
             )
     recorded = point.get("calibration_sha256")
-    if recorded is not None and (found := _calibration(library, front).sha256(int(point["level"]))) != recorded:
+    if recorded is not None and (found := _calibration(library, front).sha256(level_of(point).name)) != recorded:
         raise UserError(
-            f"expected the calibration of level {point['level']} % as the front was measured with it "
+            f"expected the calibration of level {level_of(point).label} as the front was measured with it "
             f"({recorded[:12]}), found another ({found[:12]}): search the library again under another --name"
         )
 
@@ -252,7 +252,7 @@ def point_network(
     finetuned_folder = search.finetuned if search else None
     graph = checked_library_graph(library, network or library_network(library), _noise(library))
     networks = CompressedNetworks(library, graph, quantizer, inputs=inputs, finetuned_folder=finetuned_folder)
-    genotype = Genotype(int(point["level"]), bits, str(point.get("tuned") or ""), own)
+    genotype = Genotype(level_of(point).name, bits, str(point.get("tuned") or ""), own)
     _check_ranges(networks, genotype, point)
     return networks, genotype
 

@@ -50,8 +50,8 @@ def test_pretrain_on_a_full_disk(run, tmp_path, size):
     # All files are complete: with free space, the same command continues.
     assert run("pretrain", *TINY, "--output", tmp_path / "run").status == 0
     library = Library.open(tmp_path / "run" / "library")
-    assert library.percents == (100, 80, 20)
-    assert all(library.load_state(percent) for percent in library.percents)
+    assert library.levels == (100, 80, 20)
+    assert all(library.load_state(percent) for percent in library.levels)
 
 
 @pytest.mark.parametrize("size", [pytest.param(300, marks=pytest.mark.slow), 20_000])
