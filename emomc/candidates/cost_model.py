@@ -17,11 +17,12 @@ from emomc.compression.code_counts import count_codes
 from emomc.compression.codings import PAPER_CODINGS, stream_bits
 from emomc.compression.levels import LevelName
 from emomc.compression.widths import FULL_ACTIVATION_BITS, UNCOMPRESSED_BITS
-from emomc.hardware.cycles import cycles_to_ms, estimate_cycles
-from emomc.hardware.description import Hardware
-from emomc.hardware.energy import EnergyBreakdown, energy_breakdown, estimate_energy, joined_rows
+from emomc.hardware.description import Hardware, Target
+from emomc.hardware.energy import EnergyBreakdown, joined_rows, layer_energies
 from emomc.hardware.layer_report import LayerReport, layer_report
 from emomc.hardware.mapping import aim_of
+from emomc.hardware.measured_report import MeasuredReport, measured_report
+from emomc.hardware.network_costs import CYCLES, ENERGY_COLUMN, LATENCY_MS, network_costs
 from emomc.hardware.size import BITS_PER_KIB, estimate_size_bits
 from emomc.hardware.workload import ByLayer, Workload
 from emomc.library.library import Library
@@ -52,7 +53,7 @@ class CostModel:
     def __init__(
         self,
         networks: CompressedNetworks,
-        hardware: Hardware,
+        hardware: Target,
         *,
         dataflow: str,
         coding: str,
@@ -64,7 +65,7 @@ class CostModel:
 
         Args:
             networks: the library's compressed networks.
-            hardware: the accelerator.
+            hardware: the accelerator, or a device that was measured.
             dataflow: see ``estimate_energy``.
             coding: ``normal``, ``csr``, ``coo``; with exact accounting any of ``CODING_CHOICES``.
             accounting: ``exact`` or ``paper``.
@@ -72,13 +73,8 @@ class CostModel:
             objectives: names of objectives; where the hardware leaves a choice of mappings, they choose.
 
         Raises:
-            UserError: the accounting is ``paper``, which has no formula for the coding, or the energies of the hardware
-                are not known.
+            UserError: the accounting is ``paper``, which has no formula for the coding.
         """
-        if not hardware.has_energy:
-            raise UserError(
-                f"expected hardware with energies for a search, found {hardware.name}, of which only cycles are known"
-            )
         if accounting == PAPER and coding not in PAPER_CODINGS:
             raise UserError(f"expected a coding of {', '.join(PAPER_CODINGS)} with paper accounting, found {coding!r}")
         manifest = networks.library.manifest
@@ -113,13 +109,10 @@ class CostModel:
 
     @property
     def columns(self) -> dict[str, str]:
-        """Objective -> the column of ``costs`` that it minimises."""
-        latency = "cycles" if self.hardware.clock_mhz is None else "latency_ms"
-        return {
-            "energy": "energy_mj" if self.hardware.has_joules else "energy_mac16",
-            "size": "size_kib",
-            "latency": latency,
-        }
+        """Objective -> the column of ``costs`` that it minimises; of those objectives that are known."""
+        hardware = self.hardware
+        energy = {"energy": "energy_mj" if hardware.has_joules else "energy_mac16"} if hardware.has_energy else {}
+        return energy | {"size": "size_kib", "latency": LATENCY_MS if hardware.has_milliseconds else CYCLES}
 
     def costs(self, genotypes: Sequence[Genotype]) -> dict[str, FloatArray]:
         """Return each cost of each genotype.
@@ -130,7 +123,8 @@ class CostModel:
         Returns:
             Columns of shape (n,): ``energy_mj`` of one image (``energy_mac16``, in 16-bit MACs, where the hardware's
             energies are relative), ``size_kib`` and with exact accounting ``size_bytes``, ``cycles`` of one image, and
-            ``latency_ms`` where the hardware has a clock; ``ram_bytes`` where the RAM is counted.
+            ``latency_ms`` where the hardware has a clock; ``ram_bytes`` where the RAM is counted. Energies, or cycles,
+            that are not known are left out.
         """
         found: dict[str, FloatArray] = {}
         for model, rows in self._by_model(genotypes):
@@ -180,10 +174,15 @@ class CostModel:
         (bits,) = self._input_bits([genotype])
         return {layer.name: int(width) for layer, width in zip(self.layers, bits, strict=True)}
 
-    def energy_by_layer(self, genotypes: Sequence[Genotype]) -> EnergyBreakdown:
-        """Return the energy of each genotype by layer and part."""
+    def energy_by_layer(self, genotypes: Sequence[Genotype]) -> EnergyBreakdown | None:
+        """Return the dataflow of each genotype, and its energy by layer and part; None for a device that was measured.
+
+        All parts are 0 where the hardware has no energies.
+        """
+        if not isinstance(self.hardware, Hardware):
+            return None
         parts = [
-            (rows, energy_breakdown(model._workload([genotypes[row] for row in rows]), **model._on))
+            (rows, layer_energies(model._workload([genotypes[row] for row in rows]), **model._on))
             for model, rows in self._by_model(genotypes)
         ]
         return joined_rows(parts, len(genotypes))
@@ -196,11 +195,14 @@ class CostModel:
             found[rows] = model._layer_bytes(model._workload(some), model._own_bytes(some))
         return found
 
-    def report(self, genotype: Genotype) -> LayerReport:
+    def report(self, genotype: Genotype) -> LayerReport | MeasuredReport:
         """Return the cost of each layer of one genotype."""
         model = self.of(genotype.level)
         workload = model._workload([genotype])
         (stored_bytes,) = model._layer_bytes(workload, model._own_bytes([genotype]))
+        if not isinstance(self.hardware, Hardware):
+            stored_bits = (8 * stored_bytes).tolist()
+            return measured_report(workload, self.hardware, aim=self.aim, stored_bits=stored_bits)
         return layer_report(workload, **model._on, stored_bits=8 * stored_bytes)
 
     @property
@@ -208,17 +210,14 @@ class CostModel:
         return {"dataflow": self.dataflow, "hardware": self.hardware, "aim": self.aim}
 
     def _costs(self, workload: Workload, own_bytes: OwnBytes) -> dict[str, FloatArray]:
-        on = self._on
-        costs = {self.columns["energy"]: estimate_energy(workload, **on)}
+        known = network_costs(workload, **self._on)
+        costs = {self.columns["energy"]: known.pop(ENERGY_COLUMN)} if ENERGY_COLUMN in known else {}
         if workload.coded_bits is None:
             costs["size_kib"] = (self._stored * estimate_size_bits(workload, coding=self.coding)).sum(1) / BITS_PER_KIB
         else:
             size_bytes = self._fixed_bytes + self._layer_bytes(workload, own_bytes).sum(axis=1)
             costs |= {"size_kib": size_bytes / 1024, "size_bytes": size_bytes}
-        costs["cycles"] = estimate_cycles(workload, **on).sum(axis=1)
-        if self.hardware.clock_mhz is not None:
-            costs["latency_ms"] = cycles_to_ms(costs["cycles"], self.hardware)
-        return costs
+        return costs | known
 
     def c_needs(self, genotype: Genotype) -> CNeeds | None:
         """Return what a genotype needs as a program in C; None if it cannot be written in C."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from emomc.candidates.c_memory import needs_entries
@@ -18,7 +18,7 @@ from emomc.common.versions import versions
 from emomc.compression.levels import UNSTRUCTURED, Level
 from emomc.compression.widths import UNCOMPRESSED_BITS
 from emomc.fronts.front_file import FRONT_FORMAT_VERSION
-from emomc.hardware.energy import ENERGY_PARTS
+from emomc.hardware.energy import ENERGY_PARTS, EnergyBreakdown
 from emomc.library.manifest import Manifest
 from emomc.packed_file.layout import VERSION
 from emomc.search.state import Candidate, Search
@@ -42,12 +42,9 @@ def front_document(search: Search) -> dict[str, Any]:
     points = []
     for row, candidate in enumerate(front):
         point = _point(search, candidate)
-        if energy is not None and stored is not None:
-            point["dataflow"] = energy.dataflows[row]
-            point["energy_by_layer"] = {
-                name: {part: float(getattr(energy, part)[row, column]) for part in ENERGY_PARTS}
-                for column, name in enumerate(names)
-            }
+        if energy is not None:
+            point |= _spent(energy, row, names)
+        if stored is not None:
             point["bytes_by_layer"] = {name: round(float(stored[row, column])) for column, name in enumerate(names)}
         if (expected := candidate.next_bit_costs) is not None:
             layers = zip(search.space.layers, expected, strict=True)
@@ -100,6 +97,17 @@ def front_document(search: Search) -> dict[str, Any]:
         "versions": versions(),
         "finished": search.finished,
     }
+
+
+def _spent(energy: EnergyBreakdown, row: int, names: Sequence[str]) -> dict[str, Any]:
+    """Return the dataflow of a point and, where energies are known, what each part of each layer takes."""
+    found: dict[str, Any] = {"dataflow": energy.dataflows[row]}
+    if energy.unit:
+        found["energy_by_layer"] = {
+            name: {part: float(getattr(energy, part)[row, column]) for part in ENERGY_PARTS}
+            for column, name in enumerate(names)
+        }
+    return found
 
 
 def _preprocessing(manifest: Manifest) -> dict[str, Any]:
@@ -163,7 +171,7 @@ def _test(evaluation: Evaluation | None) -> dict[str, Any]:
 
 def _costs(search: Search, costs: Mapping[str, float]) -> dict[str, float | int]:
     """Return the costs under their keys in front.json; ``energy_mj`` is in the unit that ``energy_unit`` names."""
-    energy = search.cost_model.columns["energy"]
+    energy = search.cost_model.columns.get("energy")
     named: dict[str, float] = {("energy_mj" if name == energy else name): value for name, value in costs.items()}
     return {name: int(value) if name in WHOLE_COSTS else value for name, value in named.items()}
 

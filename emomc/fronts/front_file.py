@@ -40,8 +40,8 @@ class _Costs:
     """What a point and the uncompressed network have."""
 
     validation_accuracy: float
-    energy_mj: float
     size_kib: float
+    energy_mj: float | None = None
     test_accuracy: float | None = None
     latency_ms: float | None = None
     cycles: float | None = None
@@ -144,6 +144,7 @@ def check_front(front: Any, where: str = "the front") -> None:
     if not found.objectives:
         raise UserError(f"expected names in objectives of {where}, found none")
     _check_accuracies(found.baseline, f"the baseline of {where}")
+    _check_energies(found, where)
     layers = [layer.name for layer in found.layers]
     seen: set[int] = set()
     for number, point in enumerate(found.points):
@@ -164,6 +165,14 @@ def check_front(front: Any, where: str = "the front") -> None:
         for key, value in whole.items():
             if value < 1:
                 raise UserError(f"expected a whole number of at least 1 as {key} of {place}, found {value}")
+
+
+def _check_energies(front: _Front, where: str) -> None:
+    """Check that every entry has an energy, or none has: hardware may have none."""
+    entries = {"the baseline": front.baseline} | {f"points[{number}]": one for number, one in enumerate(front.points)}
+    without = [place for place, entry in entries.items() if entry.energy_mj is None]
+    if without and len(without) < len(entries):
+        raise UserError(f"expected a number as energy_mj in {without[0]} of {where}, as other entries have, found none")
 
 
 def _check_accuracies(entry: _Costs, place: str) -> None:

@@ -25,6 +25,8 @@ from emomc.common.fields import (
 )
 from emomc.common.yaml_files import parse_yaml, read_yaml
 from emomc.hardware.mac_energy import Mac, build_mac
+from emomc.hardware.measured_hardware import TABLE, MeasuredHardware, hardware_of_table, measured_hardware, table_path
+from emomc.hardware.precision import Precision
 from emomc.hardware.zero_skipping import NONE, SKIPS_WEIGHTS, ZeroSkipping
 
 FORMAT_VERSION = 1
@@ -113,20 +115,6 @@ class Memory:
         value = getattr(self, name)
         if not isinstance(value, bool) and not (optional and value is None):
             raise FieldError(name, f"expected true or false, found {show(value)}")
-
-
-@dataclasses.dataclass(frozen=True)
-class Precision:
-    """Bits of the feature maps in the accelerator's memories."""
-
-    I: int  # noqa: E741  (the operand's name in hardware descriptions)
-    """Bits of one activation."""
-    O: int  # noqa: E741
-    """Bits of one output or partial sum."""
-
-    def __post_init__(self) -> None:
-        check_count(self, "I")
-        check_count(self, "O")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -243,6 +231,11 @@ class Hardware:
         """Whether energies are known, absolute or relative."""
         return self.energy_unit != "none"
 
+    @property
+    def has_milliseconds(self) -> bool:
+        """Whether times are known in milliseconds, and not in cycles alone."""
+        return self.clock_mhz is not None
+
     def first_shared(self, operand: str) -> Memory:
         """Return the innermost memory that all PEs share and that holds an operand."""
         return next(memory for memory in self.memories if not memory.per_pe and operand in memory.operands)
@@ -293,6 +286,10 @@ class Hardware:
         )
 
 
+Target = Hardware | MeasuredHardware
+"""What networks run on: an accelerator that is described, or a device that was measured."""
+
+
 def preset_names() -> list[str]:
     """Return the names of the shipped hardware descriptions."""
     folder = importlib.resources.files("emomc.configs.hardware")
@@ -300,15 +297,26 @@ def preset_names() -> list[str]:
 
 
 def load_hardware(name_or_path: str | Path) -> Hardware:
-    """Read a hardware description.
+    """Read the description of an accelerator; arguments and errors as those of ``load_target``."""
+    found = load_target(name_or_path)
+    if isinstance(found, MeasuredHardware):
+        raise UserError(f"expected hardware with counts of {' or '.join(COUNTS)}, found the table {found.table.file}")
+    return found
+
+
+def load_target(name_or_path: str | Path) -> Target:
+    """Read what networks are to run on.
 
     Args:
-        name_or_path: the name of a shipped description (see ``preset_names``), or the path of a YAML file.
+        name_or_path: the name of a shipped description (see ``preset_names``), the path of a YAML file, or
+            ``table:FILE.csv`` for a table of measurements.
 
     Raises:
         UserError: there is no such description, or it is not valid; the message names the file and every wrong value.
     """
-    name = str(name_or_path)
+    name, folder = str(name_or_path), Path()
+    if (path := table_path(name)) is not None:
+        return hardware_of_table(path)
     if name in preset_names():
         text = importlib.resources.files("emomc.configs.hardware").joinpath(f"{name}.yaml").read_text(encoding="utf-8")
         content = parse_yaml(text)
@@ -316,9 +324,14 @@ def load_hardware(name_or_path: str | Path) -> Hardware:
         path = Path(name_or_path)
         if not path.is_file():
             presets = ", ".join(preset_names())
-            raise UserError(f"expected a hardware file or one of {presets}, found neither under {name!r}")
-        content = read_yaml(path, "a hardware file")
+            raise UserError(
+                f"expected a hardware file, table:FILE.csv or one of {presets}, found none of them under {name!r}"
+            )
+        content, folder = read_yaml(path, "a hardware file"), path.parent
     try:
+        values = _only(content, "hardware")
+        if isinstance(values, Mapping) and values.get("counts") == TABLE:
+            return measured_hardware(values, folder)
         return Hardware.from_dict(content)
     except FieldError as error:
         count = f" ({len(error.every)} wrong entries)" if error.others else ""

@@ -109,6 +109,11 @@ def estimate_energy(workload: Workload, *, dataflow: str, hardware: Hardware, ai
 def energy_breakdown(workload: Workload, *, dataflow: str, hardware: Hardware, aim: str = ENERGY) -> EnergyBreakdown:
     """Return the energy of each candidate by layer and by part; arguments as in ``estimate_energy``."""
     _check_energies(hardware)
+    return layer_energies(workload, dataflow=dataflow, hardware=hardware, aim=aim)
+
+
+def layer_energies(workload: Workload, *, dataflow: str, hardware: Hardware, aim: str = ENERGY) -> EnergyBreakdown:
+    """As ``energy_breakdown``; all parts are 0 where the hardware has no energies."""
     return breakdown_of(choose(CallWorkload.of(workload, hardware), dataflow, aim), dataflow)
 
 

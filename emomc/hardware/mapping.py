@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from emomc.hardware.description import Hardware
+from emomc.hardware.description import Hardware, Target
 from emomc.hardware.traffic import Flow
 
 Array = npt.NDArray[np.float64]
@@ -22,7 +22,7 @@ TIE = 1e-12
 """Costs that differ by less than this share are the same, so that rounding does not choose."""
 
 
-def aim_of(objectives: Sequence[str], hardware: Hardware) -> str:
+def aim_of(objectives: Sequence[str], hardware: Target) -> str:
     """Return what mappings are chosen for in a search for some objectives."""
     if not hardware.has_energy or ("latency" in objectives and "energy" not in objectives):
         return LATENCY

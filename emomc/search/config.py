@@ -12,6 +12,7 @@ from emomc.compression.levels import check_pattern
 from emomc.compression.quantizers import Quantizer, QuantizerName, RoundingName, ScaleName
 from emomc.compression.widths import FULL_ACTIVATION_BITS, MAX_BITS, MIN_ACTIVATION_BITS, MIN_BITS
 from emomc.hardware.dataflows import DataflowName
+from emomc.hardware.description import Target
 
 _MOST_EPOCHS = 1_000_000
 
@@ -60,7 +61,7 @@ class SearchConfig:
     accounting: Accounting = "exact"
     """exact: nonzero weights after quantization, and the bytes of the exported file. paper: the paper's formulas."""
     hardware: str = "emomc_fpga"
-    """Name of a shipped accelerator, or a YAML file that describes one."""
+    """Name of a shipped accelerator, a YAML file that describes one, or table:FILE.csv with what was measured."""
     population_size: int = 20
     """New candidates per generation; twice as many survive."""
     number_generations: int = 120
@@ -209,6 +210,20 @@ class SearchConfig:
         return EvolutionSettings(
             self.algorithm, self.variation, self.population_size, self.number_generations, self.seed
         )
+
+
+def check_known_costs(config: SearchConfig, hardware: Target) -> None:
+    """Check that the costs that a search asks for are known of its hardware.
+
+    Raises:
+        UserError: energies are asked for, and none are known.
+    """
+    if hardware.has_energy:
+        return
+    asked = "objectives" if "energy" in config.objectives else "constraints" if "energy" in config.constraints else None
+    if asked is not None:
+        known = "accuracy, size and latency" if asked == "objectives" else "size, latency and RAM"
+        raise UserError(f"expected {asked} among {known}, as no energies are known of {hardware.name}, found energy")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -30,7 +30,7 @@ from emomc.common.versions import versions
 from emomc.compression.levels import Level
 from emomc.data.held import HeldImages
 from emomc.data.splits import Split, has_test_images, hold_split, load_some
-from emomc.hardware.description import load_hardware
+from emomc.hardware.description import load_target
 from emomc.library.data_sources import check_images, is_data_of, library_data, measured_dataset
 from emomc.library.library import Library
 from emomc.library.manifest import DENSE
@@ -43,7 +43,7 @@ from emomc.runtime.determinism import deterministic_algorithms
 from emomc.runtime.interrupts import deferred_interrupt
 from emomc.runtime.notices import quiet_lightning
 from emomc.search.compilation import candidates_network
-from emomc.search.config import SearchConfig
+from emomc.search.config import SearchConfig, check_known_costs
 from emomc.search.finetuning import FrontFinetuning
 from emomc.search.loop import SearchLoop
 from emomc.search.observer import SearchCallback, notify, observed
@@ -84,7 +84,8 @@ def run_search(
     files = RunFolder.of_library(library.path).search(run.name)
     fabric = run.fabric or Fabric(accelerator="auto", devices=1)
     with quiet_lightning(), deterministic_algorithms(run.deterministic):
-        hardware, space = load_hardware(config.hardware), search_space(library, config)
+        hardware, space = load_target(config.hardware), search_space(library, config)
+        check_known_costs(config, hardware)
         if not run.overwrite:
             _refuse_other_settings(files.settings, config)
         # Find a damaged level file now, not in the middle of the search.

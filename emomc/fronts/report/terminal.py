@@ -114,13 +114,14 @@ def _accuracy(header: str, evaluations: Sequence[Evaluation | None], *, drop: in
 
 
 def _cost_columns(search: Search) -> list[str]:
-    """Return the costs among the objectives, then energy and size if they are not among them."""
-    others = [search.cost_model.columns[name] for name in ("energy", "size")]
+    """Return the costs among the objectives, then energy and size if they are known and not among them."""
+    columns = search.cost_model.columns
+    others = [columns[name] for name in ("energy", "size") if name in columns]
     return list(dict.fromkeys([*search.cost_columns, *others]))
 
 
 def _unit(search: Search, name: str) -> str:
-    if name == search.cost_model.columns["energy"]:
+    if name == search.cost_model.columns.get("energy"):
         return search.cost_model.hardware.energy_label
     return COSTS[name].unit
 
