@@ -174,7 +174,7 @@ class CostModel:
         (stored_bytes,) = self._layer_bytes(workload, self._own_bytes([genotype]))
         if not isinstance(self.hardware, Hardware):
             stored_bits = (8 * stored_bytes).tolist()
-            return measured_report(workload, self.hardware, aim=self.aim, stored_bits=stored_bits)
+            return measured_report(workload, self.hardware, stored_bits=stored_bits)
         return layer_report(workload, **self._on, stored_bits=8 * stored_bytes)
 
     @property
