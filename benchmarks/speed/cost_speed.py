@@ -1,7 +1,7 @@
 """Time the cost model on a population and check it against a plain Python loop over the same formulas.
 
-The loop shares nothing with the package but the layers and the hardware's numbers. Then every shipped hardware, aim and
-dataflow is timed with MobileNetV2 and memories of finite size. Times are those of the processor: others may use it, too.
+The loop shares nothing with the package but the layers and the hardware's numbers. Then every shipped hardware, aim
+and dataflow is timed with MobileNetV2 and memories of finite size. Times are those of the processor: others may use it.
 """
 
 from __future__ import annotations
@@ -237,8 +237,8 @@ loop over the same formulas. All times are those of the processor.
 
 {table(head, rows)}
 
-MobileNetV2 (53 layers, 3x224x224 images) with its feature maps, so that layers are tiled and maps stay on chip, in the \
-same way; energies, for the aim latency cycles. Bound: {options.tiled_limit_ms:g} ms.
+MobileNetV2 (53 layers, 3x224x224 images) with its feature maps, so that layers are tiled and maps stay on chip, in \
+the same way; energies, for the aim latency cycles. Bound: {options.tiled_limit_ms:g} ms.
 
 {table(["hardware", "aim", "fastest dataflow, median ms", "slowest dataflow, median ms"], tiled)}
 """
