@@ -36,7 +36,7 @@ def show_hardware(arguments: Namespace) -> None:
         if arguments.network is not None or arguments.beside:
             raise UserError("expected hardware to cost a network with, found none: give its name or file first")
         for name in preset_names():
-            console.print(f"{name:24} {one_line(load_hardware(name))}", highlight=False)
+            console.print(f"{name:27}{one_line(load_hardware(name))}", highlight=False)
         return
     hardware = [load_target(name) for name in (arguments.hardware, *arguments.beside)]
     if arguments.beside and arguments.network is None:

@@ -77,6 +77,8 @@ def _rows(hardware: Hardware) -> list[tuple[str, str]]:
 def _array(hardware: Hardware) -> str:
     array = hardware.operational_array
     sizes = "as many PEs as a layer can use" if array.sizes is None else f"{array.sizes[0]} x {array.sizes[1]} PEs"
+    if array.cycles_by_bits is not None:
+        return f"{sizes}, cycles a step by the bits of its operands"
     return sizes if array.cycles_per_step == 1 else f"{sizes}, {array.cycles_per_step:g} cycles a step"
 
 
