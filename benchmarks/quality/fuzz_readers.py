@@ -114,7 +114,7 @@ def make_readers(folder: Path) -> list[Reader]:
         search_config = SearchConfig(population_size=4, number_generations=1)
         search = run_search(run.library, search_config, [FrontWriter()], RunOptions(name="s"))
     library = Library.open(run.library)
-    level = library.percents[-1]
+    level = library.levels[-1]
     log = run.search("s").log
     header = json.loads(log.read_text().splitlines()[0])
     images = json.loads(log.read_text().splitlines()[1])["images"]

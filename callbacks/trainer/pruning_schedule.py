@@ -10,7 +10,9 @@ import pytorch_lightning as pl
 from torch import Tensor
 
 from emomc.compression.criteria import SENSITIVITY, CriterionName, PruningCost
-from emomc.compression.pruning import Percent, keep_largest, prune_by_magnitude
+from emomc.compression.levels import BLOCK, UNSTRUCTURED, kind_of
+from emomc.compression.patterns import Pruning, Structure, prune
+from emomc.compression.pruning import Percent
 from emomc.compression.sensitivity import counts_by_sensitivity, weight_prices
 from emomc.lightning_modules.pre_pruning import PrePruningClassifier
 
@@ -29,6 +31,7 @@ class PruningSchedule(pl.Callback):
         macs: Mapping[str, int] | None = None,
         batches: Sequence[Tensor] | None = None,
         cost: PruningCost = "both",
+        structure: Structure | None = None,
     ) -> None:
         """Check and set the schedule.
 
@@ -38,6 +41,7 @@ class PruningSchedule(pl.Callback):
             macs: layer name -> MACs of one image; only the criteria ``macs`` and ``sensitivity`` need it.
             batches: images, (n, channels, height, width), normalised, to measure on; for ``sensitivity`` alone.
             cost: what ``sensitivity`` saves, and ``percents`` are of.
+            structure: the pattern of the zeros; None: they follow none. ``criterion`` ranks weights and blocks.
 
         Raises:
             ValueError: the schedule is empty or increases, or ``sensitivity`` has no MACs or no batches.
@@ -51,6 +55,7 @@ class PruningSchedule(pl.Callback):
         self.macs = macs
         self.batches = batches
         self.cost: PruningCost = cost
+        self.structure = structure or Structure()
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Prune to this epoch's percentage if it has changed."""
@@ -63,15 +68,12 @@ class PruningSchedule(pl.Callback):
 
     def prune(self, trainer: pl.Trainer, module: PrePruningClassifier, percent: Percent) -> None:
         """Prune a network to ``percent`` of its weights, now."""
-        if self.criterion != SENSITIVITY:
-            masks = prune_by_magnitude(
-                module.weights, percent, criterion=self.criterion, masks=module.masks, macs=self.macs
-            )
-            module.set_masks(masks)
-            return
-        # Sums may differ in their last digits between devices.
-        counts = trainer.strategy.broadcast(self._measured_counts(module, percent))
-        module.set_masks(keep_largest(module.weights, counts, module.masks))
+        counts = None
+        if self.criterion == SENSITIVITY and kind_of(self.structure.pattern) in (UNSTRUCTURED, BLOCK):
+            # Sums may differ in their last digits between devices.
+            counts = trainer.strategy.broadcast(self._measured_counts(module, percent))
+        request = Pruning(module.weights, module.masks, percent, self.structure, self.criterion, self.macs, counts)
+        module.set_masks(prune(request))
 
     def _measured_counts(self, module: PrePruningClassifier, percent: Percent) -> dict[str, int]:
         if self.batches is None or self.macs is None:

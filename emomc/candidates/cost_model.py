@@ -15,6 +15,7 @@ from emomc.candidates.packing import bias_bytes, library_fixed_bytes, scale_byte
 from emomc.common.errors import UserError
 from emomc.compression.code_counts import count_codes
 from emomc.compression.codings import PAPER_CODINGS, stream_bits
+from emomc.compression.levels import LevelName
 from emomc.compression.widths import FULL_ACTIVATION_BITS, UNCOMPRESSED_BITS
 from emomc.hardware.description import Hardware, Target
 from emomc.hardware.energy import EnergyBreakdown, layer_energies
@@ -101,7 +102,7 @@ class CostModel:
         self._half_bias_bytes, self._full_bias_bytes = (bias_bytes(networks, half=half) for half in (True, False))
         self._fixed_bytes = library_fixed_bytes(networks)
         # (level, layer, bits, name of fine-tuned weights) -> nonzero weights, bits of the coded stream.
-        self._counts: dict[tuple[int, int, int, str], tuple[int, int]] = {}
+        self._counts: dict[tuple[LevelName, int, int, str], tuple[int, int]] = {}
 
     @property
     def columns(self) -> dict[str, str]:
@@ -264,14 +265,14 @@ class CostModel:
         )
         return Workload(self.layers, bits, counts[:, :, 0] / self._weights, counts[:, :, 1], **widths)
 
-    def _count(self, level: int, layer: int, bits: int, finetuned: str) -> tuple[int, int]:
+    def _count(self, level: LevelName, layer: int, bits: int, finetuned: str) -> tuple[int, int]:
         """Return the nonzero weights of a layer and the bits of its coded stream."""
         key = (level, layer, bits, finetuned)
         if key not in self._counts:
             self._counts[key] = self._count_now(level, self.layers[layer], bits, finetuned)
         return self._counts[key]
 
-    def _count_now(self, level: int, layer: LayerShape, bits: int, finetuned: str) -> tuple[int, int]:
+    def _count_now(self, level: LevelName, layer: LayerShape, bits: int, finetuned: str) -> tuple[int, int]:
         if not layer.stored:
             return layer.weights, layer.weights * bits
         name = layer.name
@@ -289,7 +290,7 @@ def _consumers(networks: CompressedNetworks, layers: Sequence[LayerShape]) -> li
     return [sorted(position[name] for name in takers.get(layer.name) or {layer.name}) for layer in layers]
 
 
-def paper_density(library: Library, level: int) -> FloatArray:
+def paper_density(library: Library, level: LevelName) -> FloatArray:
     """Return the fraction of each layer's weights that a level's masks keep, shape (layers,); 1 if excluded."""
     remaining = library.record(level).remaining
     return np.array([remaining.get(layer.name, layer.weights) / layer.weights for layer in library.manifest.layers])

@@ -12,6 +12,7 @@ from emomc.candidates.compressed_networks import CompressedNetworks
 from emomc.candidates.evaluation import Evaluation
 from emomc.candidates.genotype import Genotype
 from emomc.common.errors import UserError
+from emomc.compression.levels import label_of
 from emomc.data.resident import ResidentBlocks
 from emomc.lightning_modules.candidate import CandidateClassifier
 from emomc.runtime.gpu import kept_memory
@@ -93,7 +94,6 @@ class CandidateEvaluator:
         with memory, kept_memory(self.networks.device):
             self._trainer.validate(self._module, self._blocks, verbose=False)
         if not self._module.finite:
-            raise UserError(
-                f"expected finite class scores, found others at level {genotype.level} % with bits {genotype.bits}"
-            )
+            level = label_of(genotype.level)
+            raise UserError(f"expected finite class scores, found others at level {level} with bits {genotype.bits}")
         return Evaluation(previous.correct + self._module.correct, previous.seen + self._module.seen, self.images)

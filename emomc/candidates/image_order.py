@@ -88,13 +88,13 @@ def _count_misses(library: Library, graph: NetworkGraph, images: HeldImages, dev
     """Return how many of the ranking networks misclassify each image, (n,)."""
     networks = CompressedNetworks(library, graph, Quantizer(), device=device)
     batch_size = library.manifest.evaluation_batch_size
-    percents = library.percents
-    ranking = sorted({percents[round(i)] for i in np.linspace(0, len(percents) - 1, min(_LEVELS, len(percents)))})
+    levels = library.levels
+    ranking = dict.fromkeys(levels[round(i)] for i in np.linspace(0, len(levels) - 1, min(_LEVELS, len(levels))))
     misses = torch.zeros(len(images), dtype=torch.int64)
     parts = [slice(first, first + batch_size) for first in range(0, len(images), batch_size)]
-    for percent in ranking:
+    for level in ranking:
         for bits in _BITS:
-            folded = networks.load(Genotype(percent, (bits,) * len(networks.layers)))
+            folded = networks.load(Genotype(level, (bits,) * len(networks.layers)))
             with memory_for(f"evaluating batches of {batch_size} images", SMALLER_BATCHES):
                 for part in parts:
                     batch = images.floats(part.start, part.stop).to(device)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from emomc.candidates.compressed_networks import CompressedNetworks
 from emomc.candidates.genotype import Genotype
+from emomc.compression.levels import LevelName
 from emomc.compression.widths import UNCOMPRESSED_BITS
 from emomc.library.manifest import DENSE, Manifest
 from emomc.packed_file.network import NetworkDescription, PackedLayer, PackedNetwork
@@ -100,9 +101,9 @@ def bias_bytes(networks: CompressedNetworks, *, half: bool) -> NDArray[np.int64]
     return np.array(found, np.int64)
 
 
-def _any_level(networks: CompressedNetworks) -> int:
-    percents = networks.library.percents
-    return DENSE if DENSE in percents else percents[0]
+def _any_level(networks: CompressedNetworks) -> LevelName:
+    levels = networks.library.levels
+    return DENSE if DENSE in levels else levels[0]
 
 
 def _array(tensor: Tensor) -> NDArray[Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import json
 import os
 import sys
 import warnings
@@ -59,8 +60,13 @@ def with_lists(argv: Sequence[str], *options: str) -> list[str]:
         if f"--{option}" in words:
             first = words.index(f"--{option}") + 1
             values = list(itertools.takewhile(_is_value, words[first:]))
-            words[first : first + len(values)] = [f"[{','.join(values)}]"] if values else []
+            words[first : first + len(values)] = [f"[{','.join(map(_quoted, values))}]"] if values else []
     return words
+
+
+def _quoted(word: str) -> str:
+    """Quote what YAML would take for a number of minutes, such as 2:4."""
+    return json.dumps(word) if ":" in word else word
 
 
 def _is_value(word: str) -> bool:

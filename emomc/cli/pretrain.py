@@ -20,7 +20,7 @@ from emomc.runtime.devices import Devices
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status."""
-    words = with_lists(sys.argv[1:] if argv is None else argv, "mean", "std")
+    words = with_lists(sys.argv[1:] if argv is None else argv, "mean", "std", "pattern")
     return run_command(build_parser(), "pretrain", words, _run)
 
 

@@ -38,7 +38,7 @@ def pretrain(config: PretrainingConfig, data: DataConfig, folder: Path, devices:
             config, data, folder, devices=devices, callbacks=_progress(config), overwrite=overwrite
         )
         for record in library.manifest.levels:
-            _print(f"  level {record.percent:3d} %: validation accuracy {100 * record.validation_accuracy:6.2f} %")
+            _print(f"  level {record.level.label:>5}: validation accuracy {100 * record.validation_accuracy:6.2f} %")
         _print(f"How sensitive each layer is: {RunFolder(folder).sensitivity_page}")
         _print(f"Next: emomc-search --library {library.path}")
 

@@ -22,7 +22,7 @@ from emomc.search.options import RunOptions
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status."""
-    words = with_lists(sys.argv[1:] if argv is None else argv, "objectives", "activation_bits")
+    words = with_lists(sys.argv[1:] if argv is None else argv, "objectives", "activation_bits", "pattern")
     return run_command(build_parser(), "search", words, _run)
 
 

@@ -15,6 +15,7 @@ from emomc.candidates.genotype import Genotype
 from emomc.common.files import sha256_of_file
 from emomc.common.intervals import wilson_interval
 from emomc.common.versions import versions
+from emomc.compression.levels import UNSTRUCTURED, Level
 from emomc.compression.widths import UNCOMPRESSED_BITS
 from emomc.fronts.front_file import FRONT_FORMAT_VERSION
 from emomc.hardware.energy import ENERGY_PARTS, EnergyBreakdown
@@ -117,11 +118,12 @@ def _preprocessing(manifest: Manifest) -> dict[str, Any]:
 
 
 def _point(search: Search, candidate: Candidate) -> dict[str, Any]:
-    evaluation = candidate.evaluation
+    evaluation, level = candidate.evaluation, Level.of(candidate.genotype.level)
     inputs = search.cost_model.activation_bits(candidate.genotype)
     return {
         "index": candidate.index,
-        "level": candidate.genotype.level,
+        "level": level.percent,
+        **({} if level.pattern == UNSTRUCTURED else {"pattern": level.pattern}),
         "weights_sha256": _weights_sha256(search, candidate.genotype),
         "calibration_sha256": search.inputs.sha256(candidate.genotype.level) if search.inputs else None,
         "tuned": candidate.genotype.finetuned or None,

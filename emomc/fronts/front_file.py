@@ -13,6 +13,7 @@ from typing import Any
 from emomc.common.errors import UserError, is_whole, require, shown
 from emomc.common.files import read_json
 from emomc.common.schema import checked
+from emomc.compression.levels import UNSTRUCTURED, Level
 from emomc.compression.widths import FULL_ACTIVATION_BITS, MIN_ACTIVATION_BITS
 
 FRONT_FORMAT_VERSION = 1
@@ -62,6 +63,7 @@ class _Point(_Costs):
     level: int
     bits: dict[str, int]
     density: dict[str, float]
+    pattern: str = UNSTRUCTURED
     activation_bits: dict[str, int] | None = None
     tuned: str | None = None
     weights_sha256: str | None = None
@@ -150,6 +152,8 @@ def check_front(front: Any, where: str = "the front") -> None:
         if point.index in seen:
             raise UserError(f"expected an index that no other point has in {place}, found {point.index}")
         seen.add(point.index)
+        if point.pattern != UNSTRUCTURED:
+            Level(point.level, point.pattern)
         _check_accuracies(point, place)
         by_layer: dict[str, Mapping[str, float]] = {"bits": point.bits, "density": point.density}
         if point.activation_bits is not None:
@@ -183,6 +187,11 @@ def _check_accuracies(entry: _Costs, place: str) -> None:
                 f"expected {kind}_images of at least 1 and {kind}_correct among them in {place}, "
                 f"found {images} and {correct}"
             )
+
+
+def level_of(point: Point) -> Level:
+    """Return the level of a point."""
+    return Level(point["level"], point.get("pattern", UNSTRUCTURED))
 
 
 def activation_bits(front: Front) -> tuple[int, ...]:

@@ -56,7 +56,7 @@ def manifest_of(
         )
     settings = dataclasses.asdict(config)
     # Without the bounds of the levels, so that levels can be added to a library.
-    bounds = ("pre_prune_upper_bound", "pre_prune_lower_bound", "pre_prune_step", "pre_prune_ratio")
+    bounds = ("pattern", "pre_prune_upper_bound", "pre_prune_lower_bound", "pre_prune_step", "pre_prune_ratio")
     # The batch size of evaluations can be changed later; it is a field of the manifest.
     for name in (*bounds, "network", "network_args", "network_output", "keep_front", "evaluation_batch_size"):
         del settings[name]
@@ -131,7 +131,7 @@ def open_or_create(run: RunFolder, manifest: Manifest) -> Library:
     if not (path / MANIFEST).exists():
         return Library.create(path, manifest)
     library = Library.open(path)
-    if not library.percents and not run.has_checkpoints():
+    if not library.levels and not run.has_checkpoints():
         return Library.create(path, manifest)
     library = open_library(run, manifest)
     if library.manifest.evaluation_batch_size != manifest.evaluation_batch_size:

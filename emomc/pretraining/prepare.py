@@ -18,6 +18,7 @@ from torch.utils.tensorboard.writer import SummaryWriter
 from emomc.common.errors import UserFact, UserNote
 from emomc.common.files import folder_lock, remove_leftovers, shared_lock, write_text
 from emomc.common.run_folder import RunFolder
+from emomc.compression.levels import UNSTRUCTURED
 from emomc.data.config import DataConfig
 from emomc.data.splits import DataFacts, Split, describe_data, has_test_images, hold_split
 from emomc.library.data_sources import build_data
@@ -126,8 +127,8 @@ def prepare_library(
                 doubt = doubt_of_given_weights(network, accuracy, data_module, facts, config.network_output)
                 if doubt is not None:
                     warnings.warn(doubt, UserNote, stacklevel=2)
-            for percent in config.levels:
-                stages.make_level(percent)
+            for level in config.levels:
+                stages.make_level(level)
         if fabric.is_global_zero:
             _log_library(library, run)
             if not run.sensitivity_page.exists():
@@ -161,7 +162,7 @@ def _opened(run: RunFolder, manifest: Manifest, fabric: Fabric, *, overwrite: bo
 
 
 def _has_levels(run: RunFolder) -> bool:
-    return (run.library / MANIFEST).exists() and bool(Library.open(run.library).percents)
+    return (run.library / MANIFEST).exists() and bool(Library.open(run.library).levels)
 
 
 def _load_weights(config: PretrainingConfig, network: nn.Module) -> tuple[PretrainingConfig, list[str]]:
@@ -199,7 +200,8 @@ def _log_library(library: Library, run: RunFolder) -> None:
     """Log the levels to TensorBoard: accuracy by level, and a figure of accuracy over density."""
     with SummaryWriter(str(run.logs / "library")) as writer:
         for record in library.manifest.levels:
-            writer.add_scalar("library/validation_accuracy", record.validation_accuracy, record.percent)
+            tag = "" if record.pattern == UNSTRUCTURED else f"_{record.pattern.replace(':', '_')}"
+            writer.add_scalar(f"library/validation_accuracy{tag}", record.validation_accuracy, record.percent)
         writer.add_figure("library/accuracy_over_density", library_figure(library))
 
 

@@ -20,6 +20,8 @@ from emomc.callbacks.trainer.pruning_schedule import PruningSchedule
 from emomc.common.files import read_json, write_json
 from emomc.common.run_folder import RunFolder, stage_slug
 from emomc.compression.criteria import SENSITIVITY
+from emomc.compression.levels import Level, LevelName
+from emomc.compression.patterns import Structure
 from emomc.data.splits import load_some
 from emomc.library.library import Library
 from emomc.library.manifest import DENSE
@@ -37,9 +39,9 @@ from emomc.runtime.seeds import derive_seed
 from emomc.runtime.trainers import training_trainer
 
 
-def stage_of(percent: int) -> str:
+def stage_of(level: LevelName) -> str:
     """Return the name of the stage that makes a level: ``dense`` or, say, ``level 075``."""
-    return "dense" if percent == DENSE else f"level {percent:03d}"
+    return "dense" if level == DENSE else f"level {Level.of(level).slug}"
 
 
 class StageTraining:
@@ -77,7 +79,7 @@ class StageTraining:
 
     def make_dense(self) -> None:
         """Train the dense network and add it to the library."""
-        if DENSE in self.library.percents:
+        if DENSE in self.library.levels:
             self._drop_checkpoint(DENSE)
             return
         config, epochs = self.config, self.config.pre_train_epochs
@@ -90,33 +92,39 @@ class StageTraining:
         }
         self._keep(DENSE, trainer, module, masks, epochs)
 
-    def make_level(self, percent: int) -> None:
+    def make_level(self, level: LevelName) -> None:
         """Prune and fine-tune one level, and add it to the library."""
-        if percent in self.library.percents:
-            self._drop_checkpoint(percent)
+        if level in self.library.levels:
+            self._drop_checkpoint(level)
             return
         config = self.config
         epochs = config.pre_prune_epochs
-        above = [level for level in self.library.percents if level > percent]
-        start = min(above) if config.pre_prune_schedule == "chain" else DENSE
+        start = self._level_above(level) if config.pre_prune_schedule == "chain" else DENSE
         state = self.library.load_state(start)
         load_unique(self.network, state)
         manifest = self.library.manifest
         masks = self.library.load_masks(start, state)
         dense = self.library.load_state(DENSE) if config.robust else {}
         module = level_module(config, self.network, manifest.num_classes, manifest.compressed_layers, masks, dense)
-        schedule = self._pruning(percent)
-        stage = stage_of(percent)
+        schedule = self._pruning(Level.of(level))
+        stage = stage_of(level)
         trainer = self._trainer(stage, epochs, [schedule, *([self.front] if self.front else [])])
         if not epochs:
-            schedule.prune(trainer, module, percent)
+            schedule.prune(trainer, module, schedule.percents[-1])
         self._fit(trainer, module, stage)
         reestimate_norms(trainer, module, self.data, derive_seed(config.seed, stage, "norms"))
         # Each process averaged over its own part of the images: all take the statistics of the first.
         module.load_state_dict(trainer.strategy.broadcast(module.state_dict()))
-        self._keep(percent, trainer, module, module.masks, epochs)
+        self._keep(level, trainer, module, module.masks, epochs)
 
-    def _pruning(self, percent: int) -> PruningSchedule:
+    def _level_above(self, level: LevelName) -> LevelName:
+        """Return the level of the library that a level starts from: the next one of its chain, or the dense network."""
+        made = Level.of(level)
+        chain = [one for one in map(Level.of, self.library.levels) if one.chain == made.chain]
+        above = [one for one in chain if one.percent > made.percent]
+        return min(above, key=lambda one: one.order).name if above else DENSE
+
+    def _pruning(self, level: Level) -> PruningSchedule:
         """Return the callback that prunes to a level."""
         criterion, cost = self.config.criterion, self.config.pruning_cost
         macs = {layer.name: layer.macs for layer in self.library.manifest.compressed_layers}
@@ -124,7 +132,8 @@ class StageTraining:
         if criterion == SENSITIVITY:
             images, _ = load_some(self.data, "train", images_to_measure(len(macs)))
             batches = images.split(self.library.manifest.data["batch_size"])
-        return PruningSchedule(self._percents(percent), criterion, macs, batches, cost)
+        structure = Structure(level.pattern, self.library.manifest.compressed_layers)
+        return PruningSchedule(self._percents(level.percent), criterion, macs, batches, cost, structure)
 
     def _percents(self, percent: int) -> list[Fraction]:
         """Return the weights remaining in each epoch of a level, percent."""
@@ -162,7 +171,12 @@ class StageTraining:
                 raise KeyboardInterrupt
 
     def _keep(
-        self, percent: int, trainer: pl.Trainer, module: pl.LightningModule, masks: Mapping[str, Tensor], epochs: int
+        self,
+        level: LevelName,
+        trainer: pl.Trainer,
+        module: pl.LightningModule,
+        masks: Mapping[str, Tensor],
+        epochs: int,
     ) -> None:
         """Validate the trained network, add it to the library and delete its checkpoint."""
         with self._memory():
@@ -172,14 +186,14 @@ class StageTraining:
             if self.front is not None:
                 write_json(self.run.state_of_front_of_checkpoints, self.front.state_dict())
             state = unique_state(self.network)
-            self.library.add_level(percent, state, masks, validation_accuracy=accuracy, epochs=epochs)
-            self._drop_checkpoint(percent)
+            self.library.add_level(level, state, masks, validation_accuracy=accuracy, epochs=epochs)
+            self._drop_checkpoint(level)
         trainer.strategy.barrier()
         self.library.reread()
 
-    def _drop_checkpoint(self, percent: int) -> None:
+    def _drop_checkpoint(self, level: LevelName) -> None:
         """Delete the checkpoint of a level that is in the library."""
-        shutil.rmtree(self.run.checkpoint(stage_of(percent)).parent, ignore_errors=True)
+        shutil.rmtree(self.run.checkpoint(stage_of(level)).parent, ignore_errors=True)
 
     def _memory(self) -> contextlib.AbstractContextManager[None]:
         size = self.library.manifest.data["batch_size"]

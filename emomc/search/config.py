@@ -8,6 +8,7 @@ from typing import Literal
 from emomc.candidates.objectives import ACCURACY, COST_OBJECTIVES, ObjectiveName
 from emomc.common.errors import UserError
 from emomc.compression.codings import PAPER_CODINGS, CodingName
+from emomc.compression.levels import check_pattern
 from emomc.compression.quantizers import Quantizer, QuantizerName, RoundingName, ScaleName
 from emomc.compression.widths import FULL_ACTIVATION_BITS, MAX_BITS, MIN_ACTIVATION_BITS, MIN_BITS
 from emomc.hardware.dataflows import DataflowName
@@ -81,6 +82,8 @@ class SearchConfig:
     """Upper bound on the time of one image: ms (cycles if the hardware has no clock), or a percentage, as above."""
     ram_constraint: str | None = None
     """Upper bound on the RAM of the network as a program in C: KiB, or a percentage of the uncompressed network."""
+    pattern: list[str] | None = None
+    """Patterns of zeros to search, of those in the library, such as 2:4 or channel; none: all."""
     lowest_level: int = 1
     """Lowest level to search, percent of weights remaining."""
     highest_level: int = 100
@@ -120,6 +123,8 @@ class SearchConfig:
             _require(value <= most, f"{name} of at most {most}", value)
         _require(self.patience is None or self.patience >= 1, "a patience of at least 1", self.patience)
         _require(0 <= self.seed < 1 << 63, "a seed of 0..2^63 - 1", self.seed)
+        for pattern in self.pattern or ():
+            check_pattern(pattern)
         _require(
             1 <= self.lowest_level <= self.highest_level <= 100,
             "1 <= lowest_level <= highest_level <= 100 (percent of weights remaining)",

@@ -26,6 +26,7 @@ from emomc.candidates.genotype import Genotype
 from emomc.common.files import read_json, write_json
 from emomc.common.schema import checked
 from emomc.common.versions import versions
+from emomc.compression.levels import Level
 from emomc.lightning_modules.candidate import Stopped
 from emomc.lightning_modules.distillation import Teacher
 from emomc.lightning_modules.quantized_classifier import FakeQuantizedWeight, QuantizedClassifier
@@ -153,7 +154,7 @@ def _name(search: Search, genotype: Genotype, key: list[Any]) -> str:
     # Names that are older than bits of inputs by layer do not depend on them.
     inputs = [genotype.activation_bits] if genotype.activation_bits else []
     text = json.dumps([weights, genotype.bits, *inputs, *key], sort_keys=True)
-    return f"{genotype.level:03d}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+    return f"{Level.of(genotype.level).slug}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
 
 def read_finetuned_point(path: Path) -> Evaluation:

@@ -27,11 +27,13 @@ from emomc.common.files import folder_lock, read_json, remove_leftovers, shared_
 from emomc.common.run_folder import RunFolder, SearchFolder
 from emomc.common.schema import checked
 from emomc.common.versions import versions
+from emomc.compression.levels import Level
 from emomc.data.held import HeldImages
 from emomc.data.splits import Split, has_test_images, hold_split, load_some
 from emomc.hardware.description import load_target
 from emomc.library.data_sources import check_images, is_data_of, library_data, measured_dataset
 from emomc.library.library import Library
+from emomc.library.manifest import DENSE
 from emomc.library.network_sources import checked_library_graph, library_network
 from emomc.lightning_modules.image_data import ImageDataModule
 from emomc.networks.graph import NetworkGraph
@@ -87,8 +89,8 @@ def run_search(
         if not run.overwrite:
             _refuse_other_settings(files.settings, config)
         # Find a damaged level file now, not in the middle of the search.
-        for percent in space.levels:
-            library.check_file(percent)
+        for level in space.levels:
+            library.check_file(level)
         network = (
             library_network(library) if run.network is None else plain_copy(run.network, library.manifest.input_shape)
         )
@@ -210,15 +212,28 @@ def search_space(library: Library, config: SearchConfig) -> SearchSpace:
     Raises:
         UserError: the library has none of the levels of the settings.
     """
-    levels = [percent for percent in library.percents if config.lowest_level <= percent <= config.highest_level]
+    known = [record.level for record in library.manifest.levels]
+    dense = Level.of(DENSE)
+    for pattern in config.pattern or ():
+        if all(level.pattern != pattern for level in known):
+            patterns = ", ".join(dict.fromkeys(level.pattern for level in known))
+            raise UserError(f"expected a pattern of the library, {patterns}, found {pattern}")
+    levels = [
+        level
+        for level in known
+        if config.lowest_level <= level.percent <= config.highest_level
+        # The dense network is the beginning of every pattern.
+        and (config.pattern is None or level == dense or level.pattern in config.pattern)
+    ]
     if not levels:
         raise UserError(
             f"expected levels of {config.lowest_level}..{config.highest_level} % among those of the library, "
-            f"found {', '.join(map(str, library.percents))}"
+            f"found {', '.join(level.label for level in known)}"
         )
     layers = tuple(layer.name for layer in library.manifest.compressed_layers)
     inputs = config.layer_activation_bits
-    return SearchSpace(tuple(sorted(levels)), layers, config.min_bits, config.max_bits, inputs)
+    names = tuple(level.name for level in sorted(levels, key=lambda level: level.order))
+    return SearchSpace(names, layers, config.min_bits, config.max_bits, inputs)
 
 
 def _evaluator(search: Search, runner: nn.Module, images: HeldImages) -> CandidateEvaluator:

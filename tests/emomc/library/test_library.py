@@ -98,7 +98,7 @@ class TestRoundTrip:
         add(made, 80, *random_state(2))
         opened = Library.open(tmp_path)
         assert opened.manifest == made.manifest
-        assert opened.percents == (100, 80, 40)
+        assert opened.levels == (100, 80, 40)
         assert [layer.name for layer in opened.manifest.compressed_layers] == ["conv"]
         assert opened.manifest.num_classes == 3
         assert opened.record(40).sha256 == sha256_of_file(tmp_path / "level_040.safetensors")
@@ -121,7 +121,7 @@ class TestRoundTrip:
         add(library, 40, *random_state(0))
         second, masks = random_state(1)
         add(library, 40, second, masks)
-        assert Library.open(tmp_path).percents == (40,)
+        assert Library.open(tmp_path).levels == (40,)
         assert torch.equal(Library.open(tmp_path).load_state(40)["fc.weight"], second["fc.weight"])
 
     def test_digest_depends_on_content_alone(self):
@@ -197,7 +197,7 @@ class TestWrong:
         self.refused(path, "a file name without folders")
 
     def test_a_level_that_is_not_there(self, path):
-        self.refused(path, "expected a level of 80, 40 % in .*, found 50", percent=50)
+        self.refused(path, "expected a level of 80 %, 40 % in .*, found 50 %", percent=50)
 
     def test_a_missing_file(self, path):
         (path / "level_040.safetensors").unlink()

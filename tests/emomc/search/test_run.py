@@ -135,9 +135,9 @@ class TestFront:
     @pytest.mark.parametrize(
         ("objectives", "columns"),
         [
-            (("accuracy", "size"), ["size_kib"]),
+            pytest.param(("accuracy", "size"), ["size_kib"], marks=pytest.mark.slow),
             (("accuracy", "energy", "size"), ["energy_mj", "size_kib"]),
-            (("accuracy", "latency"), ["cycles"]),
+            pytest.param(("accuracy", "latency"), ["cycles"], marks=pytest.mark.slow),
         ],
     )
     def test_of_other_objectives(self, library, search, objectives, columns):
@@ -209,6 +209,7 @@ class TestSameFront:
         assert second.tally.reused == len(second.candidates)
         assert contents(second.folder) == contents(cold[0].folder)
 
+    @pytest.mark.slow
     def test_with_a_log_of_another_search_that_is_half_warm(self, cold, library, search):
         search(library, name="elsewhere", dataflow="icoc", number_generations=4)
         second = search(library, [FrontWriter()], name="second")
@@ -235,6 +236,7 @@ class TestMeasuredOnce:
         assert len(recorder.begun_anew) == len(set(recorder.begun_anew))
         assert len(recorder.begun_anew) == first.tally.measured + second.tally.measured
 
+    @pytest.mark.slow
     def test_another_quantizer_reuses_nothing(self, library, search):
         search(library, name="first", number_generations=1)
         other = search(library, name="second", number_generations=1, quantizer="mse")
@@ -476,7 +478,7 @@ class TestEnd:
         assert len(result.candidates) == 1
         assert len(result.front) == 1
 
-    @pytest.mark.parametrize("algorithm", ["nsga3", "sms-emoa"])
+    @pytest.mark.parametrize("algorithm", ["sms-emoa", pytest.param("nsga3", marks=pytest.mark.slow)])
     def test_algorithms_that_need_every_accuracy_get_it(self, library, search, algorithm):
         result = search(library, algorithm=algorithm, number_generations=3)
         assert result.rejected == 0
