@@ -18,7 +18,7 @@ from emomc.compression.codings import PAPER_CODINGS, stream_bits
 from emomc.compression.levels import LevelName
 from emomc.compression.widths import FULL_ACTIVATION_BITS, UNCOMPRESSED_BITS
 from emomc.hardware.description import Hardware, Target
-from emomc.hardware.energy import EnergyBreakdown, layer_energies
+from emomc.hardware.energy import EnergyBreakdown, joined_rows, layer_energies
 from emomc.hardware.layer_report import LayerReport, layer_report
 from emomc.hardware.mapping import aim_of
 from emomc.hardware.measured_report import MeasuredReport, measured_report
@@ -87,6 +87,9 @@ class CostModel:
         self.networks = networks
         self._c_memory = CMemory(networks, coding)
         self._count_ram = count_ram
+        self._further = {"dataflow": dataflow, "coding": coding, "accounting": accounting, "count_ram": count_ram}
+        self._further["objectives"] = tuple(objectives)
+        self._models: dict[CompressedNetworks, CostModel] = {networks: self}
         self._maps = networks.maps
         # The cost is that of the activation bits used in evaluations; what is not searched has the most.
         self._widths = networks.quantizer.layer_activation_bits
@@ -123,7 +126,13 @@ class CostModel:
             ``latency_ms`` where the hardware has a clock; ``ram_bytes`` where the RAM is counted. Energies, or cycles,
             that are not known are left out.
         """
-        return self._costs(self._workload(genotypes), self._own_bytes(genotypes)) | self._ram(genotypes)
+        found: dict[str, FloatArray] = {}
+        for model, rows in self._by_model(genotypes):
+            some = [genotypes[row] for row in rows]
+            own = model._costs(model._workload(some), model._own_bytes(some)) | model._ram(some)
+            for name, column in own.items():
+                found.setdefault(name, np.empty(len(genotypes)))[rows] = column
+        return found
 
     def uncompressed(self) -> dict[str, float]:
         """Return the costs of the dense network at 32 bits, every weight stored, under the same dataflow."""
@@ -138,10 +147,19 @@ class CostModel:
             costs["size_kib"] = float(self._weights[self._stored].sum()) * UNCOMPRESSED_BITS / BITS_PER_KIB
         return costs
 
+    def of(self, level: LevelName) -> CostModel:
+        """Return the model of a level: this, or that of the smaller network that a level of channels is."""
+        networks = self.networks.of(level)
+        if networks not in self._models:
+            self._models[networks] = CostModel(networks, self.hardware, **self._further)
+        return self._models[networks]
+
     def density(self, genotype: Genotype) -> dict[str, float]:
-        """Return the fraction of each layer's weights that the accounting counts as nonzero, 0..1."""
-        (density,) = self._workload([genotype]).density
-        return {layer.name: float(value) for layer, value in zip(self.layers, density, strict=True)}
+        """Return the fraction of the weights of each layer of the whole network that count as nonzero, 0..1."""
+        model = self.of(genotype.level)
+        (density,) = model._workload([genotype]).density
+        left = density * model._weights / self._weights
+        return {layer.name: float(value) for layer, value in zip(self.layers, left, strict=True)}
 
     def bits(self, genotype: Genotype) -> dict[str, int]:
         """Return the bits of each layer's weights; of a product, those of its second operand."""
@@ -163,20 +181,29 @@ class CostModel:
         """
         if not isinstance(self.hardware, Hardware):
             return None
-        return layer_energies(self._workload(genotypes), **self._on)
+        parts = [
+            (rows, layer_energies(model._workload([genotypes[row] for row in rows]), **model._on))
+            for model, rows in self._by_model(genotypes)
+        ]
+        return joined_rows(parts, len(genotypes))
 
     def bytes_by_layer(self, genotypes: Sequence[Genotype]) -> FloatArray:
         """Return the stored bytes of each layer, shape (n, layers)."""
-        return self._layer_bytes(self._workload(genotypes), self._own_bytes(genotypes))
+        found = np.empty((len(genotypes), len(self.layers)))
+        for model, rows in self._by_model(genotypes):
+            some = [genotypes[row] for row in rows]
+            found[rows] = model._layer_bytes(model._workload(some), model._own_bytes(some))
+        return found
 
     def report(self, genotype: Genotype) -> LayerReport | MeasuredReport:
         """Return the cost of each layer of one genotype."""
-        workload = self._workload([genotype])
-        (stored_bytes,) = self._layer_bytes(workload, self._own_bytes([genotype]))
+        model = self.of(genotype.level)
+        workload = model._workload([genotype])
+        (stored_bytes,) = model._layer_bytes(workload, model._own_bytes([genotype]))
         if not isinstance(self.hardware, Hardware):
             stored_bits = (8 * stored_bytes).tolist()
             return measured_report(workload, self.hardware, stored_bits=stored_bits)
-        return layer_report(workload, **self._on, stored_bits=8 * stored_bytes)
+        return layer_report(workload, **model._on, stored_bits=8 * stored_bytes)
 
     @property
     def _on(self) -> dict[str, Any]:
@@ -194,17 +221,24 @@ class CostModel:
 
     def c_needs(self, genotype: Genotype) -> CNeeds | None:
         """Return what a genotype needs as a program in C; None if it cannot be written in C."""
-        widths, layers = self.bits(genotype), enumerate(self.layers)
+        model, widths = self.of(genotype.level), self.bits(genotype)
         coded = {
-            layer.name: self._count(genotype.level, place, widths[layer.name], genotype.finetuned)[1]
-            for place, layer in layers
+            layer.name: model._count(genotype.level, place, widths[layer.name], genotype.finetuned)[1]
+            for place, layer in enumerate(model.layers)
             if layer.stored
         }
-        return self._c_memory.needs(genotype, coded)
+        return model._c_memory.needs(genotype, coded)
 
     def ram_bytes(self, genotype: Genotype) -> int:
         """Return the bytes of RAM of a genotype as a program in C; see ``CMemory.ram_bytes``."""
-        return self._c_memory.ram_bytes(genotype)
+        return self.of(genotype.level)._c_memory.ram_bytes(genotype)
+
+    def _by_model(self, genotypes: Sequence[Genotype]) -> list[tuple[CostModel, list[int]]]:
+        """Return the models of some genotypes, and the positions of their genotypes."""
+        rows: dict[CostModel, list[int]] = {}
+        for row, genotype in enumerate(genotypes):
+            rows.setdefault(self.of(genotype.level), []).append(row)
+        return list(rows.items())
 
     def _ram(self, genotypes: Sequence[Genotype]) -> dict[str, FloatArray]:
         if not self._count_ram:

@@ -12,8 +12,10 @@ from emomc.compression.codings import CODINGS
 
 MAGIC = b"EMOMC\r\n\x1a"
 VERSION = 4
-"""Of the files that are written."""
-READ_VERSIONS = (1, 2, 3, 4)
+"""Of the files that are written, but for those below."""
+PATTERN_VERSION = 5
+"""Of those that need it: a layer has one of the codings for patterns, or channels are gone."""
+READ_VERSIONS = (1, 2, 3, 4, 5)
 ALIGNMENT = 4
 MAX_METADATA_BYTES = 1 << 20
 MAX_RECORDS = 1 << 16

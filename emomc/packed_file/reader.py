@@ -235,3 +235,4 @@ class _Metadata:
     network_source_sha256: str | None
     class_names: tuple[str, ...]
     network_output: str | None = None
+    kept_channels: dict[str, str] = dataclasses.field(default_factory=dict)
