@@ -27,7 +27,7 @@ from benchmarks.common.tables import table
 from benchmarks.quality.networks_in_c import packed_network
 from emomc.common.errors import UserNote
 from emomc.compression.widths import FULL_ACTIVATION_BITS
-from emomc.export.layer_latency import Timing, measure_layers, run_ms, table_text
+from emomc.export.layer_latency import Timing, least_ms, measure_layers, table_text
 from emomc.export.onnx_graph import write_onnx
 from emomc.hardware.measured_costs import measured_costs
 from emomc.hardware.measured_hardware import MeasuredHardware, hardware_of_table
@@ -96,15 +96,15 @@ def compare(name: str, count: int, timing: Timing, folder: Path) -> list[Compare
     packed, random = packed_network(network, shape), np.random.default_rng(0)
     found = []
     for inputs, choices in INPUTS.items():
-        pairs = []
+        models, predicted = [], []
         for _ in range(count):
             bits, input_bits = (_drawn(random, few, many, len(layers)) for few, many in (WEIGHT_BITS, choices))
             path = folder / f"{name}.onnx"
             write_onnx(path, with_widths(packed, bits, input_bits), network)
             images = np.random.default_rng(1).standard_normal((1, *shape)).astype(np.float32)
-            measured = run_ms(path.read_bytes(), {"images": images}, timing)
-            pairs.append((predict(layers, bits, input_bits, hardware), measured))
-        found.append(Compared(name, inputs, *np.array(pairs).T))
+            models.append((path.read_bytes(), {"images": images}))
+            predicted.append(predict(layers, bits, input_bits, hardware))
+        found.append(Compared(name, inputs, np.array(predicted), np.array(least_ms(models, timing))))
         print(*found[-1].cells, file=sys.stderr)
     return found
 
@@ -136,7 +136,7 @@ exported as `emomc-export` does it and run as wholes, one image at a time: in ea
 has weights of 8 bits, the others of 12. Inputs of layers have 8 bits in all layers (`--activation_bits 8`: layers of
 8-bit weights run in integers, the others in floats), or are drawn layer by layer (`--activation_bits 8 16`). The
 prediction is the sum of the table's entries. One thread; the time is that of the processor, since other programs run
-on this machine; medians of warm runs.
+on this machine, and of several rounds, which all layers or networks take in turn, the one that was disturbed least.
 
 - *Rank correlation*: Spearman's, among the random networks of one line; bound: 0.9 where all inputs are of one width.
   Networks of several sizes together would have a high one by their sizes alone.
@@ -151,20 +151,23 @@ def main() -> None:
     parser = argument_parser(__doc__)
     parser.add_argument("--out", type=Path, default=None, help="page to write")
     parser.add_argument("--count", type=int, default=20, help="random networks of each, 2 or more")
-    parser.add_argument("--seconds", type=float, default=0.3, help="how long each layer and each network runs")
+    parser.add_argument(
+        "--seconds", type=float, default=0.05, help="how long each layer and each network runs in a round"
+    )
+    parser.add_argument("--rounds", type=int, default=7, help="how often, in turn; the least disturbed round counts")
     parser.add_argument("--networks", nargs="*", default=list(ZOO), help="which of the zoo")
     options = parser.parse_args()
     logging.disable(logging.WARNING)
     warnings.simplefilter("ignore", UserNote)
-    timing = Timing(threads=1, seconds=options.seconds, clock="processor")
+    timing = Timing(threads=1, seconds=options.seconds, rounds=options.rounds, clock="processor")
     with tempfile.TemporaryDirectory() as folder:
         found = [one for name in options.networks for one in compare(name, options.count, timing, Path(folder))]
         remark = (Path(folder) / f"{options.networks[0]}.csv").read_text().splitlines()[0].removeprefix("# ")
     head = ["network", "bits of inputs", "measured, ms", "rank correlation", "predicted / measured"]
+    command = command_with(count=options.count, seconds=options.seconds, rounds=options.rounds)
     page = f"""# Latency as measured
 
-`{command_with(count=options.count, seconds=options.seconds)}`, {datetime.date.today()}, {remark}; seed 0, \
-{options.count} random networks a line.
+`{command}`, {datetime.date.today()}, {remark}; seed 0, {options.count} random networks a line.
 
 {EXPLANATION}
 {table(head, [one.cells for one in found])}

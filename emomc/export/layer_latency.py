@@ -37,8 +37,10 @@ class Timing:
 
     threads: int = 1
     """Threads of onnxruntime, 1 or more."""
-    seconds: float = 0.3
-    """How long one layer in one width runs, 0.001..3600; the median run counts, of 15 at least."""
+    seconds: float = 0.1
+    """How long one layer in one form runs in each round, 0.001..3600; the median run counts, of 15 at least."""
+    rounds: int = 3
+    """How often all layers are measured in turn, 1..1000; of each the round counts that was disturbed least."""
     clock: ClockName = "wall"
     """wall: the time that passes. processor: the time that this process computes, for a machine that runs other
     programs, too; with one thread."""
@@ -46,6 +48,7 @@ class Timing:
     def __post_init__(self) -> None:
         require(1 <= self.threads <= 1024, "1..1024 threads", self.threads)
         require(0.001 <= self.seconds <= 3600, "0.001..3600 seconds for each layer", self.seconds)
+        require(1 <= self.rounds <= 1000, "1..1000 rounds", self.rounds)
         require(self.clock == "wall" or self.threads == 1, "one thread with the clock processor", self.threads)
 
     @property
@@ -120,15 +123,21 @@ def measure_layers(
     Raises:
         UserError: the extra ``export`` is not installed.
     """
-    empty_ms = run_ms(*empty_model(), timing)
     found: list[MeasuredCall] = []
     shapes = {shape_text(layer, call): (layer, call) for layer in reversed(layers) for call in layer.calls}
-    for shape, (layer, call) in reversed(shapes.items()):
-        for form in forms_of(layer.kind):
-            ms = run_ms(*layer_model(layer, call, form), timing)
-            found.append(MeasuredCall(layer.name, shape, form, max(ms - empty_ms, _LEAST_SHARE * ms)))
-            tell(found[-1])
+    cases = [(*one, shape, form) for shape, one in reversed(shapes.items()) for form in forms_of(one[0].kind)]
+    models = [empty_model(), *(layer_model(layer, call, form) for layer, call, _, form in cases)]
+    empty_ms, *times = least_ms(models, timing)
+    for (layer, _, shape, form), ms in zip(cases, times, strict=True):
+        found.append(MeasuredCall(layer.name, shape, form, max(ms - empty_ms, _LEAST_SHARE * ms)))
+        tell(found[-1])
     return found
+
+
+def least_ms(models: Sequence[tuple[bytes, Mapping[str, NDArray[Any]]]], timing: Timing) -> list[float]:
+    """Return the milliseconds of each model with its inputs: the least of its rounds, which all models take in turn."""
+    rounds = [[run_ms(model, inputs, timing) for model, inputs in models] for _ in range(timing.rounds)]
+    return [min(times) for times in zip(*rounds, strict=True)]
 
 
 def table_text(calls: Sequence[MeasuredCall], timing: Timing) -> str:
@@ -138,7 +147,7 @@ def table_text(calls: Sequence[MeasuredCall], timing: Timing) -> str:
     clock = "time that passed" if timing.clock == "wall" else "processor time"
     text = io.StringIO()
     text.write(
-        f"# onnxruntime {version} on {platform.machine()}, {threads}, {clock}, median of warm runs, "
+        f"# onnxruntime {version} on {platform.machine()}, {threads}, {clock}, least median of {timing.rounds} rounds, "
         f"{datetime.date.today()}\n"
     )
     text.write("# without poolings, activation functions and additions; an empty run is taken off\n")

@@ -6,6 +6,7 @@ Source: Wu, Emer, Sze, "Accelergy: An Architecture-Level Energy Estimation Metho
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from emomc.common.yaml_files import read_yaml
 ENERGIES = "energies"
 """Key of a hardware file that names the table."""
 _FORMS = {"ERT": "tables", "ERT_summary": "table_summary"}
+_COUNT = re.compile(r"\[[^]]*\]")
+"""How often a component is there, such as [1..168]."""
 Table = Mapping[str, Mapping[str, float]]
 """Component -> action -> pJ."""
 
@@ -93,7 +96,7 @@ def _component(entry: Any, where: str) -> tuple[str, dict[str, float]]:
         require_number(f"{inside}.energy", energy)
         if energies.setdefault(action["name"], energy) != energy:
             raise FieldError(inside, f"expected one energy of {action['name']}, found others for other arguments")
-    return name.rsplit(".", 1)[-1].partition("[")[0], energies
+    return _COUNT.sub("", name).rsplit(".", 1)[-1], energies
 
 
 def _memory(memory: Any, table: Table) -> Any:
