@@ -16,6 +16,7 @@ from emomc.common.errors import UserError
 from emomc.compression.code_counts import count_codes
 from emomc.compression.codings import PAPER_CODINGS, stream_bits
 from emomc.compression.levels import LevelName
+from emomc.compression.pattern_counts import shape_of
 from emomc.compression.widths import FULL_ACTIVATION_BITS, UNCOMPRESSED_BITS
 from emomc.hardware.description import Hardware, Target
 from emomc.hardware.energy import EnergyBreakdown, joined_rows, layer_energies
@@ -24,7 +25,8 @@ from emomc.hardware.mapping import aim_of
 from emomc.hardware.measured_report import MeasuredReport, measured_report
 from emomc.hardware.network_costs import CYCLES, ENERGY_COLUMN, LATENCY_MS, network_costs
 from emomc.hardware.size import BITS_PER_KIB, estimate_size_bits
-from emomc.hardware.workload import ByLayer, Workload
+from emomc.hardware.workload import ByLayer, OtherZeros, Workload
+from emomc.hardware.zero_skipping import SKIPS_WEIGHTS, STRUCTURED
 from emomc.library.library import Library
 from emomc.library.manifest import DENSE
 from emomc.networks.consumers import find_consumers
@@ -104,8 +106,10 @@ class CostModel:
         self._scale_bytes = scale_bytes(networks)
         self._half_bias_bytes, self._full_bias_bytes = (bias_bytes(networks, half=half) for half in (True, False))
         self._fixed_bytes = library_fixed_bytes(networks)
-        # (level, layer, bits, name of fine-tuned weights) -> nonzero weights, bits of the coded stream.
-        self._counts: dict[tuple[LevelName, int, int, str], tuple[int, int]] = {}
+        zeros = hardware.zero_skipping if isinstance(hardware, Hardware) else SKIPS_WEIGHTS
+        self._structured = zeros if zeros.W == STRUCTURED else None
+        # (level, layer, bits, name of fine-tuned weights) -> what is counted.
+        self._counts: dict[tuple[LevelName, int, int, str], tuple[int, int, float]] = {}
 
     @property
     def columns(self) -> dict[str, str]:
@@ -297,24 +301,30 @@ class CostModel:
                 for genotype, row in zip(genotypes, bits, strict=True)
             ]
         )
+        if self._structured is not None:
+            widths["other_zeros"] = OtherZeros(structured_density=counts[:, :, 2])
         return Workload(self.layers, bits, counts[:, :, 0] / self._weights, counts[:, :, 1], **widths)
 
-    def _count(self, level: LevelName, layer: int, bits: int, finetuned: str) -> tuple[int, int]:
-        """Return the nonzero weights of a layer and the bits of its coded stream."""
+    def _count(self, level: LevelName, layer: int, bits: int, finetuned: str) -> tuple[int, int, float]:
+        """Return the nonzero weights of a layer, the bits of its stream, and its density in the hardware's pattern."""
         key = (level, layer, bits, finetuned)
         if key not in self._counts:
             self._counts[key] = self._count_now(level, self.layers[layer], bits, finetuned)
         return self._counts[key]
 
-    def _count_now(self, level: LevelName, layer: LayerShape, bits: int, finetuned: str) -> tuple[int, int]:
+    def _count_now(self, level: LevelName, layer: LayerShape, bits: int, finetuned: str) -> tuple[int, int, float]:
         if not layer.stored:
-            return layer.weights, layer.weights * bits
+            return layer.weights, layer.weights * bits, 1.0
         name = layer.name
         if bits == UNCOMPRESSED_BITS:
             weights = self.networks.level(level).weights[name]
-            return int(weights.count_nonzero()), weights.numel() * UNCOMPRESSED_BITS
+            nonzero = (weights != 0).cpu().numpy().reshape(shape_of(weights.shape))
+            return int(nonzero.sum()), weights.numel() * UNCOMPRESSED_BITS, self._density_in_pattern(nonzero)
         counts = count_codes(self.networks.quantized(level, name, bits, finetuned).codes.cpu().numpy())
-        return counts.nonzeros, stream_bits(counts, bits, self.coding)
+        return counts.nonzeros, stream_bits(counts, bits, self.coding), self._density_in_pattern(counts.nonzero)
+
+    def _density_in_pattern(self, nonzero: NDArray[np.bool_]) -> float:
+        return 1.0 if self._structured is None else self._structured.pattern_density(nonzero)
 
 
 def _consumers(networks: CompressedNetworks, layers: Sequence[LayerShape]) -> list[list[int]]:

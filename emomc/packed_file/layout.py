@@ -50,6 +50,9 @@ CODINGS_1 = 4
 """Codings of version 1, the first of ``CODINGS``."""
 CHECKSUM = struct.Struct("<I")
 
+CODINGS_4 = 5
+"""Codings of versions 2 to 4, likewise."""
+
 CODING_NAMES = tuple(CODINGS)
 """A layer's coding is stored as its index in this tuple."""
 NO_SCALE, ONE_SCALE, CHANNEL_SCALES, HALF_SCALES = 0, 1, 2, 3

@@ -150,7 +150,7 @@ class _Reader:
             weights = np.frombuffer(stream.data, "<f4").astype(np.float32).reshape(shape)
             return PackedLayer(name, bits, weights, scale, record.inputs)
         try:
-            codes = decode(stream, count, bits).reshape(shape)
+            codes = decode(stream, shape, bits).reshape(shape)
         except UserError as error:
             raise UserError(f"{error} (layer {name})") from None
         return PackedLayer(name, bits, codes, scale, record.inputs, record.half_scales)

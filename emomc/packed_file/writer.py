@@ -15,6 +15,7 @@ from emomc.compression.widths import UNCOMPRESSED_BITS
 from emomc.packed_file.layout import (
     CHECKSUM,
     CODING_NAMES,
+    CODINGS_4,
     HEADER,
     MAGIC,
     PATTERN_VERSION,
@@ -64,7 +65,9 @@ def pack_bytes(packed: PackedNetwork, coding: str) -> bytes:
 
     records, numbers = [], []
     streams = [encode_layer(layer, coding) for layer in layers]
-    patterned = bool(description.kept_channels)
+    patterned = bool(description.kept_channels) or any(
+        CODING_NAMES.index(stream.coding) >= CODINGS_4 for stream in streams
+    )
     for layer, text, stream in zip(layers, texts, streams, strict=False):
         record = LayerRecord(
             name_bytes=len(text),
