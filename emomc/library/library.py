@@ -83,6 +83,7 @@ class Library:
         *,
         validation_accuracy: float,
         epochs: int,
+        metric: float | None = None,
     ) -> LevelRecord:
         """Write a level's weights, then the manifest that names them.
 
@@ -92,6 +93,7 @@ class Library:
             masks: layer name -> boolean tensor, true where the weight remains.
             validation_accuracy: 0..1.
             epochs: epochs of training spent on this level.
+            metric: value of the metric of a user's task; None for an image classifier.
         """
         file = self.path / f"level_{percent:03d}.safetensors"
         keys = {layer.name: layer.weight_key for layer in self.manifest.layers}
@@ -106,6 +108,7 @@ class Library:
             {name: int(mask.sum()) for name, mask in masks.items()},
             validation_accuracy,
             epochs,
+            metric,
         )
         others = [other for other in self.manifest.levels if other.percent != percent]
         levels = sorted([*others, record], key=lambda level: -level.percent)

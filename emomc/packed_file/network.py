@@ -38,7 +38,7 @@ class NetworkDescription:
     """Arguments of its constructor, JSON values."""
     network_source_sha256: str | None
     """SHA-256 of the source file of a user's network, 64 hex digits; None for the project's own networks."""
-    input_shape: tuple[int, int, int]
+    input_shape: tuple[int, ...]
     """Channels, height, width."""
     class_names: tuple[str, ...]
     mean: tuple[float, ...] = ()
