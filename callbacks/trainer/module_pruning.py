@@ -63,7 +63,7 @@ class ModulePruning(PruningSchedule):
         macs: Mapping[str, int] | None = None,
         cost: PruningCost = "both",
     ) -> None:
-        """Take the network; the rest is as for ``PruningSchedule``, whose criterion ``sensitivity`` asks for classes."""
+        """Take the network; the rest is as for ``PruningSchedule``. The criterion ``sensitivity`` needs classes."""
         super().__init__(percents, criterion, macs, None, cost)
         self.pruned = pruned
 

@@ -119,6 +119,7 @@ class EvaluationLog:
                 "correct": evaluation.correct,
                 "seen": evaluation.seen,
                 "images": evaluation.images,
+                **({} if evaluation.metric is None else {"metric": evaluation.metric}),
             }
         )
 
@@ -146,7 +147,7 @@ class EvaluationLog:
         try:
             entry = checked(_Line, values, "an evaluation")
             require(entry.images == self._images, f"an evaluation on {self._images} images", entry.images)
-            evaluation = Evaluation(entry.correct, entry.seen, entry.images)
+            evaluation = Evaluation(entry.correct, entry.seen, entry.images, entry.metric)
         except UserError as error:
             raise _damaged(path, number, error) from None
         inputs = entry.activation_bits or entry.bits
@@ -193,9 +194,10 @@ class _Line:
     level: int
     weights: str
     bits: dict[str, int]
-    correct: int
+    correct: int | float
     seen: int
     images: int
+    metric: float | None = None
     activation_bits: dict[str, int] | None = None
 
 

@@ -199,8 +199,10 @@ def _with_memory_format(
 def log_library(library: Library, run: RunFolder) -> None:
     """Log the levels to TensorBoard: accuracy by level, and a figure of accuracy over density."""
     with SummaryWriter(str(run.logs / "library")) as writer:
+        name = library.manifest.metric().name
         for record in library.manifest.levels:
-            writer.add_scalar("library/validation_accuracy", record.validation_accuracy, record.percent)
+            value = record.validation_accuracy if record.metric is None else record.metric
+            writer.add_scalar(f"library/validation_{name}", value, record.percent)
         writer.add_figure("library/accuracy_over_density", library_figure(library))
 
 

@@ -121,8 +121,8 @@ def _check_settings(config: PretrainingConfig, devices: Devices) -> None:
             )
     if config.criterion == SENSITIVITY:
         raise UserError(
-            "expected a criterion of layerwise, global, lamp or macs for a LightningModule of yours, found sensitivity, "
-            "which compares class scores"
+            "expected a criterion of layerwise, global, lamp or macs for a LightningModule of yours, found "
+            "sensitivity, which compares class scores"
         )
     if devices.cuda_graphs:
         raise UserError("expected no cuda_graphs for a LightningModule of yours, found cuda_graphs = True")

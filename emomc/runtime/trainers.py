@@ -78,7 +78,9 @@ def finetuning_trainer(
     return pl.Trainer(**options, max_epochs=epochs, limit_val_batches=0, gradient_clip_val=1.0)
 
 
-def quiet_trainer(device: torch.device, precision: str, callbacks: Sequence[pl.Callback] = (), **more: Any) -> pl.Trainer:
+def quiet_trainer(
+    device: torch.device, precision: str, callbacks: Sequence[pl.Callback] = (), **more: Any
+) -> pl.Trainer:
     """Return a Trainer for a user's LightningModule: on one device, independently of other processes; writes nothing.
 
     The module has a logger that drops what it is given, since its steps may use one.

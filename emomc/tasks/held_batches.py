@@ -65,7 +65,8 @@ class HeldBatches:
         return range(len(self.sizes)) if self._chosen is None else self._chosen
 
     def _first(self) -> Iterator[Any]:
-        sizes, taken = [], 0
+        self.sizes, self._batches, self._digest = [], [], TensorDigest()
+        taken, length = 0, _length(self._loader)
         for batch in self._loader:
             tensors = list(tensors_of(batch))
             if not tensors or not tensors[0].ndim:
@@ -73,15 +74,27 @@ class HeldBatches:
             taken += sum(tensor.nbytes for tensor in tensors)
             if taken <= LIMIT_BYTES:
                 self._batches.append(batch)
-            sizes.append(len(tensors[0]))
+            self.sizes.append(len(tensors[0]))
             for tensor in tensors:
                 self._digest.begin(tuple(tensor.shape), tensor.dtype)
                 self._digest.add(tensor)
+            if len(self.sizes) == length:
+                # A Trainer that knows the length does not ask for more.
+                self._end(taken)
             yield batch
-        self.held = taken <= LIMIT_BYTES
+        self._end(taken)
+
+    def _end(self, taken: int) -> None:
+        self.held, self._known = taken <= LIMIT_BYTES, True
         if not self.held:
             self._batches.clear()
-        self.sizes, self._known = sizes, True
+
+
+def _length(loader: Any) -> int | None:
+    try:
+        return len(loader)
+    except (TypeError, NotImplementedError):
+        return None
 
 
 def tensors_of(batch: Any) -> Iterator[Tensor]:

@@ -57,7 +57,9 @@ class NetworkInputs:
         name = type(network).__name__
         if len(given) != 1 or named or not isinstance(given[0], Tensor) or not given[0].is_floating_point():
             forms = [_form(value) for value in given] + [f"{key}={_form(value)}" for key, value in named.items()]
-            raise UserError(f"expected {name} to be called with one float tensor, found {' and '.join(forms) or 'none'}")
+            raise UserError(
+                f"expected {name} to be called with one float tensor, found {' and '.join(forms) or 'none'}"
+            )
         (inputs,) = given
         known = self.batches[0].shape[1:] if self.batches else inputs.shape[1:]
         if inputs.shape[1:] != known or inputs.ndim < 2:

@@ -124,7 +124,9 @@ def test_name(monitor: str) -> str:
     return monitor
 
 
-def missing_metric(task: UsersTask, names: Sequence[str], logged: Sequence[str] | dict[str, Any], split: str) -> UserError:
+def missing_metric(
+    task: UsersTask, names: Sequence[str], logged: Sequence[str] | dict[str, Any], split: str
+) -> UserError:
     """Return the error for a metric that is not logged."""
     known = ", ".join(sorted(logged)) or "nothing"
     return UserError(f"expected {task.name} to log {names[0]!r} in its {split}, found that it logs {known} there")
