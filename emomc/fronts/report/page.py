@@ -145,6 +145,8 @@ def _intervals(entry: Any) -> dict[str, list[float] | None]:
     for kind in ("validation", "test"):
         images, accuracy = entry.get(f"{kind}_images"), entry.get(f"{kind}_accuracy")
         correct = entry.get(f"{kind}_correct")
+        if entry.get(f"{kind}_metric") is not None:
+            images = None
         if correct is None and images and accuracy is not None:
             correct = round(accuracy * images)
         found[kind] = list(wilson_interval(correct, images)) if images and correct is not None else None
