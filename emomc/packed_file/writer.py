@@ -89,7 +89,7 @@ def pack_bytes(packed: PackedNetwork, coding: str) -> bytes:
     header = HEADER.pack(
         *(MAGIC, VERSION, len(layers), HEADER.size + len(before) + sum(map(len, numbers)) + CHECKSUM.size),
         *(len(tensors), sum(map(len, texts)), len(metadata)),
-        *(*description.input_shape, len(description.class_names), int(bool(description.mean))),
+        *(*description.sides, len(description.class_names), int(bool(description.mean))),
     )
     body = b"".join([header, before, *numbers])
     return body + CHECKSUM.pack(zlib.crc32(body))
