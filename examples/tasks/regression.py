@@ -43,17 +43,17 @@ class Regressor(pl.LightningModule):
     def forward(self, inputs: Tensor) -> Tensor:
         return self.network(inputs)[:, 0]
 
-    def training_step(self, batch: tuple[Tensor, Tensor], _: int) -> Tensor:
+    def training_step(self, batch: tuple[Tensor, Tensor], index: int) -> Tensor:
         inputs, targets = batch
         loss = nn.functional.mse_loss(self(inputs), targets)
         self.log("train/loss", loss)
         return loss
 
-    def validation_step(self, batch: tuple[Tensor, Tensor], _: int) -> None:
+    def validation_step(self, batch: tuple[Tensor, Tensor], index: int) -> None:
         self.error(self(batch[0]), batch[1])
         self.log("val/mae", self.error)
 
-    def test_step(self, batch: tuple[Tensor, Tensor], _: int) -> None:
+    def test_step(self, batch: tuple[Tensor, Tensor], index: int) -> None:
         self.error(self(batch[0]), batch[1])
         self.log("test/mae", self.error)
 

@@ -80,14 +80,17 @@ class UNet(nn.Module):
 class Segmenter(pl.LightningModule):
     """Logs ``val/iou`` and ``test/iou``: intersection over union, the mean over images."""
 
-    def __init__(self, width: int = 8, learning_rate: float = 0.01) -> None:
+    def __init__(self, width: int = 8, learning_rate: float = 0.02) -> None:
         super().__init__()
         self.save_hyperparameters()
         self.network = UNet(width)
 
-    def training_step(self, batch: tuple[Tensor, Tensor], _: int) -> Tensor:
+    def training_step(self, batch: tuple[Tensor, Tensor], index: int) -> Tensor:
         images, masks = batch
-        loss = functional.binary_cross_entropy_with_logits(self.network(images), masks)
+        scores = self.network(images)
+        shares = scores.sigmoid()
+        overlap = (shares * masks).sum((1, 2, 3)) / (shares + masks).sum((1, 2, 3)).clamp(min=1)
+        loss = functional.binary_cross_entropy_with_logits(scores, masks) + 1 - 2 * overlap.mean()
         self.log("train/loss", loss)
         return loss
 
@@ -96,10 +99,10 @@ class Segmenter(pl.LightningModule):
         found, masks = self.network(images) > 0, masks > 0
         return ((found & masks).sum((1, 2, 3)) / (found | masks).sum((1, 2, 3)).clamp(min=1)).mean()
 
-    def validation_step(self, batch: tuple[Tensor, Tensor], _: int) -> None:
+    def validation_step(self, batch: tuple[Tensor, Tensor], index: int) -> None:
         self.log("val/iou", self.iou(batch))
 
-    def test_step(self, batch: tuple[Tensor, Tensor], _: int) -> None:
+    def test_step(self, batch: tuple[Tensor, Tensor], index: int) -> None:
         self.log("test/iou", self.iou(batch))
 
     def configure_optimizers(self):

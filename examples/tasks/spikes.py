@@ -63,7 +63,7 @@ class Spotter(pl.LightningModule):
         )
         self.precision_of = nn.ModuleDict({"val_": BinaryAveragePrecision(), "test_": BinaryAveragePrecision()})
 
-    def training_step(self, batch: tuple[Tensor, Tensor], _: int) -> Tensor:
+    def training_step(self, batch: tuple[Tensor, Tensor], index: int) -> Tensor:
         windows, fires = batch
         loss = nn.functional.binary_cross_entropy_with_logits(self.network(windows)[:, 0], fires)
         self.log("train/loss", loss)
@@ -75,10 +75,10 @@ class Spotter(pl.LightningModule):
         metric(self.network(windows)[:, 0], fires.int())
         self.log(f"{split}/ap", metric)
 
-    def validation_step(self, batch: tuple[Tensor, Tensor], _: int) -> None:
+    def validation_step(self, batch: tuple[Tensor, Tensor], index: int) -> None:
         self.measure(batch, "val")
 
-    def test_step(self, batch: tuple[Tensor, Tensor], _: int) -> None:
+    def test_step(self, batch: tuple[Tensor, Tensor], index: int) -> None:
         self.measure(batch, "test")
 
     def configure_optimizers(self):
