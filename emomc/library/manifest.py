@@ -145,6 +145,8 @@ class Manifest:
         """
         require(isinstance(self.data.get("dataset"), str), "a dataset's name in data", self.data.get("dataset"))
         require(min(self.input_shape) >= 1, "an input_shape of at least 1 pixel and channel", self.input_shape)
+        image = "channels, height and width as input_shape"
+        require(self.task is not None or len(self.input_shape) == 3, image, self.input_shape)
         image = f"an input_shape of at most {MOST_IMAGE_VALUES} pixels times channels"
         require(math.prod(self.input_shape) <= MOST_IMAGE_VALUES, image, self.input_shape)
         classes = f"2 to {MOST_CLASSES} class names as class_names"
