@@ -72,7 +72,12 @@ class PruningSchedule(pl.Callback):
         if self.criterion == SENSITIVITY and kind_of(self.structure.pattern) in (UNSTRUCTURED, BLOCK):
             # Sums may differ in their last digits between devices.
             counts = trainer.strategy.broadcast(self._measured_counts(module, percent))
-        request = Pruning(module.weights, module.masks, percent, self.structure, self.criterion, self.macs, counts)
+        scores = None
+        if self.structure.channels is not None:
+            scores = trainer.strategy.broadcast(module.channel_scores(self.structure.channels))
+        request = Pruning(
+            module.weights, module.masks, percent, self.structure, self.criterion, self.macs, scores, counts
+        )
         module.set_masks(prune(request))
 
     def _measured_counts(self, module: PrePruningClassifier, percent: Percent) -> dict[str, int]:

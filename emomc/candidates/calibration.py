@@ -62,7 +62,7 @@ def calibrate(
         batch_size = library.manifest.evaluation_batch_size
         batches = ResidentBatches(images.to(device), labels.to(device), batch_size, networks.memory_format)
         for level in missing:
-            whole = networks.as_network(Genotype(level, (UNCOMPRESSED_BITS,) * len(networks.layers)))
+            whole = networks.of(level).as_network(Genotype(level, (UNCOMPRESSED_BITS,) * len(networks.layers)))
             with torch.no_grad(), memory_for(f"evaluating batches of {batch_size} images", SMALLER_BATCHES):
                 store.write(level, measure_inputs(whole, (part for part, _ in batches), covariances=covariances))
     fabric.barrier()

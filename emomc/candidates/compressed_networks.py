@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from emomc.candidates.finetuned_weights import FinetunedNetwork, finetuned_path, read_finetuned
 from emomc.candidates.genotype import Genotype
+from emomc.candidates.sliced_levels import SlicedLevels
 from emomc.common.cache import BoundedCache, MemoryBound
 from emomc.common.errors import UserError, require
 from emomc.compression.activation_grid import ActivationGrid, Range
@@ -55,7 +56,7 @@ class CompressedNetworks:
         device: torch.device | str = "cpu",
         inputs: LayerInputStore | None = None,
         finetuned_folder: Path | None = None,
-        max_cache_bytes: int = 4 << 30,
+        max_cache_bytes: int | MemoryBound = 4 << 30,
     ) -> None:
         """Prepare the folded network.
 
@@ -95,7 +96,7 @@ class CompressedNetworks:
         if quantizer.bias_correction and len(self._corrected) < len(self.layers):
             without = ", ".join(sorted({*self.layers} - {*self._corrected}))
             warnings.warn(f"layers that cannot add a bias of their own are not corrected: {without}", NetworkWarning, 2)
-        self.memory = MemoryBound(max_cache_bytes)
+        self.memory = max_cache_bytes if isinstance(max_cache_bytes, MemoryBound) else MemoryBound(max_cache_bytes)
         """What the cached levels, layers and biases share; images on the device may be reserved from it."""
         self._levels: BoundedCache[LevelName, FoldedState] = BoundedCache(self.memory, _folded_bytes)
         self._quantized: BoundedCache[tuple[LevelName, str, int], QuantizedTensor] = BoundedCache(
@@ -107,6 +108,23 @@ class CompressedNetworks:
         self._biases: BoundedCache[tuple[LevelName, str, int, int], Tensor] = BoundedCache(
             self.memory, lambda tensor: tensor.nbytes
         )
+        further = {"device": device, "inputs": inputs, "finetuned_folder": finetuned_folder}
+        self._sliced = SlicedLevels(
+            library,
+            graph,
+            lambda own, smaller: CompressedNetworks(own, smaller, quantizer, **further, max_cache_bytes=self.memory),
+        )
+
+    def of(self, level: LevelName) -> CompressedNetworks:
+        """Return the networks of a level: these, or those of the smaller network that a level of channels is."""
+        return self._sliced.get(level, self)
+
+    def by_network(self, levels: Sequence[LevelName]) -> dict[CompressedNetworks, list[int]]:
+        """Return the networks of some levels -> the positions of their levels."""
+        found: dict[CompressedNetworks, list[int]] = {}
+        for position, level in enumerate(levels):
+            found.setdefault(self.of(level), []).append(position)
+        return found
 
     def folded_copy(self) -> FoldedNetwork:
         """Return a network of its own, with arbitrary weights and without rounding, on the CPU."""
@@ -284,18 +302,11 @@ class CompressedNetworks:
 
     def _read_finetuned(self, path: Path) -> FinetunedNetwork:
         found = read_finetuned(path, str(self.device))
-        shapes = {
-            name: tuple(output_first(self.network.get_parameter(layer.weight_key), layer).shape)
+        weights = {
+            name: output_first(self.network.get_parameter(layer.weight_key), layer)
             for name, layer in self.shapes.items()
         }
-        state = self.network.state_dict()
-        fits = found.layers.keys() == shapes.keys() and all(
-            tuple(layer.codes.shape) == shapes[name]
-            and layer.scale.ndim == 1
-            and len(layer.scale) in (1, len(layer.codes))
-            for name, layer in found.layers.items()
-        )
-        if not fits or any(name not in state or state[name].shape != rest.shape for name, rest in found.rest.items()):
+        if not found.fits(weights, self.network.state_dict()):
             raise UserError(
                 f"expected fine-tuned weights of the library's network in {path}, found other layers or shapes"
             )

@@ -55,9 +55,8 @@ class CandidateEvaluator:
         device = networks.device
         networks.memory.reserve(images.nbytes)
         self._blocks = ResidentBlocks(images.to(device), labels.to(device), batch_size, networks.memory_format)
-        self._module = CandidateClassifier(
-            network or networks.network, networks.library.manifest.num_classes, batch_size, prepare
-        )
+        self._runner = network or networks.network
+        self._module = CandidateClassifier(self._runner, networks.library.manifest.num_classes, batch_size, prepare)
         self._rejection = EarlyRejection(self._blocks)
         # One for all candidates: making a Trainer reads the metadata of every package that is installed.
         self._trainer = validation_trainer(device, precision, [self._rejection])
@@ -87,7 +86,9 @@ class CandidateEvaluator:
         """
         previous = previous or Evaluation(0, 0, self.images)
         self._blocks.begin(previous.seen, stoppable=required_correct > 0)
-        self.networks.load(genotype)
+        networks = self.networks.of(genotype.level)
+        network = networks.load(genotype)
+        self._module.use(network if networks is not self.networks else self._runner)
         self._rejection.affordable_misses = previous.most_correct - required_correct if required_correct else math.inf
         memory = memory_for(f"evaluating batches of {self.batch_size} images", SMALLER_BATCHES)
         self._module.stopped = stopped

@@ -94,7 +94,7 @@ def _count_misses(library: Library, graph: NetworkGraph, images: HeldImages, dev
     parts = [slice(first, first + batch_size) for first in range(0, len(images), batch_size)]
     for level in ranking:
         for bits in _BITS:
-            folded = networks.load(Genotype(level, (bits,) * len(networks.layers)))
+            folded = networks.of(level).load(Genotype(level, (bits,) * len(networks.layers)))
             with memory_for(f"evaluating batches of {batch_size} images", SMALLER_BATCHES):
                 for part in parts:
                     batch = images.floats(part.start, part.stop).to(device)

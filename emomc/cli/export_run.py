@@ -255,7 +255,7 @@ def point_network(
     networks = CompressedNetworks(library, graph, quantizer, inputs=inputs, finetuned_folder=finetuned_folder)
     genotype = Genotype(level_of(point).name, bits, str(point.get("tuned") or ""), own)
     _check_ranges(networks, genotype, point)
-    return networks, genotype
+    return networks.of(genotype.level), genotype
 
 
 def _check_ranges(networks: CompressedNetworks, genotype: Genotype, point: Point) -> None:

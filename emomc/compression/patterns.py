@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from emomc.compression.levels import BLOCK, N_M, UNSTRUCTURED, kind_of, parse_block, parse_n_m
+from emomc.compression.channels import ChannelPruning, Scores, remaining_channels
+from emomc.compression.levels import BLOCK, CHANNEL, N_M, UNSTRUCTURED, kind_of, parse_block, parse_n_m
 from emomc.compression.pruning import Percent, keep_largest, prune_by_magnitude
 from emomc.networks.layers import LayerShape, as_stored, output_first
 
@@ -26,6 +27,8 @@ class Structure:
     """See ``Level``."""
     layers: tuple[LayerShape, ...] = ()
     """The layers that are pruned; unstructured zeros need none."""
+    channels: ChannelPruning | None = None
+    """What is known of channels, for the pattern ``channel``."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,6 +46,8 @@ class Pruning:
     """See ``prune_by_magnitude``."""
     macs: Mapping[str, int] | None = None
     """Layer name -> MACs of one image; only the criterion ``macs`` needs them."""
+    scores: Scores | None = None
+    """Importance of each label of the channels, for the pattern ``channel``."""
     counts: Mapping[str, int] | None = None
     """Layer name -> how many of its weights remain, in place of ``percent`` and ``criterion``; None: not given."""
 
@@ -113,6 +118,16 @@ def prune_blocks(pruning: Pruning) -> Masks:
     return kept
 
 
+def prune_channels(pruning: Pruning) -> Masks:
+    """Keep the most important channels: rows of the layers that make them, columns of those that take them."""
+    channels, scores, layers = pruning.structure.channels, pruning.scores, pruning.structure.layers
+    if channels is None or scores is None:
+        raise ValueError("expected channels and scores= for the pattern 'channel', found none")
+    before = channels.groups.removed(pruning.masks)
+    masks = channels.groups.masks(remaining_channels(channels, layers, scores, pruning.percent, before))
+    return {layer.name: masks[layer.name].to(pruning.masks[layer.name].device) for layer in layers}
+
+
 def _block_sums(values: Tensor, rows: int, columns: int) -> Tensor:
     """Return the sum over each block of the first two dimensions, shape (ceil(O / rows), ceil(I / columns), ...)."""
     outputs, inputs = values.shape[:2]
@@ -125,6 +140,7 @@ PATTERNS: Mapping[str, Callable[[Pruning], Masks]] = {
     UNSTRUCTURED: prune_unstructured,
     N_M: prune_n_m,
     BLOCK: prune_blocks,
+    CHANNEL: prune_channels,
 }
 """Kind of a pattern -> function from what is to be pruned to the masks, of the shape of the weights."""
 

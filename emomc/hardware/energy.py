@@ -7,6 +7,7 @@ energy. ``docs/cost_model.md`` explains the model with one worked layer.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -60,6 +61,24 @@ class EnergyBreakdown:
     def total(self) -> Array:
         """Energy of each network, shape (n,)."""
         return self.per_layer.sum(axis=1)
+
+
+def joined_rows(parts: Sequence[tuple[Sequence[int], EnergyBreakdown]], count: int) -> EnergyBreakdown:
+    """Return the breakdown of all candidates from those of some of them, of networks with as many layers.
+
+    Args:
+        parts: positions of candidates, and their breakdown; each candidate once.
+        count: number of candidates.
+    """
+    first = parts[0][1]
+    dataflows = [""] * count
+    joined = {name: np.empty((count, first.mac.shape[1])) for name in ENERGY_PARTS}
+    for rows, part in parts:
+        for row, dataflow in zip(rows, part.dataflows, strict=True):
+            dataflows[row] = dataflow
+        for name, array in joined.items():
+            array[list(rows)] = getattr(part, name)
+    return EnergyBreakdown(**joined, dataflows=tuple(dataflows), unit=first.unit)
 
 
 def estimate_energy(workload: Workload, *, dataflow: str, hardware: Hardware, aim: str = ENERGY) -> Array:

@@ -6,6 +6,7 @@ import dataclasses
 from typing import Any, Literal
 
 from emomc.common.errors import UserError
+from emomc.compression.channel_options import MAGNITUDE, ImportanceName
 from emomc.compression.criteria import CriterionName, PruningCost
 from emomc.compression.levels import UNSTRUCTURED, Level, LevelName, check_pattern, n_m_percent
 from emomc.runtime.recipe import OptimizerName, Recipe, ScheduleName
@@ -51,8 +52,13 @@ class PretrainingConfig:
     label_smoothing: float = 0.0
     """Share of the target that is spread over all classes, 0..1."""
     pattern: list[str] = dataclasses.field(default_factory=lambda: [UNSTRUCTURED])
-    """Patterns of the zeros: unstructured, N:M such as 2:4, block:RxC such as block:4x1 (output channels x inputs).
-    Each has levels of its own: N:M one, the others those of the bounds. docs/patterns.md."""
+    """Patterns of the zeros: unstructured, N:M such as 2:4, block:RxC such as block:4x1 (output channels x inputs),
+    channel. Each has levels of its own: N:M one, the others those of the bounds. docs/patterns.md."""
+    channel_importance: ImportanceName = MAGNITUDE
+    """Which channels remain: those of the largest weights (magnitude), of the largest scales of their BatchNorms
+    (batchnorm), or whose removal would change the loss most, to first order (taylor)."""
+    channel_multiple: int = 8
+    """Channels that remain of a layer are a multiple of this, or all, 1 or more."""
     pre_prune_upper_bound: int = 80
     """Highest level, percent of weights remaining."""
     pre_prune_lower_bound: int = 20
@@ -100,6 +106,7 @@ class PretrainingConfig:
         )
         for pattern in self.pattern:
             check_pattern(pattern)
+        _require(1 <= self.channel_multiple <= 1024, "a channel_multiple of 1..1024", self.channel_multiple)
         _require(bool(self.pattern), f"one pattern or more, such as {UNSTRUCTURED}", "none")
         _require(len(set(self.pattern)) == len(self.pattern), "patterns that differ", " ".join(self.pattern))
         _require(

@@ -56,9 +56,18 @@ def manifest_of(
         )
     settings = dataclasses.asdict(config)
     # Without the bounds of the levels, so that levels can be added to a library.
-    bounds = ("pattern", "pre_prune_upper_bound", "pre_prune_lower_bound", "pre_prune_step", "pre_prune_ratio")
+    patterns = ("pattern", "channel_importance", "channel_multiple")
+    bounds = ("pre_prune_upper_bound", "pre_prune_lower_bound", "pre_prune_step", "pre_prune_ratio")
     # The batch size of evaluations can be changed later; it is a field of the manifest.
-    for name in (*bounds, "network", "network_args", "network_output", "keep_front", "evaluation_batch_size"):
+    for name in (
+        *patterns,
+        *bounds,
+        "network",
+        "network_args",
+        "network_output",
+        "keep_front",
+        "evaluation_batch_size",
+    ):
         del settings[name]
     if config.weights is not None:
         settings["weights"] = sha256_of_file(existing_file(Path(config.weights), "trained weights"))

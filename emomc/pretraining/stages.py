@@ -19,13 +19,17 @@ from emomc.callbacks.trainer.pareto_checkpoint import ParetoCheckpoint
 from emomc.callbacks.trainer.pruning_schedule import PruningSchedule
 from emomc.common.files import read_json, write_json
 from emomc.common.run_folder import RunFolder, stage_slug
+from emomc.compression.channel_options import TAYLOR
+from emomc.compression.channels import ChannelPruning
 from emomc.compression.criteria import SENSITIVITY
-from emomc.compression.levels import Level, LevelName
+from emomc.compression.levels import CHANNEL, Level, LevelName
 from emomc.compression.patterns import Structure
 from emomc.data.splits import load_some
 from emomc.library.library import Library
 from emomc.library.manifest import DENSE
 from emomc.lightning_modules.classifier import Classifier
+from emomc.networks.channels import find_channels
+from emomc.networks.graph import trace_network
 from emomc.networks.state import load_unique, unique_state
 from emomc.pretraining.config import PretrainingConfig
 from emomc.pretraining.measured_images import images_to_measure
@@ -132,8 +136,22 @@ class StageTraining:
         if criterion == SENSITIVITY:
             images, _ = load_some(self.data, "train", images_to_measure(len(macs)))
             batches = images.split(self.library.manifest.data["batch_size"])
-        structure = Structure(level.pattern, self.library.manifest.compressed_layers)
+        structure = Structure(level.pattern, self.library.manifest.compressed_layers, self._channels(level))
         return PruningSchedule(self._percents(level.percent), criterion, macs, batches, cost, structure)
+
+    def _channels(self, level: Level) -> ChannelPruning | None:
+        """Return what is known of the network's channels, for a level of them."""
+        if level.pattern != CHANNEL:
+            return None
+        config, manifest = self.config, self.library.manifest
+        batches: list[tuple[Tensor, Tensor]] = []
+        if config.channel_importance == TAYLOR:
+            images, labels = load_some(self.data, "train", images_to_measure(len(manifest.compressed_layers)))
+            size = manifest.data["batch_size"]
+            batches = list(zip(images.split(size), labels.split(size), strict=True))
+        graph = trace_network(self.network, manifest.input_shape, manifest.network_output)
+        groups = find_channels(graph, manifest.input_shape, manifest.excluded_layers)
+        return ChannelPruning(groups, config.channel_importance, config.channel_multiple, batches)
 
     def _percents(self, percent: int) -> list[Fraction]:
         """Return the weights remaining in each epoch of a level, percent."""

@@ -192,6 +192,7 @@ def finetune(
     Raises:
         Stopped: ``stopped`` returned True.
     """
+    whole, networks = networks, networks.of(genotype.level)
     network, weights = networks.trainable(genotype)
     recipe = Recipe(settings.learning_rate, weight_decay=0.0, schedule="cosine")
     fake = {
@@ -200,7 +201,7 @@ def finetune(
     }
     teacher = None
     if settings.distillation:
-        dense = copy.deepcopy(networks.load(uncompressed_genotype(networks.library)))
+        dense = copy.deepcopy(whole.load(uncompressed_genotype(whole.library)))
         teacher = Teacher(dense, settings.distillation)
     module = QuantizedClassifier(network, networks.library.manifest.num_classes, recipe, fake, teacher=teacher)
     device = networks.device

@@ -40,7 +40,7 @@ class QuantizationNoise:
         """Return the noise of inputs at a level, shape (layers, numbers of bits); (layers, 0) if not searched."""
         if level not in self._inputs:
             noise = [
-                [self._networks.input_noise(level, layer, bits) for bits in self.space.activation_bits]
+                [self._networks.of(level).input_noise(level, layer, bits) for bits in self.space.activation_bits]
                 for layer in self.space.layers
             ]
             self._inputs[level] = np.array(noise).reshape(len(self.space.layers), len(self.space.activation_bits))
@@ -65,16 +65,18 @@ class QuantizationNoise:
     def _measure(self) -> None:
         numbers = range(self.space.min_bits, self.space.max_bits + 1)
         noise = {level: np.zeros((len(self.space.layers), len(numbers))) for level in self.space.levels}
-        for first in range(0, len(self.space.levels), _TOGETHER):
-            some = self.space.levels[first : first + _TOGETHER]
-            for row, layer in enumerate(self.space.layers):
-                self._networks.quantize_ahead(some, layer, numbers)
-                for level in some:
-                    noise[level][row] = self._noise(level, layer, numbers)
+        for networks, positions in self._networks.by_network(self.space.levels).items():
+            for first in range(0, len(positions), _TOGETHER):
+                some = [self.space.levels[position] for position in positions[first : first + _TOGETHER]]
+                for row, layer in enumerate(self.space.layers):
+                    networks.quantize_ahead(some, layer, numbers)
+                    for level in some:
+                        noise[level][row] = _noise(networks, level, layer, numbers)
         self._levels = noise
 
-    def _noise(self, level: LevelName, layer: str, numbers: Sequence[int]) -> list[float]:
-        weights = self._networks.level(level).weights[layer]
-        quantized = [self._networks.quantized(level, layer, bits).dequantize() for bits in numbers]
-        total = float(weights.square().sum())
-        return [float((weights - own).square().sum()) / total if total else 0.0 for own in quantized]
+
+def _noise(networks: CompressedNetworks, level: LevelName, layer: str, numbers: Sequence[int]) -> list[float]:
+    weights = networks.level(level).weights[layer]
+    quantized = [networks.quantized(level, layer, bits).dequantize() for bits in numbers]
+    total = float(weights.square().sum())
+    return [float((weights - own).square().sum()) / total if total else 0.0 for own in quantized]
