@@ -157,7 +157,8 @@ class Hardware:
         for name in ("name", "technology"):
             problems.of(check_text, self, name)
         problems.of(check_choice, self, "energy_unit", ENERGY_UNITS)
-        problems.of(check_choice, self, "counts", COUNTS)
+        if self.counts not in COUNTS:
+            problems.of(fail, "counts", f"expected one of {', '.join((*COUNTS, TABLE))}, found {show(self.counts)}")
         problems.of(check_number, self, "energy_per_cycle")
         if self.clock_mhz is not None:
             problems.of(check_positive, self, "clock_mhz")
