@@ -520,7 +520,9 @@ class TestRefusals:
             search(library, name="s", number_generations=1)
 
     def test_levels_that_the_library_lacks(self, library, search):
-        with pytest.raises(UserError, match=r"levels of 85\.\.90 % among those of the library, found 100 %, 80 %, 50 %"):
+        with pytest.raises(
+            UserError, match=r"levels of 85\.\.90 % among those of the library, found 100 %, 80 %, 50 %"
+        ):
             search(library, lowest_level=85, highest_level=90)
         assert not (library.path.parent / "search").exists()
 
