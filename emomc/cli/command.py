@@ -23,7 +23,7 @@ from emomc.common.yaml_files import parse_yaml, read_yaml
 
 T = TypeVar("T")
 
-SECTIONS = ("pretrain", "search", "export", "hardware")
+SECTIONS = ("pretrain", "search", "export", "hardware", "measure")
 
 
 def make_parser(command: str, description: str) -> ArgumentParser:
@@ -201,6 +201,22 @@ def _one_line(text: str) -> str:
         text = text.rsplit("UserError: ", 1)[-1]
     # A name from a file may hold codes that a terminal acts on.
     return "".join(character if character.isprintable() else "?" for character in " ".join(text.split()))
+
+
+def output_file(name: str | None) -> Path:
+    """Return the path of ``--output`` for a file to write.
+
+    Raises:
+        UserError: there is none, or something else than a file is there.
+    """
+    if name is None or not name.strip() or not name.isprintable():
+        raise UserError(f"expected --output with a file to write, found {'none' if name is None else repr(name)}")
+    output = Path(name)
+    if output.is_dir():
+        raise UserError(f"expected --output with a file to write, found the folder {output}")
+    if output.is_symlink() or (output.exists() and not output.is_file()):
+        raise UserError(f"expected --output with a new file or one to replace, found a link or a device at {output}")
+    return output
 
 
 def stdout_is_terminal() -> bool:

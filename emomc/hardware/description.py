@@ -24,9 +24,11 @@ from emomc.common.fields import (
     show,
 )
 from emomc.common.yaml_files import parse_yaml, read_yaml
+from emomc.hardware.accelergy import with_energies
 from emomc.hardware.mac_energy import Mac, build_mac
 from emomc.hardware.measured_hardware import TABLE, MeasuredHardware, hardware_of_table, measured_hardware, table_path
 from emomc.hardware.precision import Precision
+from emomc.hardware.step_cycles import Array, CyclesByBits
 from emomc.hardware.zero_skipping import NONE, SKIPS_WEIGHTS, ZeroSkipping
 
 FORMAT_VERSION = 1
@@ -45,11 +47,19 @@ class OperationalArray:
     """Energy of one multiply-accumulate; None where energies are not known."""
     cycles_per_step: float = 1.0
     """Cycles in which every PE makes one multiply-accumulate; below 1 for a PE that makes several at once."""
+    cycles_by_bits: CyclesByBits | None = None
+    """The same where it depends on the bits of inputs and weights, in place of ``cycles_per_step``."""
+
+    def step_cycles(self, bits: Array, input_bits: Array | float) -> Array | float:
+        """Return the cycles of one step, of a shape that broadcasts to that of the bits."""
+        return self.cycles_per_step if self.cycles_by_bits is None else self.cycles_by_bits.cycles(bits, input_bits)
 
     def __post_init__(self) -> None:
         problems = Problems()
         problems.of(check_positive, self, "cycles_per_step")
         problems.of(self._check_sizes)
+        if self.cycles_by_bits is not None and self.cycles_per_step != 1:
+            problems.of(fail, "cycles_per_step", f"expected none with cycles_by_bits, found {self.cycles_per_step}")
         problems.end()
 
     def _check_sizes(self) -> None:
@@ -147,7 +157,8 @@ class Hardware:
         for name in ("name", "technology"):
             problems.of(check_text, self, name)
         problems.of(check_choice, self, "energy_unit", ENERGY_UNITS)
-        problems.of(check_choice, self, "counts", COUNTS)
+        if self.counts not in COUNTS:
+            problems.of(fail, "counts", f"expected one of {', '.join((*COUNTS, TABLE))}, found {show(self.counts)}")
         problems.of(check_number, self, "energy_per_cycle")
         if self.clock_mhz is not None:
             problems.of(check_positive, self, "clock_mhz")
@@ -264,6 +275,7 @@ class Hardware:
             "sizes": sizes,
             "mac": None if array.mac is None else {"model": array.mac.model, **dataclasses.asdict(array.mac)},
             "cycles_per_step": array.cycles_per_step,
+            **({} if array.cycles_by_bits is None else {"cycles_by_bits": dict(array.cycles_by_bits.table)}),
         }
         values["memories"] = [{**memory, "operands": list(memory["operands"])} for memory in values["memories"]]
         return {"hardware": values}
@@ -332,14 +344,14 @@ def load_target(name_or_path: str | Path) -> Target:
         values = _only(content, "hardware")
         if isinstance(values, Mapping) and values.get("counts") == TABLE:
             return measured_hardware(values, folder)
-        return Hardware.from_dict(content)
+        return Hardware.from_dict({"hardware": with_energies(values, folder)})
     except FieldError as error:
         count = f" ({len(error.every)} wrong entries)" if error.others else ""
         raise UserError(f"{name}: {'; '.join(map(str, error.every))}{count}") from None
 
 
 def _build_array(values: Any) -> OperationalArray:
-    return build(OperationalArray, values, mac=build_mac)
+    return build(OperationalArray, values, mac=build_mac, cycles_by_bits=lambda value: value and CyclesByBits(value))
 
 
 def _build_memories(values: Any) -> tuple[Memory, ...]:

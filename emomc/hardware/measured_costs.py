@@ -1,7 +1,7 @@
 """What a population takes on a device that was measured: layers looked up in its table.
 
-Source: ours. What was measured for more serves for less, so nothing is cheaper than what was measured; and what is
-wider or denser than all that was measured is an error.
+Source: ours. A layer takes what was measured with as many bits or the next more, or what lies between; what is wider or
+denser than all that was measured is an error.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import numpy as np
 import numpy.typing as npt
 
 from emomc.common.errors import UserError
-from emomc.hardware.mapping import ENERGY, LATENCY
 from emomc.hardware.measured_hardware import NEXT, MeasuredHardware
 from emomc.hardware.measured_table import Form, shape_text
 from emomc.hardware.workload import Workload
@@ -31,13 +30,12 @@ class MeasuredCosts:
     """None where no energies are known."""
 
 
-def measured_costs(workload: Workload, hardware: MeasuredHardware, aim: str) -> MeasuredCosts:
+def measured_costs(workload: Workload, hardware: MeasuredHardware) -> MeasuredCosts:
     """Look up what every layer takes.
 
     Args:
         workload: the candidates.
         hardware: the device.
-        aim: what is to be small where several forms of a layer serve.
 
     Raises:
         UserError: a layer was not measured, or only narrower or sparser; the error names it.
@@ -46,7 +44,7 @@ def measured_costs(workload: Workload, hardware: MeasuredHardware, aim: str) -> 
     for column, layer in enumerate(workload.layers):
         widths = _widths(workload, hardware, column)
         for name, forms in _measured(layer, hardware):
-            found = _costs(forms, widths, hardware.between_bits, aim)
+            found = _costs(forms, widths, hardware.between_bits)
             if not np.all(np.isfinite(found[0])):
                 _refuse(layer, name, forms, widths, hardware)
             ms[:, column] += found[0]
@@ -87,22 +85,22 @@ def _measured(layer: LayerShape, hardware: MeasuredHardware) -> list[tuple[str, 
     return found
 
 
-def _costs(forms: Sequence[Form], widths: _Widths, between_bits: str, aim: str) -> tuple[Array, Array]:
-    """Return the milliseconds and millijoules of a layer, each of shape (n,); infinite where nothing serves."""
+def _costs(forms: Sequence[Form], widths: _Widths, between_bits: str) -> tuple[Array, Array]:
+    """Return the milliseconds and millijoules of a layer, each of shape (n,); not finite where nothing serves."""
     every = [form.at(widths.density) for form in forms]
     ms, mj = np.stack([one[0] for one in every]), np.stack([one[1] for one in every])
-    return _best(forms, widths, ms, mj, aim) if between_bits == NEXT else _between(forms, widths, ms, mj)
+    return _next(forms, widths, ms, mj) if between_bits == NEXT else _between(forms, widths, ms, mj)
 
 
-def _best(forms: Sequence[Form], widths: _Widths, ms: Array, mj: Array, aim: str) -> tuple[Array, Array]:
-    """Return the costs in the form that is best for the aim, of those that are wide enough."""
+def _next(forms: Sequence[Form], widths: _Widths, ms: Array, mj: Array) -> tuple[Array, Array]:
+    """Return the costs in the form of fewest bits, first of weights and then of inputs, that is wide enough."""
     weight_bits = np.array([form.weight_bits for form in forms])[:, None]
     input_bits = np.array([form.activation_bits for form in forms])[:, None]
     serves = (weight_bits >= widths.weights) & (input_bits >= widths.inputs)
-    score = {ENERGY: mj, LATENCY: ms}.get(aim, ms * mj)
-    best = np.argmin(np.where(serves, score, np.inf), axis=0)[None]
-    taken = np.take_along_axis(serves, best, axis=0)[0]
-    return tuple(np.where(taken, np.take_along_axis(one, best, axis=0)[0], np.inf) for one in (ms, mj))  # type: ignore[return-value]
+    # The forms are in ascending order.
+    first, rows = serves.argmax(axis=0), np.arange(len(widths.weights))
+    known = serves[first, rows]
+    return np.where(known, ms[first, rows], np.inf), np.where(known, mj[first, rows], np.inf)
 
 
 def _between(forms: Sequence[Form], widths: _Widths, ms: Array, mj: Array) -> tuple[Array, Array]:
@@ -134,7 +132,7 @@ def _line(nodes: Sequence[int], values: Array, at: Array) -> Array:
 
 def _refuse(layer: LayerShape, name: str, forms: Sequence[Form], widths: _Widths, hardware: MeasuredHardware) -> None:
     """Say what the table lacks, for the first candidate that it does not serve."""
-    costs = _costs(forms, widths, hardware.between_bits, LATENCY)[0]
+    costs = _costs(forms, widths, hardware.between_bits)[0]
     row = int(np.flatnonzero(~np.isfinite(costs))[0])
     bits, density = f"{widths.weights[row]:g} bits, inputs of {widths.inputs[row]:g} bits", widths.density[row]
     asked = f"weights of {bits} and density {density:.3g}"

@@ -29,9 +29,10 @@ class MeasuredHardware:
     technology: str
     table: MeasuredTable
     between_bits: str = NEXT
-    """``next``: a layer runs in that measured form, at least as wide in weights and inputs, which is best for the aim,
-    as on a processor that has kernels for some widths alone. ``linear``: between the measured widths on a line, as on
-    hardware that works bit by bit; every pair of widths has to be measured. Narrower than all is as the narrowest."""
+    """``next``: a layer takes what was measured with the fewest bits that are enough, first of weights and then of
+    inputs, as on a processor that has kernels for some widths alone. ``linear``: what lies on a line between measured
+    widths, as on hardware that works bit by bit; every pair of widths has to be measured, and what is narrower than all
+    takes what the narrowest does."""
     precision: Precision = _FULL
     """Bits of activations that a network does not round, as they were measured."""
     sources: Mapping[str, str] = dataclasses.field(default_factory=dict, hash=False)

@@ -53,15 +53,12 @@ class MeasuredReport:
         return sum(known) if known else None
 
 
-def measured_report(
-    workload: Workload, hardware: MeasuredHardware, *, aim: str, stored_bits: list[float]
-) -> MeasuredReport:
+def measured_report(workload: Workload, hardware: MeasuredHardware, *, stored_bits: list[float]) -> MeasuredReport:
     """Return what each layer of one candidate takes.
 
     Args:
         workload: one candidate.
         hardware: the device.
-        aim: what is to be small where several measured forms serve.
         stored_bits: bits of each layer in the file.
 
     Raises:
@@ -69,7 +66,7 @@ def measured_report(
     """
     if len(workload.bits) != 1:
         raise UserError(f"expected a workload of one candidate, found {len(workload.bits)}")
-    costs = measured_costs(workload, hardware, aim)
+    costs = measured_costs(workload, hardware)
     return MeasuredReport(
         rows=tuple(
             MeasuredLayer(

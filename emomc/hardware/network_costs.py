@@ -32,7 +32,7 @@ def network_costs(workload: Workload, *, dataflow: str, hardware: Target, aim: s
         UserError: there is no such dataflow or aim, or a layer was not measured.
     """
     if not isinstance(hardware, Hardware):
-        measured = measured_costs(workload, hardware, aim)
+        measured = measured_costs(workload, hardware)
         costs = {} if measured.mj is None else {ENERGY_COLUMN: measured.mj.sum(axis=1)}
         return costs | {LATENCY_MS: measured.ms.sum(axis=1)}
     on = {"dataflow": dataflow, "aim": aim}

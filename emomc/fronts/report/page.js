@@ -12,10 +12,12 @@
     point.energy_by_layer = energy && named(layers, energy.map((values) => named(Object.keys(parts), values)));
   }
   const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
+  const metric = front.metric;
+  const reached = qualityText(metric);
   const measures = {
     level: { name: "Weights remaining", unit: "%", text: short },
-    validation_accuracy: { name: "Validation accuracy", unit: "", text: percent, accuracy: "validation" },
-    test_accuracy: { name: "Test accuracy", unit: "", text: percent, accuracy: "test" },
+    validation_accuracy: { name: metric ? metric.name : "Validation accuracy", unit: "", text: reached, accuracy: "validation" },
+    test_accuracy: { name: metric ? `${metric.name} on test data` : "Test accuracy", unit: "", text: reached, accuracy: "test" },
   };
   for (const [key, { name, unit }] of Object.entries(labels.costs)) {
     // If name and unit are the same word, show it once.
@@ -54,7 +56,7 @@
     const last = front.history[front.history.length - 1];
     const made = last && isNumber(last.evaluations) ? `, found with ${short(last.evaluations)} evaluations` : "";
     const count = points.length === 1 ? "One compressed network" : `${points.length} compressed networks`;
-    byId("summary").textContent = `${count} of ${front.network}${others.length ? ` that trade accuracy against ${others.join(" and ")}` : ""}${made}. `
+    byId("summary").textContent = `${count} of ${front.network}${others.length ? ` that trade ${metric ? metric.name : "accuracy"} against ${others.join(" and ")}` : ""}${made}. `
       + `Point ${recommended.index} is recommended; choose another by what you need, or click a point.`;
     const chips = { hardware: front.hardware, dataflow: flow(front.dataflow), coding: labels.codings[front.coding] || front.coding, accounting: front.accounting };
     for (const [name, value] of Object.entries(chips)) byId("chips").append(build("span", {}, build("b", {}, name), value));
@@ -77,10 +79,10 @@
     const xs = visible.map((i) => points[i][state.x]).concat(isNumber(baseX) ? [baseX] : []);
     const ys = visible.map((i) => points[i][state.y]).concat(isNumber(baseY) ? [baseY] : []);
     const x = makeScale(xs, box.left, box.right, { log: state.log, count: Math.max(3, Math.round((box.right - box.left) / 95)) });
-    const y = makeScale(ys, box.bottom, box.top, { most: 1, count: Math.max(3, Math.round((box.bottom - box.top) / 64)) });
+    const y = makeScale(ys, box.bottom, box.top, { most: metric ? Infinity : 1, count: Math.max(3, Math.round((box.bottom - box.top) / 64)) });
     const digits = y.high - y.low > 0.06 ? 0 : y.high - y.low > 0.006 ? 1 : 2;
     drawAxes(svg, box, x, y, {
-      xText: short, yText: (tick) => percent(tick, digits), xTitle: label(state.x), yTitle: label(state.y),
+      xText: short, yText: (tick) => reached(tick, digits), xTitle: label(state.x), yTitle: label(state.y),
     });
     if (isNumber(baseY)) {
       svg.append(build("line", { class: "baseline", x1: box.left, x2: box.right, y1: y.at(baseY), y2: y.at(baseY) }));
@@ -88,7 +90,7 @@
     drawAttained(svg, visible, x, y);
     if (isNumber(baseX) && isNumber(baseY)) {
       svg.append(build("rect", { class: "baseline-mark", x: x.at(baseX) - 5, y: y.at(baseY) - 5, width: 10, height: 10 },
-        build("title", {}, `Uncompressed: ${percent(baseY)} for ${amount(state.x, baseX)}`)));
+        build("title", {}, `Uncompressed: ${reached(baseY)} for ${amount(state.x, baseX)}`)));
       // Above the line, unless the label of the recommended point is there.
       const above = Math.abs(y.at(points[recommended.position][state.y]) + 21 - (y.at(baseY) - 10)) > 16;
       svg.append(build("text", { class: "label", x: x.at(baseX) - 9, y: y.at(baseY) + (above ? -10 : 20), "text-anchor": "end" }, "uncompressed"));
@@ -103,7 +105,7 @@
         : { cx: place.x, cy: place.y, r: 5.2 };
       const node = build(best ? "path" : "circle", {
         ...shape, class: best ? "point recommended" : "point", tabindex: 0, role: "button", "data-index": points[i].index,
-        "aria-label": `Point ${points[i].index}: ${percent(points[i][state.y])} ${measures[state.y].name}, ${amount(state.x, points[i][state.x])}`,
+        "aria-label": `Point ${points[i].index}: ${reached(points[i][state.y])} ${measures[state.y].name}, ${amount(state.x, points[i][state.x])}`,
         on: {
           click: () => select(i),
           focus: () => hover(i),
@@ -128,7 +130,7 @@
     Object.assign(drawChart, { yScale: y, whiskers, ring });
     const hidden = points.filter((_, i) => hasPattern(i)).length - visible.length;
     const better = costs.length > 1 || !costs.includes(state.x);
-    byId("chart-note").textContent = "The line shows the best accuracy for a cost up to here; the dashed line and the square are the uncompressed network."
+    byId("chart-note").textContent = `The line shows the best ${metric ? metric.name : "accuracy"} for a cost up to here; the dashed line and the square are the uncompressed network.`
       + (state.y === "test_accuracy" ? " The search never saw the test images, so here some points may lie below the line." : "")
       + (state.y !== "test_accuracy" && better ? " Points below the line are better in another objective." : "")
       + (hidden ? ` ${hidden} less accurate points are out of range.` : "");
@@ -220,8 +222,8 @@
         first ? build("span", { class: "badge" }, "Recommended") : null, build("b", {}, pick.name, build("span", {}, `point ${pick.index}`)), joined(pick.reason), build("small", {}, joined(inShort(points[pick.position])))));
     }
     byId("picks").append(build("p", { class: "note" }, accuracyKeys.includes("test_accuracy")
-      ? "Chosen by validation accuracy. The test accuracy, here its change against the uncompressed network, only reports."
-      : "Chosen by validation accuracy, here with its change against the uncompressed network."));
+      ? `Chosen by ${metric ? metric.name : "validation accuracy"}. The result on test data, here its change against the uncompressed network, only reports.`
+      : `Chosen by ${metric ? metric.name : "validation accuracy"}, here with its change against the uncompressed network.`));
     for (const key of costKeys) {
       const tenth = baseline[key] > 0 ? `${short(baseline[key] / 10)} or 10%` : "";
       byId("budget").append(build("label", {}, build("span", {}, `${measures[key].name} at most`),
@@ -240,6 +242,7 @@
 
   function change(point, key) {
     const points_ = 100 * (point[key] - baseline[key]);
+    if (metric) return `${points_ < 0 ? "worse" : "better"} by ${short(Math.abs(points_))} % of its range`;
     const size = Math.abs(points_).toFixed(2);
     return Number(size) === 0 ? "the same" : `${points_ < 0 ? "−" : "+"}${size} points`;
   }
@@ -267,10 +270,10 @@
     const wanted = limits.map(([key, limit]) => `at most ${amount(key, limit)}`).join(" and ");
     const chosen = meeting.length ? meeting[0] : all.reduce((a, b) => (excess(points[b]) < excess(points[a]) ? b : a));
     const has = limits.map(([key]) => amount(key, points[chosen][key])).join(" and ");
-    const reached = `${percent(points[chosen].validation_accuracy)} validation accuracy for ${has}`;
+    const what = `${reached(points[chosen].validation_accuracy)} ${metric ? metric.name : "validation accuracy"} for ${has}`;
     answer.textContent = joined(meeting.length
-      ? `Point ${points[chosen].index} is the most accurate that needs ${wanted}: ${reached}.`
-      : `No network of this front needs ${wanted}; the nearest is point ${points[chosen].index}: ${reached}.`);
+      ? `Point ${points[chosen].index} is ${metric ? "the best" : "the most accurate"} that needs ${wanted}: ${what}.`
+      : `No network of this front needs ${wanted}; the nearest is point ${points[chosen].index}: ${what}.`);
     select(chosen);
   }
 
@@ -311,7 +314,7 @@
   function drawComparison(point, i) {
     const rows = accuracyKeys.map((key) => {
       const kind = measures[key].accuracy;
-      return [measures[key].name, percent(point[key]), within(kind, i), percent(baseline[key]), within(kind, null),
+      return [measures[key].name, reached(point[key]), within(kind, i), reached(baseline[key]), within(kind, null),
         isNumber(baseline[key]) ? change(point, key) : ""];
     }).concat(costKeys.map((key) => [measures[key].name, amount(key, point[key]), "", amount(key, baseline[key]), "", times(baseline[key], point[key])]))
       .concat(Object.entries(labels.memory).filter(([key]) => isNumber(point[key])).map(([key, name]) =>
@@ -323,7 +326,7 @@
         build("td", {}, before, beforeNote ? build("small", {}, beforeNote) : null), build("td", {}, change)))),
     );
     byId("baseline-note").textContent = `Uncompressed: the same trained ${front.network} with all its weights at ${short(baseline.bits ?? 32)} bits, `
-      + "costed by the same model for the same hardware and dataflow. Below each accuracy: its 95 % confidence interval."
+      + `costed by the same model for the same hardware and dataflow.${metric ? "" : " Below each accuracy: its 95 % confidence interval."}`
       + (accuracyKeys.includes("test_accuracy") ? "" : " Not evaluated on the test set yet.");
   }
 

@@ -36,7 +36,7 @@ def test_damaged_files_are_read_or_refused_in_one_line(tmp_path):
 CALLS = {"read_json", "read_yaml", "parse_json", "parse_yaml", "read_tensors", "parse_tensors", "read_torch"}
 CALLS |= {"read_checked", "load_file", "safe_open"}
 CALLS_OF = {("torch", "load"), ("np", "load"), ("numpy", "load"), ("json", "load"), ("json", "loads"), ("yaml", "load")}
-CALLS_OF |= {("torch", "load"), ("safetensors.torch", "load")}
+CALLS_OF |= {("torch", "load"), ("safetensors.torch", "load"), ("csv", "reader")}
 
 
 def calls(tree: ast.AST, function: str = "") -> Iterator[tuple[str, str, str]]:
