@@ -253,6 +253,12 @@ def page(done: Mapping[str, Mapping[str, Any]]) -> str:
     searched = {name: runs for name, runs in networks.items() if "fronts" in runs[0]}
     minutes = sum(found["seconds"] for found in done.values()) / 60
     left = [case.name for case in CASES if case.name not in done]
+    left += [
+        f"{name} on {device}"
+        for name, found in done.items()
+        for device in HARDWARE
+        if "fronts" in found and device not in found["fronts"]
+    ]
     return f"""# Patterns of zeros
 
 {made_by()}; {machine()}. {minutes:.0f} minutes in all. {f"Not run: {', '.join(left)}." if left else ""}
@@ -262,7 +268,8 @@ fine-tuning. It is searched for accuracy and latency, once over all levels and o
 candidates a search. None of these devices skips zeros: what saves time is smaller layers, fewer bytes from a slow
 memory, and fewer bits where arithmetic has them.
 
-LeNet-5 on MNIST: mean of three seeds, 2 epochs for the dense network and 1 for a level. ResNet-18 and MobileNet, a
+LeNet-5 on MNIST: mean of the seeds that were run, 2 epochs for the dense network and 1 for a level. ResNet-18 and
+MobileNet, a
 quarter as wide, on 1,200 training images of CIFAR-10 (JPEG), a third of them for validation: one seed, 10 and 1 epochs.
 With so few images a point of accuracy is 3.6 images, so these two rows say which way it goes, and no more.
 
@@ -298,7 +305,7 @@ last two columns: the largest difference of a score from the masked network's, a
 def _volumes(searched: Mapping[str, list[Mapping[str, Any]]]) -> str:
     rows = []
     for network, runs in searched.items():
-        for hardware in HARDWARE:
+        for hardware in runs[0]["fronts"]:
             means = [statistics.mean(100 * volume(run["fronts"][hardware][name]) for run in runs) for name in SEARCHED]
             cells = [f"**{mean:.2f}**" if mean == max(means) else f"{mean:.2f}" for mean in means]
             rows.append([network, hardware, *cells])
@@ -308,7 +315,7 @@ def _volumes(searched: Mapping[str, list[Mapping[str, Any]]]) -> str:
 def _fastest(searched: Mapping[str, list[Mapping[str, Any]]]) -> str:
     rows = []
     for network, runs in searched.items():
-        for hardware in HARDWARE:
+        for hardware in runs[0]["fronts"]:
             cells = []
             for name in SEARCHED:
                 found = [fastest_within(run["fronts"][hardware][name]) for run in runs]
