@@ -9,6 +9,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from emomc.cli.compress import CompressOptions, compress
     from emomc.common.pareto import ParetoFront
     from emomc.compression.pruning import prune_by_magnitude
     from emomc.compression.quantization import quantize_symmetric
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from emomc.search.run import run_search
 
 __all__ = [
+    "CompressOptions",
     "Finetuning",
     "Hardware",
     "LayerShape",
@@ -36,6 +38,7 @@ __all__ = [
     "RunOptions",
     "SearchConfig",
     "Workload",
+    "compress",
     "estimate_energy",
     "estimate_size",
     "load_compressed",
@@ -48,6 +51,8 @@ __all__ = [
 ]
 
 _HOMES = {
+    "CompressOptions": "cli.compress",
+    "compress": "cli.compress",
     "Finetuning": "search.config",
     "RunOptions": "search.options",
     "Hardware": "hardware.description",

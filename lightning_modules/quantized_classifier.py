@@ -47,9 +47,7 @@ class QuantizedClassifier(Classifier):
         super().__init__(network, num_classes, recipe)
         self._teacher = teacher
         self._weights = dict(weights)
-        for weight in weights.values():
-            folder, _, parameter = weight.layer.weight_key.rpartition(".")
-            parametrize.register_parametrization(network.get_submodule(folder), parameter, weight)
+        quantize_in_training(network, weights)
 
     def on_train_epoch_start(self) -> None:
         """Keep the network in eval mode: no dropout, and norms keep their statistics."""
@@ -66,14 +64,30 @@ class QuantizedClassifier(Classifier):
     @torch.no_grad()
     def quantized(self) -> dict[str, QuantizedTensor]:
         """Return layer name -> current codes and steps, without the factors of folded BatchNorms."""
-        return {
-            name: weight.quantize(self.network.get_parameter(weight.original)) for name, weight in self._weights.items()
-        }
+        return quantized_weights(self.network, self._weights)
 
     def rest(self, names: Iterable[str]) -> dict[str, Tensor]:
         """Return copies of the named entries of the network's state dict, such as biases."""
-        state: dict[str, Tensor] = self.network.state_dict()
-        return {name: state[name].clone() for name in names}
+        return rest_of(self.network, names)
+
+
+def quantize_in_training(network: nn.Module, weights: Mapping[str, FakeQuantizedWeight]) -> None:
+    """Let a network run with quantized weights: layer name -> quantizer of its weight; it is changed in place."""
+    for weight in weights.values():
+        folder, _, parameter = weight.layer.weight_key.rpartition(".")
+        parametrize.register_parametrization(network.get_submodule(folder), parameter, weight)
+
+
+@torch.no_grad()
+def quantized_weights(network: nn.Module, weights: Mapping[str, FakeQuantizedWeight]) -> dict[str, QuantizedTensor]:
+    """Return layer name -> current codes and steps, without the factors of folded BatchNorms."""
+    return {name: weight.quantize(network.get_parameter(weight.original)) for name, weight in weights.items()}
+
+
+def rest_of(network: nn.Module, names: Iterable[str]) -> dict[str, Tensor]:
+    """Return copies of the named entries of a network's state dict, such as biases."""
+    state: dict[str, Tensor] = network.state_dict()
+    return {name: state[name].clone() for name in names}
 
 
 class FakeQuantizedWeight(nn.Module):

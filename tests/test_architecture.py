@@ -24,6 +24,7 @@ ORDER = (
     "emomc.packed_file",
     "emomc.lightning_modules",
     "emomc.callbacks.trainer",
+    "emomc.tasks",
     "emomc.library",
     "emomc.pretraining",
     "emomc.export",

@@ -26,7 +26,7 @@ class FrontLines(SearchCallback):
         print(
             f"generation {last.generation}/{generations}: "
             f"{hypervolume_text(search)}, front {last.front_size}, "
-            f"best accuracy {100 * last.best_accuracy:.2f} %, "
+            f"best {search.metric.name} {search.metric.text(last.best_accuracy)}, "
             f"measured {search.tally.measured}, reused {search.tally.reused}, stopped early {search.rejected}, "
             f"{self._pace.seconds:.0f} s" + (f", {left:.0f} s left" if left is not None else ""),
             flush=True,

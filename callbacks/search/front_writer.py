@@ -6,9 +6,11 @@ import csv
 import io
 from typing import Any
 
+from emomc.candidates.evaluation import Evaluation
 from emomc.common.files import atomic_write, write_json, write_text
+from emomc.common.metric import ACCURACY
 from emomc.compression.levels import Level, patterned
-from emomc.fronts.document import WHOLE_COSTS, front_document, interval
+from emomc.fronts.document import WHOLE_COSTS, count_of, front_document, interval
 from emomc.fronts.report.figure import front_figure
 from emomc.fronts.report.page import write_report
 from emomc.search.observer import SearchCallback
@@ -64,10 +66,11 @@ def _row(search: Search, candidate: Candidate) -> dict[str, Any]:
             f"{objective}_improvement": search.uncompressed[name] / candidate.costs[name]
             for objective, name in search.cost_model.columns.items()
         },
-        "validation_correct": evaluation.correct if evaluation else None,
+        **_metric(search, evaluation, test),
+        "validation_correct": count_of(evaluation),
         "validation_images_seen": evaluation.seen if evaluation else None,
         "validation_images": evaluation.images if evaluation else None,
-        "test_correct": test.correct if test else None,
+        "test_correct": count_of(test),
         "test_images": test.images if test else None,
         "constraint_violation": float(candidate.violation),
         **{f"bits_{layer}": bits for layer, bits in zip(search.space.layers, candidate.genotype.bits, strict=True)},
@@ -77,3 +80,11 @@ def _row(search: Search, candidate: Candidate) -> dict[str, Any]:
         },
     }
     return {name: "" if value is None else value for name, value in row.items()}
+
+
+def _metric(search: Search, evaluation: Evaluation | None, test: Evaluation | None) -> dict[str, float | None]:
+    """Return the values of a user's metric, whose qualities are in the columns of the accuracy."""
+    if search.metric is ACCURACY:
+        return {}
+    complete = evaluation if evaluation and evaluation.complete else None
+    return {f"{kind}_metric": found and found.metric for kind, found in (("validation", complete), ("test", test))}

@@ -92,7 +92,8 @@ class RichFrontTable(SearchCallback):
         tally = search.tally
         seconds = self._pace.seconds_per_candidate
         pace = "" if seconds is None else f"   {seconds:.3g} s per candidate"
-        best = f"   best accuracy {100 * search.history[-1].best_accuracy:.2f} %" if search.history else ""
+        metric, history = search.metric, search.history
+        best = f"   best {metric.name} {metric.text(history[-1].best_accuracy)}" if history else ""
         return [
             hypervolume_text(search) + best,
             f"measured {tally.measured}   reused {tally.reused}   stopped early {search.rejected}{pace}",

@@ -45,7 +45,8 @@ class TensorBoardFrontLogger(SearchCallback):
         writer, step = self._open_writer, statistics.generation
         writer.add_scalar("front/hypervolume", statistics.hypervolume, step)
         writer.add_scalar("front/size", statistics.front_size, step)
-        writer.add_scalar("front/best_accuracy", statistics.best_accuracy, step)
+        metric = search.metric
+        writer.add_scalar(f"front/best_{metric.name}", metric.value(statistics.best_accuracy), step)
         writer.add_scalar("search/evaluations_per_second", search.tally.measured / max(self._pace.seconds, 1e-9), step)
         if step == 1 or step % self.figure_every == 0:
             self._log_front(search, step)
@@ -115,16 +116,16 @@ def _plain(value: object) -> bool | str | float | int:
 def _final_metrics(search: Search) -> dict[str, float]:
     """Return the metrics of the final front, fine-tuned points included, without those that it does not define."""
     # The front of the last generation, before fine-tuning, is logged as front/...
-    front, final = search.front, search.statistics
+    front, final, metric = search.front, search.statistics, search.metric
     metrics = {
         "result/hypervolume": final.hypervolume,
         "result/front_size": final.front_size,
-        "result/best_accuracy": final.best_accuracy,
+        f"result/best_{metric.name}": metric.value(final.best_accuracy),
     }
     if not front:
         return metrics
     if (test := front[0].test) is not None:
-        metrics["result/test_accuracy_of_best"] = test.accuracy
+        metrics[f"result/test_{metric.name}_of_best"] = metric.value(test.accuracy)
     dense = search.dense_accuracy
     for objective, name in search.cost_model.columns.items():
         if objective not in search.config.objectives:
@@ -135,5 +136,5 @@ def _final_metrics(search: Search) -> dict[str, float]:
             metrics[f"result/{objective}_improvement_within_1_point"] = base / min(near)
         tenth = [candidate.accuracy for candidate in front if candidate.costs[name] <= base / 10]
         if tenth:
-            metrics[f"result/accuracy_for_a_tenth_of_{objective}"] = max(tenth)
+            metrics[f"result/{metric.name}_for_a_tenth_of_{objective}"] = metric.value(max(tenth))
     return metrics

@@ -8,16 +8,18 @@ import pytorch_lightning as pl
 
 
 class EpochLines(pl.Callback):
-    """Prints one plain line per epoch: loss, validation accuracy, density, seconds, minutes left."""
+    """Prints one plain line per epoch: loss, validation metric, density, seconds, minutes left."""
 
-    def __init__(self, stage: str, epochs_after: int = 0) -> None:
+    def __init__(self, stage: str, epochs_after: int = 0, monitor: str = "val/accuracy") -> None:
         """Set the name of the stage and the epochs after it.
 
         Args:
             stage: start of each line.
             epochs_after: epochs of training that follow this stage, for the time left.
+            monitor: name of the validation metric to print.
         """
         self.stage = stage
+        self.monitor = monitor
         self.epochs_after = epochs_after
         self._started = 0.0
 
@@ -34,8 +36,10 @@ class EpochLines(pl.Callback):
         parts = [f"{self.stage}: epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"]
         if "train/loss" in metrics:
             parts.append(f"loss {metrics['train/loss']:.4f}")
-        if "val/accuracy" in metrics:
-            parts.append(f"validation accuracy {100 * metrics['val/accuracy']:.2f} %")
+        if self.monitor == "val/accuracy" and self.monitor in metrics:
+            parts.append(f"validation accuracy {100 * metrics[self.monitor]:.2f} %")
+        elif self.monitor in metrics:
+            parts.append(f"{self.monitor} {metrics[self.monitor]:.4g}")
         if "density" in metrics:
             parts.append(f"density {metrics['density']:.3f}")
         epochs_left = (trainer.max_epochs or 0) - trainer.current_epoch - 1 + self.epochs_after

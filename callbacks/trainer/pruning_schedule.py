@@ -4,17 +4,39 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, Protocol
 
 import pytorch_lightning as pl
 from torch import Tensor
 
+from emomc.compression.channels import ChannelPruning, Scores
 from emomc.compression.criteria import SENSITIVITY, CriterionName, PruningCost
 from emomc.compression.levels import BLOCK, UNSTRUCTURED, kind_of
 from emomc.compression.patterns import Pruning, Structure, prune
 from emomc.compression.pruning import Percent
 from emomc.compression.sensitivity import counts_by_sensitivity, weight_prices
 from emomc.lightning_modules.pre_pruning import PrePruningClassifier
+
+
+class Prunable(Protocol):
+    """What a schedule prunes: the layers of a network, with masks of their remaining weights."""
+
+    @property
+    def weights(self) -> dict[str, Tensor]:
+        """Layer name -> the layer's weights."""
+
+    @property
+    def masks(self) -> dict[str, Tensor]:
+        """Layer name -> boolean tensor, true where the weight remains."""
+
+    def channel_scores(self, channels: ChannelPruning) -> Scores:
+        """Return the importance of each label of the network's channels, (labels,)."""
+
+    def set_masks(self, masks: Mapping[str, Tensor]) -> None:
+        """Replace the masks and set the removed weights to zero."""
+
+    def apply_masks(self) -> None:
+        """Set the removed weights to zero."""
 
 
 class PruningSchedule(pl.Callback):
@@ -59,19 +81,19 @@ class PruningSchedule(pl.Callback):
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Prune to this epoch's percentage if it has changed."""
-        module = _pre_pruning(pl_module)
         epoch = trainer.current_epoch
         last = len(self.percents) - 1
         if epoch > last or (epoch > 0 and self.percents[epoch] == self.percents[epoch - 1]):
             return
-        self.prune(trainer, module, self.percents[epoch])
+        self.prune(trainer, pl_module, self.percents[epoch])
 
-    def prune(self, trainer: pl.Trainer, module: PrePruningClassifier, percent: Percent) -> None:
+    def prune(self, trainer: pl.Trainer, pl_module: pl.LightningModule, percent: Percent) -> None:
         """Prune a network to ``percent`` of its weights, now."""
+        module = self._prunable(pl_module)
         counts = None
         if self.criterion == SENSITIVITY and kind_of(self.structure.pattern) in (UNSTRUCTURED, BLOCK):
             # Sums may differ in their last digits between devices.
-            counts = trainer.strategy.broadcast(self._measured_counts(module, percent))
+            counts = trainer.strategy.broadcast(self._measured_counts(_pre_pruning(pl_module), percent))
         scores = None
         if self.structure.channels is not None:
             scores = trainer.strategy.broadcast(module.channel_scores(self.structure.channels))
@@ -79,6 +101,10 @@ class PruningSchedule(pl.Callback):
             module.weights, module.masks, percent, self.structure, self.criterion, self.macs, scores, counts
         )
         module.set_masks(prune(request))
+
+    def masks_of(self, pl_module: pl.LightningModule) -> dict[str, Tensor]:
+        """Return layer name -> boolean tensor, true where the weight remains."""
+        return self._prunable(pl_module).masks
 
     def _measured_counts(self, module: PrePruningClassifier, percent: Percent) -> dict[str, int]:
         if self.batches is None or self.macs is None:
@@ -95,7 +121,10 @@ class PruningSchedule(pl.Callback):
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
         """Set removed weights, which the optimizer may have changed, back to zero."""
-        _pre_pruning(pl_module).apply_masks()
+        self._prunable(pl_module).apply_masks()
+
+    def _prunable(self, pl_module: pl.LightningModule) -> Prunable:
+        return _pre_pruning(pl_module)
 
 
 def _pre_pruning(module: pl.LightningModule) -> PrePruningClassifier:

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 import pytorch_lightning as pl
 import torch
 from lightning_fabric import Fabric
+from torch import Tensor
 
 from emomc.candidates.compressed_networks import CompressedNetworks
 from emomc.candidates.evaluator import SMALLER_BATCHES
@@ -17,7 +18,6 @@ from emomc.compression.layer_inputs import measure_inputs
 from emomc.compression.levels import LevelName
 from emomc.compression.quantizers import Quantizer
 from emomc.compression.widths import UNCOMPRESSED_BITS
-from emomc.data.resident import ResidentBatches
 from emomc.data.splits import load_some
 from emomc.library.layer_input_store import LayerInputStore
 from emomc.library.library import Library
@@ -52,19 +52,46 @@ def calibrate(
         covariances: whether to measure how inputs vary together, too.
     """
     images, labels = load_some(data, "train", IMAGES)
+    digest = tensor_digest(images, labels)
+    return calibrate_on(library, graph, images, fabric, levels, digest=digest, covariances=covariances)
+
+
+def calibrate_on(
+    library: Library,
+    graph: NetworkGraph,
+    images: Tensor,
+    fabric: Fabric,
+    levels: Iterable[LevelName],
+    *,
+    digest: str,
+    covariances: bool,
+) -> LayerInputStore:
+    """Return the layer inputs of some levels on given inputs of the network.
+
+    Args:
+        library: the library.
+        graph: of the library's network.
+        images: float, (n, ...).
+        fabric: the device, and the processes that share the result.
+        levels: the levels to measure.
+        digest: of the images.
+        covariances: whether to measure how inputs vary together, too.
+    """
     device = fabric.device
-    measured = f"{tensor_digest(images, labels)} {device.type}" + (" covariances" if covariances else "")
+    measured = f"{digest} {device.type}" + (" covariances" if covariances else "")
     digest = hashlib.sha256(measured.encode()).hexdigest()[:16]
     store = open_calibration(library, digest)
     missing = [level for level in levels if not store.has(level)] if fabric.is_global_zero else []
     if missing:
         networks = CompressedNetworks(library, graph, Quantizer(), device=device)
         batch_size = library.manifest.evaluation_batch_size
-        batches = ResidentBatches(images.to(device), labels.to(device), batch_size, networks.memory_format)
+        batches = [
+            part.contiguous(memory_format=networks.memory_format) for part in images.to(device).split(batch_size)
+        ]
         for level in missing:
             whole = networks.of(level).as_network(Genotype(level, (UNCOMPRESSED_BITS,) * len(networks.layers)))
             with torch.no_grad(), memory_for(f"evaluating batches of {batch_size} images", SMALLER_BATCHES):
-                store.write(level, measure_inputs(whole, (part for part, _ in batches), covariances=covariances))
+                store.write(level, measure_inputs(whole, batches, covariances=covariances))
     fabric.barrier()
     return store
 

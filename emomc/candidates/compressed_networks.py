@@ -108,11 +108,11 @@ class CompressedNetworks:
         self._biases: BoundedCache[tuple[LevelName, str, int, int], Tensor] = BoundedCache(
             self.memory, lambda tensor: tensor.nbytes
         )
+        # Not ``self``: in a cycle, the networks would fill a GPU until Python's collector comes.
         further = {"device": device, "inputs": inputs, "finetuned_folder": finetuned_folder}
+        further["max_cache_bytes"] = self.memory
         self._sliced = SlicedLevels(
-            library,
-            graph,
-            lambda own, smaller: CompressedNetworks(own, smaller, quantizer, **further, max_cache_bytes=self.memory),
+            library, graph, lambda own, smaller: CompressedNetworks(own, smaller, quantizer, **further)
         )
 
     def of(self, level: LevelName) -> CompressedNetworks:

@@ -91,7 +91,7 @@ class CostModel:
         self._count_ram = count_ram
         self._further = {"dataflow": dataflow, "coding": coding, "accounting": accounting, "count_ram": count_ram}
         self._further["objectives"] = tuple(objectives)
-        self._models: dict[CompressedNetworks, CostModel] = {networks: self}
+        self._smaller: dict[CompressedNetworks, CostModel] = {}
         self._maps = networks.maps
         # The cost is that of the activation bits used in evaluations; what is not searched has the most.
         self._widths = networks.quantizer.layer_activation_bits
@@ -154,9 +154,11 @@ class CostModel:
     def of(self, level: LevelName) -> CostModel:
         """Return the model of a level: this, or that of the smaller network that a level of channels is."""
         networks = self.networks.of(level)
-        if networks not in self._models:
-            self._models[networks] = CostModel(networks, self.hardware, **self._further)
-        return self._models[networks]
+        if networks is self.networks:
+            return self
+        if networks not in self._smaller:
+            self._smaller[networks] = CostModel(networks, self.hardware, **self._further)
+        return self._smaller[networks]
 
     def density(self, genotype: Genotype) -> dict[str, float]:
         """Return the fraction of the weights of each layer of the whole network that count as nonzero, 0..1."""

@@ -120,6 +120,7 @@ class EvaluationLog:
                 "correct": evaluation.correct,
                 "seen": evaluation.seen,
                 "images": evaluation.images,
+                **({} if evaluation.metric is None else {"metric": evaluation.metric}),
             }
         )
 
@@ -147,7 +148,7 @@ class EvaluationLog:
         try:
             entry = checked(_Line, values, "an evaluation")
             require(entry.images == self._images, f"an evaluation on {self._images} images", entry.images)
-            evaluation = Evaluation(entry.correct, entry.seen, entry.images)
+            evaluation = Evaluation(entry.correct, entry.seen, entry.images, entry.metric)
         except UserError as error:
             raise _damaged(path, number, error) from None
         inputs = entry.activation_bits or entry.bits
@@ -194,9 +195,10 @@ class _Line:
     level: LevelName
     weights: str
     bits: dict[str, int]
-    correct: int
+    correct: int | float
     seen: int
     images: int
+    metric: float | None = None
     activation_bits: dict[str, int] | None = None
 
 

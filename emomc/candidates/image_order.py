@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -46,10 +47,24 @@ def load_image_order(library: Library, graph: NetworkGraph, images: HeldImages, 
     Returns:
         int64, (n,): positions of the images.
     """
+    return stored_order(library, digest, fabric, lambda: _count_misses(library, graph, images, fabric.device))
+
+
+def stored_order(library: Library, digest: str, fabric: Fabric, count_misses: Callable[[], Tensor]) -> Tensor:
+    """Return a library's order of what candidates are evaluated on, counted by the first process unless it is stored.
+
+    Args:
+        library: the library.
+        digest: of what is ordered.
+        fabric: the processes that share the order.
+        count_misses: returns how bad the ranking networks are on each, (n,).
+
+    Returns:
+        int64, (n,): positions, hardest first.
+    """
     path = library.path / ORDER_FILE
     if fabric.is_global_zero and read_order(path, digest) is None:
-        misses = _count_misses(library, graph, images, fabric.device)
-        hardest_first = np.argsort(-misses.numpy(), kind="stable")
+        hardest_first = np.argsort(-count_misses().numpy(), kind="stable")
         write_json(path, {"images": digest, "order": hardest_first.tolist()})
     fabric.barrier()
     order = read_order(path, digest)
@@ -88,16 +103,20 @@ def _count_misses(library: Library, graph: NetworkGraph, images: HeldImages, dev
     """Return how many of the ranking networks misclassify each image, (n,)."""
     networks = CompressedNetworks(library, graph, Quantizer(), device=device)
     batch_size = library.manifest.evaluation_batch_size
-    levels = library.levels
-    ranking = dict.fromkeys(levels[round(i)] for i in np.linspace(0, len(levels) - 1, min(_LEVELS, len(levels))))
     misses = torch.zeros(len(images), dtype=torch.int64)
     parts = [slice(first, first + batch_size) for first in range(0, len(images), batch_size)]
-    for level in ranking:
-        for bits in _BITS:
-            folded = networks.of(level).load(Genotype(level, (bits,) * len(networks.layers)))
-            with memory_for(f"evaluating batches of {batch_size} images", SMALLER_BATCHES):
-                for part in parts:
-                    batch = images.floats(part.start, part.stop).to(device)
-                    answers = folded(batch.contiguous(memory_format=networks.memory_format)).argmax(1).cpu()
-                    misses[part] += answers != images.labels[part]
+    for genotype in ranking_networks(networks):
+        folded = networks.of(genotype.level).load(genotype)
+        with memory_for(f"evaluating batches of {batch_size} images", SMALLER_BATCHES):
+            for part in parts:
+                batch = images.floats(part.start, part.stop).to(device)
+                answers = folded(batch.contiguous(memory_format=networks.memory_format)).argmax(1).cpu()
+                misses[part] += answers != images.labels[part]
     return misses
+
+
+def ranking_networks(networks: CompressedNetworks) -> list[Genotype]:
+    """Return the candidates by which the order is found: some levels, each with few and with all bits."""
+    levels = networks.library.levels
+    ranking = dict.fromkeys(levels[round(i)] for i in np.linspace(0, len(levels) - 1, min(_LEVELS, len(levels))))
+    return [Genotype(level, (bits,) * len(networks.layers)) for level in ranking for bits in _BITS]

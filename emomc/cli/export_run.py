@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 from jsonargparse import Namespace
+from pytorch_lightning import LightningDataModule
 from torch import Tensor, nn
 
 from emomc.candidates.calibration import open_calibration
@@ -25,6 +26,7 @@ from emomc.compression.widths import FULL_ACTIVATION_BITS
 from emomc.data.splits import Split, has_test_images, load_split
 from emomc.export.c.arithmetic import choose_arithmetic
 from emomc.export.formats import FORMATS, ExportOptions, FormatName, export_network, verify_export
+from emomc.export.task_verification import verify_task
 from emomc.export.verification import EvaluationConditions, ExpectedScores, ReadBack
 from emomc.fronts.front_file import Front, Point, activation_bits, level_of, point_activation_bits
 from emomc.fronts.pick_rules import Pick
@@ -34,12 +36,14 @@ from emomc.library.layer_input_store import LayerInputStore
 from emomc.library.library import Library
 from emomc.library.manifest import MOST_IMAGE_VALUES
 from emomc.library.network_sources import checked_library_graph, library_network
+from emomc.library.task_sources import library_task
 from emomc.packed_file.layout import VERSION
 from emomc.packed_file.network import PackedNetwork
 from emomc.runtime.digests import tensor_digest
 from emomc.runtime.lightning_refusals import lightning_refusals
 from emomc.runtime.notices import quiet_lightning
 from emomc.runtime.trainers import validation_trainer
+from emomc.tasks.users_task import UsersTask
 
 # An exported file is compared with the network that was searched on this many images.
 _CHECKED_IMAGES = 16
@@ -67,10 +71,11 @@ def export(
         _settings(front)
         check_same_library(library, front, point, search)
         library.check_file(level_of(point).name)
-        images = _images(library, front, arguments) if arguments.verify else {}
-        network = library_network(library, arguments.network)
+        task = _task(library, arguments)
+        images = _images(library, front, arguments) if arguments.verify and task is None else {}
+        network = library_network(library, arguments.network) if task is None else task.network
         # A network of the zoo is built from the file alone, as users of the file do.
-        users_network = network if arguments.network else None
+        users_network = network if arguments.network or task else None
         networks, genotype = point_network(library, network, front, point, search)
         packed = pack_candidate(networks, genotype)
         if arguments.format == "c":
@@ -85,6 +90,11 @@ def export(
                 found = verify_export(path, arguments.format, packed, *measured, conditions, users_network)
                 rounded = networks.grids(genotype) is not None
                 verdict.append(_verdict(found, split, len(measured[1]), point, arguments.format, rounded=rounded))
+            if task is not None and arguments.verify:
+                exported = FORMATS[arguments.format].running(path, packed, users_network)
+                verdict.extend(
+                    verify_task(task, exported, front, point, conditions, exact=FORMATS[arguments.format].exact)
+                )
 
         written = export_network(
             output,
@@ -100,6 +110,21 @@ def export(
         if (facts_of := FORMATS[arguments.format].facts_of) is not None:
             print(f"{output}: {facts_of(output)}")
         print(*verdict, sep="\n", end="\n" if verdict else "")
+
+
+def _task(library: Library, arguments: Namespace) -> UsersTask | None:
+    """Return the user's task of a library; its data are only needed to verify.
+
+    Raises:
+        UserError: it is not named.
+    """
+    if library.manifest.task is None:
+        require(arguments.module is None, "no --module for a library of an image classifier", arguments.module)
+        return None
+    data = LightningDataModule()
+    if arguments.verify:
+        data = library_data(library, arguments.dataset, arguments.data_dir)
+    return library_task(library, data, arguments.module)
 
 
 def _images(library: Library, front: Front, arguments: Namespace) -> dict[Split, tuple[Tensor, Tensor]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,11 +17,12 @@ from emomc.common.errors import UserError
 from emomc.data.config import DataConfig
 from emomc.pretraining.config import PretrainingConfig
 from emomc.runtime.devices import Devices
+from emomc.tasks.config import TaskConfig
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status."""
-    words = with_lists(sys.argv[1:] if argv is None else argv, "mean", "std", "pattern")
+    words = with_lists(sys.argv[1:] if argv is None else argv, "mean", "std", "pattern", "metric_range")
     return run_command(build_parser(), "pretrain", words, _run)
 
 
@@ -33,6 +35,8 @@ def build_parser() -> ArgumentParser:
     parser.add_argument(
         "--network_args", type=dict[str, Any], default={}, help="Arguments of the network's constructor."
     )
+    parser.add_class_arguments(TaskConfig, skip={"module_args"})
+    parser.add_argument("--module_args", type=dict[str, Any], default={}, help="Arguments of the module's constructor.")
     parser.add_class_arguments(DataConfig, skip={"seed"})
     parser.add_class_arguments(Devices)
     parser.add_argument(
@@ -50,7 +54,11 @@ def build_parser() -> ArgumentParser:
 
 
 def _run(arguments: Namespace) -> None:
-    config = settings_of(arguments, PretrainingConfig)
+    config, task = settings_of(arguments, PretrainingConfig), settings_of(arguments, TaskConfig)
+    if task.module is not None:
+        if config.network != PretrainingConfig.network:
+            raise UserError(f"expected --network or --module, found both, {config.network} and {task.module}")
+        config = dataclasses.replace(config, network=task.module)
     data = settings_of(arguments, DataConfig)
     devices = settings_of(arguments, Devices)
     output = arguments.output
@@ -61,7 +69,7 @@ def _run(arguments: Namespace) -> None:
 
     raise_at_interrupt()
 
-    pretrain(config, data, folder, devices, overwrite=arguments.overwrite)
+    pretrain(config, data, folder, devices, task, overwrite=arguments.overwrite)
 
 
 def default_folder(network: str, dataset: str) -> Path:

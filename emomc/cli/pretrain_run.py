@@ -4,25 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytorch_lightning as pl
+import torch
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from emomc.callbacks.trainer.epoch_lines import EpochLines
 from emomc.callbacks.trainer.stage_progress_bar import StageProgressBar
 from emomc.cli.command import stdout_is_terminal
+from emomc.common.metric import Metric
 from emomc.common.run_folder import RunFolder
 from emomc.data.config import DataConfig
-from emomc.library.manifest import DENSE
+from emomc.library.data_sources import build_data
+from emomc.library.manifest import DENSE, LevelRecord
 from emomc.pretraining.config import PretrainingConfig
 from emomc.pretraining.prepare import prepare_library
+from emomc.pretraining.prepare_task import prepare_task_library
 from emomc.pretraining.stages import stage_of
 from emomc.runtime.devices import Devices
 from emomc.runtime.notices import quiet_lightning
 from emomc.runtime.process_group import process_group_left
+from emomc.runtime.seeds import derive_seed
+from emomc.tasks.build import build_module
+from emomc.tasks.config import TaskConfig
+from emomc.tasks.users_task import UsersTask
 
 
-def pretrain(config: PretrainingConfig, data: DataConfig, folder: Path, devices: Devices, *, overwrite: bool) -> None:
+def pretrain(
+    config: PretrainingConfig, data: DataConfig, folder: Path, devices: Devices, task: TaskConfig, *, overwrite: bool
+) -> None:
     """Make the library of a run, show the progress and print the levels.
 
     Args:
@@ -30,17 +41,35 @@ def pretrain(config: PretrainingConfig, data: DataConfig, folder: Path, devices:
         data: the data to train on.
         folder: of the run.
         devices: the devices to train on.
+        task: a user's own task; without a module, the network classifies images.
         overwrite: replace an earlier library.
     """
     with quiet_lightning(), process_group_left():
         _print(f"Library: {folder / 'library'}")
-        library = prepare_library(
-            config, data, folder, devices=devices, callbacks=_progress(config), overwrite=overwrite
-        )
+        options: dict[str, Any] = {
+            "devices": devices,
+            "callbacks": _progress(config, task.monitor or "val/accuracy"),
+            "overwrite": overwrite,
+        }
+        if task.module is None:
+            library = prepare_library(config, data, folder, **options)
+        else:
+            library = prepare_task_library(config, _users_task(task, data, config.seed), data, folder, **options)
+        metric = library.manifest.metric()
         for record in library.manifest.levels:
-            _print(f"  level {record.level.label:>5}: validation accuracy {100 * record.validation_accuracy:6.2f} %")
-        _print(f"How sensitive each layer is: {RunFolder(folder).sensitivity_page}")
+            _print(f"  level {record.level.label:>5}: validation {metric.name} {_value(metric, record):>8}")
+        if RunFolder(folder).sensitivity_page.exists():
+            _print(f"How sensitive each layer is: {RunFolder(folder).sensitivity_page}")
         _print(f"Next: emomc-search --library {library.path}")
+
+
+def _value(metric: Metric, record: LevelRecord) -> str:
+    return metric.text(record.validation_accuracy)
+
+
+def _users_task(task: TaskConfig, data: DataConfig, seed: int) -> UsersTask:
+    torch.manual_seed(derive_seed(seed, "start"))
+    return UsersTask(build_module(str(task.module), task.module_args), build_data(data), task)
 
 
 @rank_zero_only
@@ -49,7 +78,7 @@ def _print(line: str) -> None:
     print(line)
 
 
-def _progress(config: PretrainingConfig) -> Callable[[str], list[pl.Callback]]:
+def _progress(config: PretrainingConfig, monitor: str) -> Callable[[str], list[pl.Callback]]:
     """Return a function from the name of a stage to its progress display, which knows how many epochs follow."""
     stages = [stage_of(DENSE), *map(stage_of, config.levels)]
 
@@ -57,6 +86,8 @@ def _progress(config: PretrainingConfig) -> Callable[[str], list[pl.Callback]]:
         number = stages.index(stage)
         epochs_after = (len(stages) - 1 - number) * config.pre_prune_epochs
         name = f"{stage} ({number + 1} of {len(stages)})"
-        return [(StageProgressBar if stdout_is_terminal() else EpochLines)(name, epochs_after)]
+        if stdout_is_terminal():
+            return [StageProgressBar(name, epochs_after)]
+        return [EpochLines(name, epochs_after, monitor)]
 
     return make

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
+from typing import Any
 
 from jsonargparse import Namespace
 from rich.console import Console
@@ -15,7 +16,7 @@ from emomc.callbacks.search.rich_front_table import RichFrontTable
 from emomc.callbacks.search.tensorboard_front_logger import TensorBoardFrontLogger
 from emomc.candidates.objectives import known_costs
 from emomc.cli.command import stdout_is_terminal
-from emomc.common.errors import UserError, UserFact, UserNote
+from emomc.common.errors import UserError, UserFact, UserNote, require
 from emomc.common.files import write_text
 from emomc.compression.widths import FULL_ACTIVATION_BITS
 from emomc.fronts.document import front_document
@@ -28,6 +29,7 @@ from emomc.hardware.measured_hardware import MeasuredHardware
 from emomc.library.data_sources import library_data
 from emomc.library.library import Library
 from emomc.library.network_sources import library_network
+from emomc.library.task_sources import library_task
 from emomc.runtime.launch import launched, make_fabric
 from emomc.runtime.lightning_refusals import lightning_refusals
 from emomc.runtime.notices import quiet_lightning
@@ -60,8 +62,7 @@ def search(arguments: Namespace, config: SearchConfig, options: RunOptions, pick
         fabric = make_fabric(arguments.accelerator, _devices(arguments.devices), arguments.num_nodes, default=1)
         with lightning_refusals():
             validation_trainer(fabric.device, config.precision)
-        network = library_network(library, arguments.network)
-        data = library_data(library, arguments.dataset, arguments.data_dir)
+        material = _material(library, arguments)
         with launched(fabric, arguments.worker_timeout):
             found = run_search(
                 library,
@@ -69,8 +70,7 @@ def search(arguments: Namespace, config: SearchConfig, options: RunOptions, pick
                 _observers(quiet=arguments.quiet),
                 dataclasses.replace(
                     options,
-                    network=network,
-                    data=data,
+                    **material,
                     dataset=arguments.dataset,
                     fabric=fabric,
                     check=lambda search: _check_budget(search, pick),
@@ -83,6 +83,15 @@ def search(arguments: Namespace, config: SearchConfig, options: RunOptions, pick
                 _report_layers(found, arguments.layers, pick, quiet=arguments.quiet)
         if found.interrupted:
             raise KeyboardInterrupt
+
+
+def _material(library: Library, arguments: Namespace) -> dict[str, Any]:
+    """Return what of a search's options is a user's: the task, or the network and the data."""
+    data = library_data(library, arguments.dataset, arguments.data_dir)
+    if library.manifest.task is None:
+        require(arguments.module is None, "no --module for a library of an image classifier", arguments.module)
+        return {"network": library_network(library, arguments.network), "data": data}
+    return {"task": library_task(library, data, arguments.module)}
 
 
 def _check_choices(
@@ -195,8 +204,10 @@ def _finetuning_result(search: Search) -> str:
     """Summarise the fine-tuning; front.json has the points before and after."""
     kept = [point for point in search.finetuned if point.kept]
     gains = sorted(100 * (point.after.accuracy - point.before.accuracy) for point in search.finetuned)
+    metric = search.metric
+    name = "validation accuracy" if metric.percent else f"quality (percent of the range of {metric.name})"
     return (
-        f"Fine-tuned {len(search.finetuned)} points, {len(kept)} kept; validation accuracy {gains[0]:+.2f} to "
+        f"Fine-tuned {len(search.finetuned)} points, {len(kept)} kept; {name} {gains[0]:+.2f} to "
         f"{gains[-1]:+.2f} points, median {gains[len(gains) // 2]:+.2f}."
     )
 

@@ -6,7 +6,7 @@ from jsonargparse import ArgumentParser, Namespace
 
 from emomc.common.errors import UserError
 
-_NAMES = ("network", "dataset", "data_dir")
+_NAMES = ("network", "module", "dataset", "data_dir")
 
 
 def add_user_code_options(parser: ArgumentParser) -> None:
@@ -16,6 +16,12 @@ def add_user_code_options(parser: ArgumentParser) -> None:
         type=str | None,
         default=None,
         help="Your own network, as given to emomc-pretrain; its code is run.",
+    )
+    parser.add_argument(
+        "--module",
+        type=str | None,
+        default=None,
+        help="Your own LightningModule, as given to emomc-pretrain; its code is run.",
     )
     parser.add_argument(
         "--dataset",

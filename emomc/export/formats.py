@@ -11,6 +11,7 @@ import importlib.util
 import shutil
 import warnings
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -76,6 +77,8 @@ class ExportFormat:
     """Arguments of ``verify_export`` except the format -> what the file gives for the images."""
     scores: Callable[[Path, PackedNetwork, Tensor, nn.Module | None], Tensor]
     """Path, network, images, and a user's network -> the class scores of the file."""
+    running: Callable[[Path, PackedNetwork, nn.Module | None], AbstractContextManager[nn.Module]]
+    """Path, network, and a user's network -> the file as a network that runs while the context is open."""
     exact: bool = True
     """Whether that number equals the search's exactly, on the same machine."""
     header_of: Callable[[Path], str] | None = None
@@ -140,6 +143,7 @@ FORMATS: Mapping[str, ExportFormat] = {
             _write_packed,
             _verification("read_back_packed"),
             _verification("scores_packed"),
+            _verification("running_packed"),
         ),
         ExportFormat(
             "onnx",
@@ -147,6 +151,7 @@ FORMATS: Mapping[str, ExportFormat] = {
             _write_onnx,
             _verification("read_back_onnx"),
             _verification("scores_onnx"),
+            _verification("running_onnx"),
             exact=False,
             packages=("onnx", "onnxscript", "onnxruntime"),
         ),
@@ -156,6 +161,7 @@ FORMATS: Mapping[str, ExportFormat] = {
             _write_c,
             _verification("read_back_c"),
             _verification("scores_c"),
+            _verification("running_c"),
             exact=False,
             header_of=_header_of_c,
             facts_of=_facts_of_c,
@@ -166,6 +172,7 @@ FORMATS: Mapping[str, ExportFormat] = {
             _write_dense,
             _verification("read_back_dense"),
             _verification("scores_dense"),
+            _verification("running_dense"),
         ),
     )
 }

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,8 @@ class ExpectedScores:
             UserError: one differs by more than ``TOLERANCE`` of the largest; with rounded inputs, those of half of the
                 images differ by more than ``ROUNDED_TOLERANCE``.
         """
+        # A program in C gives the values of an answer in a row.
+        scores = scores.reshape(self.scores.shape)
         if self.rounded:
             pairs = zip(scores, self.scores, strict=True)
             found, allowed = statistics.median(deviation(*pair) for pair in pairs), ROUNDED_TOLERANCE
@@ -183,6 +186,46 @@ def _read_back(
         correct += int((classes == label).sum())
         other_class += int((classes != expected).sum())
     return ReadBack(correct, other_class)
+
+
+@contextlib.contextmanager
+def running_packed(path: Path, packed: PackedNetwork, network: nn.Module | None) -> Iterator[nn.Module]:
+    """Give the network of a packed file."""
+    yield _read_packed(path, network).module
+
+
+@contextlib.contextmanager
+def running_dense(path: Path, packed: PackedNetwork, network: nn.Module | None) -> Iterator[nn.Module]:
+    """Give the network of a state dict."""
+    yield _read_dense(path, packed, network).module
+
+
+@contextlib.contextmanager
+def running_onnx(path: Path, packed: PackedNetwork, network: nn.Module | None) -> Iterator[nn.Module]:
+    """Give an ONNX file in onnxruntime as a network."""
+    session = _session(path)
+    yield Running(lambda inputs: _run_onnx(session, inputs))
+
+
+@contextlib.contextmanager
+def running_c(path: Path, packed: PackedNetwork, network: nn.Module | None) -> Iterator[nn.Module]:
+    """Give a source in C, compiled here, as a network."""
+    shape = unpack_folded(packed, network).graph.output_shape
+    with CompiledSource(path) as compiled:
+        yield Running(lambda inputs: compiled.scores(inputs).reshape(len(inputs), *shape))
+
+
+class Running(nn.Module):
+    """Something that runs outside torch, in the form of a network."""
+
+    def __init__(self, run: Callable[[Tensor], Tensor]) -> None:
+        """Take a function of a float batch, (n, ...)."""
+        super().__init__()
+        self._run = run
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Return what it gives."""
+        return self._run(inputs.detach().cpu().float()).to(inputs.device)
 
 
 def _read_packed(path: Path, network: nn.Module | None) -> FoldedNetwork:

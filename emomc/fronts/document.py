@@ -14,6 +14,7 @@ from emomc.candidates.finetuned_weights import finetuned_path
 from emomc.candidates.genotype import Genotype
 from emomc.common.files import sha256_of_file
 from emomc.common.intervals import wilson_interval
+from emomc.common.metric import ACCURACY
 from emomc.common.versions import versions
 from emomc.compression.levels import UNSTRUCTURED, Level
 from emomc.compression.widths import UNCOMPRESSED_BITS
@@ -57,6 +58,8 @@ def front_document(search: Search) -> dict[str, Any]:
     images = front[0].evaluation.images if front and front[0].evaluation else None
     # The library stores the accuracy, not the count: rounding restores the count.
     baseline = None if images is None else Evaluation(round(dense * images), images, images)
+    if search.baseline is not None and search.baseline.metric is not None:
+        baseline = search.baseline
     return {
         "format_version": FRONT_FORMAT_VERSION,
         "settings": {name: _plain(value) for name, value in dataclasses.asdict(config).items()},
@@ -80,9 +83,10 @@ def front_document(search: Search) -> dict[str, Any]:
         "layers": [layer.to_dict() for layer in manifest.layers],
         "baseline": {
             "validation_accuracy": dense,
-            "validation_correct": None if baseline is None else baseline.correct,
+            "validation_correct": count_of(baseline),
             "validation_images": images,
             **interval("validation", baseline),
+            **_metric("validation", baseline),
             **_test(search.baseline_test),
             **_costs(search, search.uncompressed),
             **needs_entries(model.c_needs(uncompressed_genotype(search.library))),
@@ -96,6 +100,7 @@ def front_document(search: Search) -> dict[str, Any]:
         "history": [dataclasses.asdict(entry) for entry in search.history],
         "versions": versions(),
         "finished": search.finished,
+        **({} if search.metric is ACCURACY else {"metric": dataclasses.asdict(search.metric)}),
     }
 
 
@@ -131,9 +136,10 @@ def _point(search: Search, candidate: Candidate) -> dict[str, Any]:
         **({} if inputs is None else {"activation_bits": inputs}),
         "density": search.cost_model.density(candidate.genotype),
         "validation_accuracy": candidate.accuracy,
-        "validation_correct": evaluation.correct if evaluation else None,
+        "validation_correct": count_of(evaluation),
         "validation_images": evaluation.images if evaluation else None,
         **interval("validation", evaluation),
+        **_metric("validation", evaluation),
         **_test(candidate.test),
         **_costs(search, candidate.costs),
         **needs_entries(search.cost_model.c_needs(candidate.genotype)),
@@ -155,18 +161,29 @@ def interval(kind: str, evaluation: Evaluation | None) -> dict[str, float | None
         evaluation: on those images.
     """
     low, high = None, None
-    if evaluation is not None and evaluation.complete:
-        low, high = wilson_interval(evaluation.correct, evaluation.images)
+    if evaluation is not None and evaluation.complete and evaluation.metric is None:
+        low, high = wilson_interval(int(evaluation.correct), evaluation.images)
     return {f"{kind}_accuracy_low": low, f"{kind}_accuracy_high": high}
 
 
 def _test(evaluation: Evaluation | None) -> dict[str, Any]:
     return {
         "test_accuracy": evaluation.accuracy if evaluation else None,
-        "test_correct": evaluation.correct if evaluation else None,
+        "test_correct": count_of(evaluation),
         "test_images": evaluation.images if evaluation else None,
         **interval("test", evaluation),
+        **_metric("test", evaluation),
     }
+
+
+def count_of(evaluation: Evaluation | None) -> int | None:
+    """Return how many images were classified correctly; None if there is no evaluation, or of another metric."""
+    return None if evaluation is None or evaluation.metric is not None else int(evaluation.correct)
+
+
+def _metric(kind: str, evaluation: Evaluation | None) -> dict[str, float]:
+    """Return the value of a user's metric; the accuracy beside it is its quality."""
+    return {} if evaluation is None or evaluation.metric is None else {f"{kind}_metric": evaluation.metric}
 
 
 def _costs(search: Search, costs: Mapping[str, float]) -> dict[str, float | int]:

@@ -12,6 +12,7 @@ from typing import Any
 
 from emomc.common.errors import UserError, is_whole, require, shown
 from emomc.common.files import read_json
+from emomc.common.metric import ACCURACY, Metric
 from emomc.common.schema import checked
 from emomc.compression.levels import UNSTRUCTURED, Level
 from emomc.compression.widths import FULL_ACTIVATION_BITS, MIN_ACTIVATION_BITS
@@ -43,6 +44,8 @@ class _Costs:
     size_kib: float
     energy_mj: float | None = None
     test_accuracy: float | None = None
+    validation_metric: float | None = None
+    test_metric: float | None = None
     latency_ms: float | None = None
     cycles: float | None = None
     validation_correct: int | None = None
@@ -108,6 +111,7 @@ class _Front:
     compiled: bool = False
     integer_biases: bool = False
     images_sha256: dict[str, str] | None = None
+    metric: Metric | None = None
     preprocessing: dict[str, Any] | None = None
 
 
@@ -143,7 +147,8 @@ def check_front(front: Any, where: str = "the front") -> None:
     found = checked(_Front, front, where)
     if not found.objectives:
         raise UserError(f"expected names in objectives of {where}, found none")
-    _check_accuracies(found.baseline, f"the baseline of {where}")
+    bounded = found.metric is None
+    _check_accuracies(found.baseline, f"the baseline of {where}", bounded=bounded)
     _check_energies(found, where)
     layers = [layer.name for layer in found.layers]
     seen: set[int] = set()
@@ -154,7 +159,7 @@ def check_front(front: Any, where: str = "the front") -> None:
         seen.add(point.index)
         if point.pattern != UNSTRUCTURED:
             Level(point.level, point.pattern)
-        _check_accuracies(point, place)
+        _check_accuracies(point, place, bounded=bounded)
         by_layer: dict[str, Mapping[str, float]] = {"bits": point.bits, "density": point.density}
         if point.activation_bits is not None:
             by_layer["activation_bits"] = point.activation_bits
@@ -175,12 +180,18 @@ def _check_energies(front: _Front, where: str) -> None:
         raise UserError(f"expected a number as energy_mj in {without[0]} of {where}, as other entries have, found none")
 
 
-def _check_accuracies(entry: _Costs, place: str) -> None:
+def metric_of(front: Front) -> Metric:
+    """Return the metric by which the points of a front are compared: its quality is their ``validation_accuracy``."""
+    found = front.get("metric")
+    return ACCURACY if found is None else Metric(**found)
+
+
+def _check_accuracies(entry: _Costs, place: str, *, bounded: bool) -> None:
     for kind, accuracy, correct, images in (
         ("validation", entry.validation_accuracy, entry.validation_correct, entry.validation_images),
         ("test", entry.test_accuracy, entry.test_correct, entry.test_images),
     ):
-        if accuracy is not None and not 0 <= accuracy <= 1:
+        if accuracy is not None and bounded and not 0 <= accuracy <= 1:
             raise UserError(f"expected a {kind}_accuracy of 0..1 in {place}, found {accuracy}")
         if images is not None and (images < 1 or not 0 <= (correct or 0) <= images):
             raise UserError(

@@ -14,8 +14,10 @@ import numpy as np
 from emomc.candidates.objectives import COSTS, OBJECTIVES
 from emomc.common.errors import UserError
 from emomc.common.intervals import loss_bound
+from emomc.common.metric import Metric
 from emomc.common.pareto import knee
-from emomc.fronts.front_file import Front, Point
+from emomc.compression.levels import UNSTRUCTURED
+from emomc.fronts.front_file import Front, Point, level_of, metric_of
 from emomc.fronts.pick_rules import DEFAULT_PICK, Limit, Pick, PickKind, parse_pick
 
 # Percentage points that cover rounding errors; far below the share of one image.
@@ -52,7 +54,8 @@ def pick_point(pick: Pick | str, front: Front) -> PickedPoint:
     if not front["points"]:
         raise UserError("expected a front with at least one point to pick from, found an empty one")
     position, reason = _CHOOSERS[rule.kind](rule, front)
-    met = rule.kind is not PickKind.SAFE or position in _safe_positions(rule, front)
+    counted = rule.kind is PickKind.SAFE and metric_of(front).percent
+    met = not counted or position in _safe_positions(rule, front)
     return PickedPoint(rule, front["points"][position]["index"], position, reason, met)
 
 
@@ -104,6 +107,8 @@ def cost_keys(front: Front) -> list[str]:
 def _safe(rule: Pick, front: Front) -> tuple[int, str]:
     """Find the cheapest whose ``loss_bound`` is small enough; if there is none, the most accurate."""
     points, allowed = front["points"], float(rule.value or 0.0)
+    if not metric_of(front).percent:
+        return _safe_without_counts(rule, front)
     costs = [rule.cost] if rule.cost else cost_keys(front)[:1]
     for cost in costs:
         _require(cost, points)
@@ -124,6 +129,17 @@ def _safe(rule: Pick, front: Front) -> tuple[int, str]:
     which = f"has the least {COSTS[costs[0]].name} of those that lose" if costs else "loses"
     images = front["baseline"]["validation_images"]
     return position, f"{name} {which} {words}, with a margin for chance on {images:,} validation images: {paid}."
+
+
+def _safe_without_counts(rule: Pick, front: Front) -> tuple[int, str]:
+    """Find the cheapest within the range that may be lost: what chance adds to a metric is not known."""
+    try:
+        return _within(dataclasses.replace(rule, kind=PickKind.WITHIN), front)
+    except UserError:
+        position = _most_accurate(front, range(len(front["points"])))
+        name, paid, allowed = _name(front, position), _paid(front, position), float(rule.value or 0.0)
+        lost = f"more than {_words(allowed, metric_of(front))}"
+        return position, f"{name} is the {_best(front)}; each network of the front loses {lost}: {paid}."
 
 
 def _safe_positions(rule: Pick, front: Front) -> list[int]:
@@ -163,7 +179,7 @@ def _knee(_rule: Pick, front: Front) -> tuple[int, str]:
         return position, f"{name} is the knee, where the front bends most: {paid}."
     costs = " and ".join(COSTS[key].name for key in cost_keys(front)) or "cost"
     return position, (
-        f"{name} is the knee: cheaper networks lose more points of accuracy than they save percent of the uncompressed "
+        f"{name} is the knee: cheaper networks lose more {_unit(front)} than they save percent of the uncompressed "
         f"{costs}, more expensive ones gain fewer points than they add percent; {paid}."
     )
 
@@ -171,7 +187,7 @@ def _knee(_rule: Pick, front: Front) -> tuple[int, str]:
 def _max_accuracy(_rule: Pick, front: Front) -> tuple[int, str]:
     position = _most_accurate(front, range(len(front["points"])))
     name, paid = _name(front, position), _paid(front, position)
-    return position, f"{name} is the most accurate network of the front: {paid}."
+    return position, f"{name} is the {_best(front)} of the front: {paid}."
 
 
 def _budget(rule: Pick, front: Front) -> tuple[int, str]:
@@ -188,11 +204,11 @@ def _budget(rule: Pick, front: Front) -> tuple[int, str]:
         costs = " and ".join(_amount(cost, points[position][cost], front) for cost, _ in limits)
         raise UserError(
             f"expected a point that needs {wanted}, found none; the nearest is point {points[position]['index']} "
-            f"with {costs} and {_percent(points[position]['validation_accuracy'])} validation accuracy"
+            f"with {costs} and {_reached(front, points[position])}"
         )
     position = _most_accurate(front, meeting)
     name, paid = _name(front, position), _paid(front, position)
-    return position, f"{name} is the most accurate network that needs {wanted}: {paid}."
+    return position, f"{name} is the {_best(front)} that needs {wanted}: {paid}."
 
 
 def _within(rule: Pick, front: Front) -> tuple[int, str]:
@@ -203,21 +219,21 @@ def _within(rule: Pick, front: Front) -> tuple[int, str]:
             f"expected within:{allowed:g}:COST for a front without a cost among its objectives, found no cost"
         )
     _require(costs[0], points)
-    baseline = front["baseline"]["validation_accuracy"]
+    baseline, metric = front["baseline"]["validation_accuracy"], metric_of(front)
     lost = [100 * (baseline - point["validation_accuracy"]) for point in points]
     meeting = [i for i in range(len(points)) if lost[i] <= allowed + _TOLERANCE]
     if not meeting:
         nearest = _most_accurate(front, range(len(points)))
         raise UserError(
-            f"expected a point within {allowed:g} points of the uncompressed network's {_percent(baseline)} validation "
-            f"accuracy, found none; the nearest is {_name(front, nearest).lower()} with "
-            f"{_percent(points[nearest]['validation_accuracy'])}"
+            f"expected a point within {_words(allowed, metric)} of the uncompressed network's "
+            f"{_reached(front, front['baseline'])}, found none; the nearest is {_name(front, nearest).lower()} with "
+            f"{metric.text(points[nearest]['validation_accuracy'])}"
         )
     position = min(meeting, key=lambda i: (points[i][costs[0]], -points[i]["validation_accuracy"], i))
     name, paid = _name(front, position), _paid(front, position)
     return position, (
-        f"{name} has the least {COSTS[costs[0]].name} of those within {_points(allowed)} of the uncompressed accuracy: "
-        f"{paid}."
+        f"{name} has the least {COSTS[costs[0]].name} of those within {_words(allowed, metric)} of the uncompressed "
+        f"{metric.name}: {paid}."
     )
 
 
@@ -229,6 +245,8 @@ def _aggregate(rule: Pick, front: Front) -> tuple[int, str]:
     divided by the uncompressed network's.
     """
     points, ratio = front["points"], float(rule.value or 1.0)
+    if not metric_of(front).percent:
+        raise UserError(f"expected a front of accuracies for the pick {rule}, found one of {metric_of(front).name}")
     costs = cost_keys(front)
     if not costs:
         raise UserError("expected a cost among the objectives for the pick aggregate, found none")
@@ -306,16 +324,19 @@ def _limit_text(limit: Limit, value: float, front: Front) -> str:
 
 
 def _name(front: Front, position: int) -> str:
-    return f"Point {front['points'][position]['index']}"
+    point = front["points"][position]
+    level = level_of(point)
+    pattern = "" if level.pattern == UNSTRUCTURED else f" ({level.label})"
+    return f"Point {point['index']}{pattern}"
 
 
 def _paid(front: Front, position: int) -> str:
     """Describe accuracy and costs: "98.1 % validation accuracy (test 97.9 %) for 0.0031 mJ (4.2 times ..."."""
     point, baseline = front["points"][position], front["baseline"]
     test = point.get("test_accuracy")
-    text = f"{_percent(point['validation_accuracy'])} validation accuracy"
+    text = _reached(front, point)
     if test is not None:
-        text += f" (test {_percent(test)})"
+        text += f" (test {metric_of(front).text(test)})"
     parts = []
     for key in cost_keys(front):
         part = _amount(key, point[key], front)
@@ -336,8 +357,27 @@ def _points(number: float) -> str:
     return f"{number:.3g} {'point' if number == 1 else 'points'}"
 
 
-def _percent(fraction: float) -> str:
-    return f"{100 * fraction:.2f} %"
+def _words(points: float, metric: Metric) -> str:
+    """Return points of accuracy, or of the range of another metric in its unit, as words."""
+    if metric.percent:
+        return _points(points)
+    return f"{points:.3g} % of its range ({points / 100 * (metric.high - metric.low):.3g})"
+
+
+def _best(front: Front) -> str:
+    metric = metric_of(front)
+    return "most accurate network" if metric.percent else f"network with the best {metric.name}"
+
+
+def _unit(front: Front) -> str:
+    metric = metric_of(front)
+    return "points of accuracy" if metric.percent else f"points (percent of the range of {metric.name})"
+
+
+def _reached(front: Front, point: Point) -> str:
+    """Describe what a point reaches on the validation data: "98.10 % validation accuracy", or "val/iou 0.81"."""
+    metric, text = metric_of(front), metric_of(front).text(point["validation_accuracy"])
+    return f"{text} validation accuracy" if metric.percent else f"{metric.name} {text}"
 
 
 def _short(value: float) -> str:

@@ -85,6 +85,7 @@ class Library:
         *,
         validation_accuracy: float,
         epochs: int,
+        metric: float | None = None,
     ) -> LevelRecord:
         """Write a level's weights, then the manifest that names them.
 
@@ -94,6 +95,7 @@ class Library:
             masks: layer name -> boolean tensor, true where the weight remains.
             validation_accuracy: 0..1.
             epochs: epochs of training spent on this level.
+            metric: value of the metric of a user's task; None for an image classifier.
         """
         kind = Level.of(level)
         file = self.path / f"level_{kind.slug}.safetensors"
@@ -110,6 +112,7 @@ class Library:
             validation_accuracy,
             epochs,
             kind.pattern,
+            metric,
         )
         others = [other for other in self.manifest.levels if other.level != kind]
         levels = sorted([*others, record], key=lambda one: one.level.order, reverse=True)

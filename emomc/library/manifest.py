@@ -9,6 +9,7 @@ from typing import Any
 
 from emomc.common.errors import UserError, require
 from emomc.common.files import read_json, write_json
+from emomc.common.metric import ACCURACY, Metric, Mode
 from emomc.common.schema import checked
 from emomc.compression.levels import UNSTRUCTURED, Level, LevelName
 from emomc.networks.layers import LayerShape
@@ -38,11 +39,13 @@ class LevelRecord:
     remaining: dict[str, int]
     """Layer name -> number of weights that remain."""
     validation_accuracy: float
-    """Fraction of the validation images classified correctly, 0..1."""
+    """Fraction of the validation images classified correctly, 0..1; of another metric, the quality: see ``Metric``."""
     epochs: int
     """Epochs of training spent on this level."""
     pattern: str = UNSTRUCTURED
     """Of the zeros, see ``Level``."""
+    metric: float | None = None
+    """Value of the metric of a user's task; None for an image classifier."""
 
     def __post_init__(self) -> None:
         """Check the ranges, since the values may come from an untrusted file; their types are the schema's.
@@ -55,7 +58,9 @@ class LevelRecord:
         require(plain, f"a file name without folders for level {label}", self.file)
         counts = all(count >= 0 for count in self.remaining.values())
         require(counts, f"remaining weights by layer in level {label}", self.remaining)
-        share = 0 <= self.validation_accuracy <= 1
+        known = (self.validation_accuracy, 0.0 if self.metric is None else self.metric)
+        require(all(map(math.isfinite, known)), f"finite results in level {label}", known)
+        share = self.metric is not None or 0 <= self.validation_accuracy <= 1
         require(share, f"a validation_accuracy of 0..1 in level {label}", self.validation_accuracy)
         require(self.epochs >= 0, f"epochs of at least 0 in level {label}", self.epochs)
 
@@ -71,6 +76,26 @@ class LevelRecord:
 
 
 @dataclasses.dataclass(frozen=True)
+class TaskRecord:
+    """A user's own task: what was trained, and the metric of it."""
+
+    attribute: str
+    """Attribute of the LightningModule that is the network."""
+    monitor: str
+    """Name of the validation metric."""
+    mode: Mode
+    """Whether a larger or a smaller value is better."""
+    untrained: float
+    """The metric of the network before its training."""
+    metric_range: tuple[float, float] | None = None
+    """Lowest and highest value; None: from that of the untrained network to that of the dense one."""
+    mean_of_samples: bool = False
+    """Whether the metric is a mean of values per sample within the range."""
+    test_monitor: str | None = None
+    """Name of the metric on the test data; None: it follows from that of validation."""
+
+
+@dataclasses.dataclass(frozen=True)
 class Manifest:
     """All that a search needs of a library besides the weights."""
 
@@ -81,8 +106,8 @@ class Manifest:
     """SHA-256 of the user's source file; None for the project's own networks."""
     data: dict[str, Any]
     """The fields of the ``DataConfig`` that the library was trained with."""
-    input_shape: tuple[int, int, int]
-    """Channels, height, width."""
+    input_shape: tuple[int, ...]
+    """Of what the network takes: channels, height, width of an image."""
     class_names: tuple[str, ...]
     mean: tuple[float, ...] | None
     """Per channel, of pixels scaled to 0..1; None if a user's data module does not give it."""
@@ -107,6 +132,8 @@ class Manifest:
     """``validation`` and ``test`` -> digest of the images and labels; None in libraries made before there was one."""
     given_in: str | None = None
     """Folder that relative paths in ``data`` start from, relative to the library; None if there are none."""
+    task: TaskRecord | None = None
+    """The user's own task; None: the network classifies images. ``network`` then names the LightningModule."""
     levels: tuple[LevelRecord, ...] = ()
     """Descending by ``Level.order``, the dense network (100 %) first."""
 
@@ -118,10 +145,13 @@ class Manifest:
         """
         require(isinstance(self.data.get("dataset"), str), "a dataset's name in data", self.data.get("dataset"))
         require(min(self.input_shape) >= 1, "an input_shape of at least 1 pixel and channel", self.input_shape)
+        image = "channels, height and width as input_shape"
+        require(self.task is not None or len(self.input_shape) == 3, image, self.input_shape)
         image = f"an input_shape of at most {MOST_IMAGE_VALUES} pixels times channels"
         require(math.prod(self.input_shape) <= MOST_IMAGE_VALUES, image, self.input_shape)
         classes = f"2 to {MOST_CLASSES} class names as class_names"
-        require(2 <= len(self.class_names) <= MOST_CLASSES, classes, self.class_names)
+        enough = self.task is not None or len(self.class_names) >= 2
+        require(enough and len(self.class_names) <= MOST_CLASSES, classes, self.class_names)
         for key in ("mean", "std"):
             values = getattr(self, key)
             channels = values is None or len(values) == self.input_shape[0]
@@ -138,6 +168,17 @@ class Manifest:
         """Number of classes."""
         return len(self.class_names)
 
+    def metric(self) -> Metric:
+        """Return the metric by which networks are compared.
+
+        Raises:
+            UserError: training did not make the metric of a user's task better, and its range is not given.
+        """
+        if self.task is None:
+            return ACCURACY
+        dense = next((record.metric for record in self.levels if record.percent == DENSE), None)
+        return metric_of(self.task, dense)
+
     @property
     def stored_layers(self) -> tuple[LayerShape, ...]:
         """The layers with weights of their own, compressed or not."""
@@ -147,6 +188,28 @@ class Manifest:
     def compressed_layers(self) -> tuple[LayerShape, ...]:
         """The layers whose weights are pruned and quantized."""
         return tuple(layer for layer in self.stored_layers if layer.name not in self.excluded_layers)
+
+
+def metric_of(task: TaskRecord, dense: float | None) -> Metric:
+    """Return the metric of a user's task.
+
+    Args:
+        task: the task.
+        dense: value of the dense network; None: it is not known yet.
+
+    Raises:
+        UserError: the range follows from the dense network, which is no better than the untrained one.
+    """
+    if task.metric_range is not None:
+        return Metric(task.monitor, task.mode, *task.metric_range)
+    if dense is None:
+        raise UserError(f"expected a dense network, whose {task.monitor} is an end of its range, found none")
+    if not (dense > task.untrained if task.mode == "max" else dense < task.untrained):
+        raise UserError(
+            f"expected training to make {task.monitor} better than the {task.untrained:g} of the untrained network, "
+            f"found {dense:g} ({task.mode} is better): name the range of the metric with --metric_range"
+        )
+    return Metric(task.monitor, task.mode, *sorted((task.untrained, dense)))
 
 
 def read_manifest(folder: Path) -> Manifest:

@@ -23,7 +23,7 @@ def build_network(
     in_channels: int,
     num_classes: int,
     network_args: Mapping[str, Any] | None = None,
-    input_shape: tuple[int, int, int] | None = None,
+    input_shape: tuple[int, ...] | None = None,
 ) -> nn.Module:
     """Make a network with random initial weights from torch's default generator.
 

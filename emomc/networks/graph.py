@@ -94,12 +94,12 @@ class NetworkGraph:
         return next(layer for layer in self.layers if layer.name == name)
 
 
-def trace_layers(network: nn.Module, input_shape: tuple[int, int, int]) -> tuple[LayerShape, ...]:
+def trace_layers(network: nn.Module, input_shape: tuple[int, ...]) -> tuple[LayerShape, ...]:
     """Return the layers of a network in forward order.
 
     Args:
-        network: any module that takes a float batch of shape (n, channels, height, width).
-        input_shape: (channels, height, width) of one image.
+        network: any module that takes a float batch, such as images (n, channels, height, width).
+        input_shape: of one input, such as (channels, height, width) of an image.
 
     Raises:
         UserError: see ``trace_network``.
@@ -107,12 +107,12 @@ def trace_layers(network: nn.Module, input_shape: tuple[int, int, int]) -> tuple
     return trace_network(network, input_shape).layers
 
 
-def trace_network(network: nn.Module, input_shape: tuple[int, int, int], output: str | None = None) -> NetworkGraph:
+def trace_network(network: nn.Module, input_shape: tuple[int, ...], output: str | None = None) -> NetworkGraph:
     """Export a network and find its layers.
 
     Args:
-        network: any module that takes a float batch of shape (n, channels, height, width).
-        input_shape: (channels, height, width) of one image.
+        network: any module that takes a float batch, such as images (n, channels, height, width).
+        input_shape: of one input, such as (channels, height, width) of an image.
         output: key or index of the class scores among several outputs.
 
     Raises:
@@ -153,6 +153,8 @@ def describe_graph(
         digest=_digest(module, sizes),
         maps=schedule_maps(module, layers, sizes),
         notes=notes,
+        # Only images have such a format.
+        channels_last=image.ndim == 4,
     )
 
 

@@ -25,7 +25,7 @@ _MOST_IMAGES = 1 << 16
 
 
 def export_flat(
-    network: nn.Module, input_shape: tuple[int, int, int], output: str | None = None
+    network: nn.Module, input_shape: tuple[int, ...], output: str | None = None
 ) -> tuple[fx.GraphModule, frozenset[str]]:
     """Return the network in eval mode as one graph without modules, and the names of its constants.
 
@@ -34,8 +34,8 @@ def export_flat(
     open. Inactive dropout is left out, and every ``view`` is a ``reshape``, which works for any memory format.
 
     Args:
-        network: maps a float batch (n, channels, height, width) to class scores; see ``select_answer``.
-        input_shape: (channels, height, width) of one image.
+        network: maps a float batch, such as images (n, channels, height, width), to one tensor; see ``select_answer``.
+        input_shape: of one input, such as (channels, height, width) of an image.
         output: which output has the class scores.
 
     Raises:

@@ -10,12 +10,12 @@ from emomc.common.errors import UserError
 from emomc.networks.graph import NetworkGraph, NetworkWarning, trace_network
 
 
-def fit_head(network: nn.Module, input_shape: tuple[int, int, int], num_classes: int) -> None:
+def fit_head(network: nn.Module, input_shape: tuple[int, ...], num_classes: int) -> None:
     """Replace the last linear layer of a network, in place, if it gives another number of scores.
 
     Args:
         network: any module.
-        input_shape: (channels, height, width) of one image.
+        input_shape: of one input, such as (channels, height, width) of an image.
         num_classes: scores wanted.
 
     Raises:

@@ -13,7 +13,7 @@ from torch.nn.utils import parametrize, remove_spectral_norm, remove_weight_norm
 from emomc.common.errors import UserError, first_line
 
 
-def make_plain(network: nn.Module, input_shape: tuple[int, int, int]) -> nn.Module:
+def make_plain(network: nn.Module, input_shape: tuple[int, ...]) -> nn.Module:
     """Initialise the lazy modules of a network and bake its parametrizations into weights, in place; return it.
 
     Weight and spectral norms are removed, by either of torch's ways: the weights that they compute in eval mode become
@@ -21,7 +21,7 @@ def make_plain(network: nn.Module, input_shape: tuple[int, int, int]) -> nn.Modu
 
     Args:
         network: any module.
-        input_shape: (channels, height, width) of one image.
+        input_shape: of one input, such as (channels, height, width) of an image.
 
     Raises:
         UserError: lazy modules cannot be initialised, since the network fails on images of that shape.
@@ -43,7 +43,7 @@ def make_plain(network: nn.Module, input_shape: tuple[int, int, int]) -> nn.Modu
     return network.train(training)
 
 
-def plain_copy(network: nn.Module, input_shape: tuple[int, int, int]) -> nn.Module:
+def plain_copy(network: nn.Module, input_shape: tuple[int, ...]) -> nn.Module:
     """Return a copy of a network with plain weights; see ``make_plain``."""
     for module in network.modules():
         for name, value in vars(module).items():
@@ -53,7 +53,7 @@ def plain_copy(network: nn.Module, input_shape: tuple[int, int, int]) -> nn.Modu
     return make_plain(copy.deepcopy(network), input_shape)
 
 
-def initialise(network: nn.Module, input_shape: tuple[int, int, int]) -> None:
+def initialise(network: nn.Module, input_shape: tuple[int, ...]) -> None:
     """Give lazy modules their shapes by running two images of zeros through the network, if there are any.
 
     Raises:

@@ -27,6 +27,9 @@ from emomc.packed_file.layout import (
     metadata_bytes,
 )
 
+SIDES = ("channels", "height", "width")
+"""What the header of a file has three numbers for."""
+
 
 @dataclasses.dataclass(frozen=True)
 class NetworkDescription:
@@ -38,9 +41,10 @@ class NetworkDescription:
     """Arguments of its constructor, JSON values."""
     network_source_sha256: str | None
     """SHA-256 of the source file of a user's network, 64 hex digits; None for the project's own networks."""
-    input_shape: tuple[int, int, int]
-    """Channels, height, width."""
+    input_shape: tuple[int, ...]
+    """Of what the network takes: channels, height, width of an image; one or two numbers for other inputs."""
     class_names: tuple[str, ...]
+    """Empty if the network does not classify."""
     mean: tuple[float, ...] = ()
     """Per channel, of pixels scaled to 0..1, stored as float32; empty if the normalisation is not known."""
     std: tuple[float, ...] = ()
@@ -50,6 +54,12 @@ class NetworkDescription:
     kept_channels: dict[str, str] = dataclasses.field(default_factory=dict)
     """Layer name -> which output channels of the whole network are left, as ``channel_bits`` writes them; of layers
     that say which channels go. Empty: all are left."""
+
+    @property
+    def sides(self) -> tuple[int, int, int]:
+        """The input shape as the three numbers of the header, with ones before those of fewer dimensions."""
+        channels, height, width = (1,) * (len(SIDES) - len(self.input_shape)) + self.input_shape
+        return channels, height, width
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -121,12 +131,13 @@ def check_description(description: NetworkDescription) -> None:
         raise UserError(f"expected the key of an output as a text, found {description.network_output!r}")
     if digest is not None and not (isinstance(digest, str) and re.fullmatch("[0-9a-f]{64}", digest)):
         raise UserError(f"expected the SHA-256 of a network's source as 64 hex digits, found {digest!r}")
-    if not all(isinstance(name, str) for name in names) or not 1 <= len(names) <= MAX_CLASSES:
-        raise UserError(f"expected the names of 1 to {MAX_CLASSES} classes, found {len(names)}")
-    if len(description.input_shape) != 3 or not all(1 <= side <= MAX_SIDE for side in description.input_shape):
-        raise UserError(f"expected channels, height and width in 1..{MAX_SIDE}, found {description.input_shape}")
+    if not all(isinstance(name, str) for name in names) or len(names) > MAX_CLASSES:
+        raise UserError(f"expected the names of up to {MAX_CLASSES} classes, found {len(names)}")
+    sides = description.input_shape
+    if not 1 <= len(sides) <= len(SIDES) or not all(1 <= side <= MAX_SIDE for side in sides):
+        raise UserError(f"expected 1 to 3 sides, as channels, height and width, in 1..{MAX_SIDE}, found {sides}")
     mean, std = (np.array(values, np.float32) for values in (description.mean, description.std))
-    if not len(mean) == len(std) or len(mean) not in (0, description.input_shape[0]):
+    if not len(mean) == len(std) or len(mean) not in (0, description.sides[0]):
         raise UserError(
             f"expected a mean and a standard deviation per channel or none, found {len(mean)} and {len(std)}"
         )
@@ -212,6 +223,8 @@ def metadata_of(description: NetworkDescription) -> bytes:
         keys.append("network_output")
     if description.kept_channels:
         keys.append("kept_channels")
+    if len(description.input_shape) != len(SIDES):
+        keys.append("input_shape")
     try:
         metadata = metadata_bytes({key: values[key] for key in keys})
         parse_json(metadata)  # a reader refuses what this refuses

@@ -115,8 +115,11 @@ class _Reader:
         metadata = read_metadata(self._take(metadata_bytes), classes)
         self._skip_padding()
         mean, std = map(tuple, norm)
-        description = NetworkDescription(**metadata, input_shape=input_shape, mean=mean, std=std)
+        shape = metadata.pop("input_shape") or input_shape
+        description = NetworkDescription(**metadata, input_shape=shape, mean=mean, std=std)
         check_description(description)
+        if description.sides != input_shape:
+            raise UserError(f"expected inputs of shape {input_shape}, as the header says, found {shape}")
         layers = tuple(self._layer(record) for record in layer_records)
         tensors = [self._tensor(record) for record in tensor_records]
         if self._position != self._end or self._name_position != names_bytes:
@@ -236,3 +239,4 @@ class _Metadata:
     class_names: tuple[str, ...]
     network_output: str | None = None
     kept_channels: dict[str, str] = dataclasses.field(default_factory=dict)
+    input_shape: tuple[int, ...] | None = None

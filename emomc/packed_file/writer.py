@@ -95,7 +95,7 @@ def pack_bytes(packed: PackedNetwork, coding: str) -> bytes:
     header = HEADER.pack(
         *(MAGIC, PATTERN_VERSION if patterned else VERSION, len(layers), file_bytes),
         *(len(tensors), sum(map(len, texts)), len(metadata)),
-        *(*description.input_shape, len(description.class_names), int(bool(description.mean))),
+        *(*description.sides, len(description.class_names), int(bool(description.mean))),
     )
     body = b"".join([header, before, *numbers])
     return body + CHECKSUM.pack(zlib.crc32(body))

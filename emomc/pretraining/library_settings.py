@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import fnmatch
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +14,20 @@ import torch
 from emomc.common.errors import UserError
 from emomc.common.files import existing_file, sha256_of_file
 from emomc.common.run_folder import RunFolder
+from emomc.common.user_code import names_user_code, source_sha256
 from emomc.data.config import DataConfig
 from emomc.data.image_folder import FOLDER_PREFIX
 from emomc.data.splits import DataFacts
 from emomc.library.data_sources import data_source_sha256
 from emomc.library.library import Library
-from emomc.library.manifest import MANIFEST, Manifest
+from emomc.library.manifest import MANIFEST, Manifest, TaskRecord
 from emomc.library.network_sources import has_comparable_digest
 from emomc.networks.build import network_source_sha256
 from emomc.networks.graph import NetworkGraph
 from emomc.networks.layers import LayerShape
 from emomc.pretraining.config import PretrainingConfig
+from emomc.tasks.build import A_MODULE
+from emomc.tasks.users_task import UsersTask
 
 # Fields of a DataConfig that do not change the images.
 _DATA_ACCESS = ("data_dir", "cache", "num_workers", "class_map")
@@ -54,6 +57,58 @@ def manifest_of(
             f"expected {config.network} to give {facts.num_classes} class scores, found an output of shape "
             f"{graph.output_shape} for an image: let its constructor take num_classes, or set --network_args"
         )
+    facts_of = {
+        "network_args": dict(config.network_args),
+        "network_source_sha256": network_source_sha256(config.network),
+        "input_shape": facts.input_shape,
+        "class_names": facts.class_names,
+        "mean": facts.mean,
+        "std": facts.std,
+    }
+    return _manifest_of(config, data, graph, run, facts_of)
+
+
+def task_manifest(
+    config: PretrainingConfig,
+    task: UsersTask,
+    data: DataConfig,
+    graph: NetworkGraph,
+    run: RunFolder,
+    record: TaskRecord,
+    shape: tuple[int, ...],
+) -> Manifest:
+    """Return the manifest, without levels, of the library of a user's own task.
+
+    Args:
+        config: the settings; ``config.network`` names the module.
+        task: the task.
+        data: settings of the data.
+        graph: of the network.
+        run: of the library.
+        record: what the library says of the task.
+        shape: of one input of the network.
+
+    Raises:
+        UserError: ``exclude_layers`` matches no layer or all layers.
+    """
+    named = names_user_code(config.network)
+    facts_of = {
+        "network_args": dict(task.config.module_args),
+        "network_source_sha256": source_sha256(config.network, A_MODULE) if named else None,
+        "input_shape": shape,
+        "class_names": (),
+        "mean": None,
+        "std": None,
+        "task": record,
+    }
+    manifest = _manifest_of(config, data, graph, run, facts_of)
+    settings = {**manifest.settings, "learning_rate_factor": task.config.learning_rate_factor}
+    return dataclasses.replace(manifest, settings=settings)
+
+
+def _manifest_of(
+    config: PretrainingConfig, data: DataConfig, graph: NetworkGraph, run: RunFolder, facts: Mapping[str, Any]
+) -> Manifest:
     settings = dataclasses.asdict(config)
     # Without the bounds of the levels, so that levels can be added to a library.
     patterns = ("pattern", "channel_importance", "channel_multiple")
@@ -73,13 +128,7 @@ def manifest_of(
         settings["weights"] = sha256_of_file(existing_file(Path(config.weights), "trained weights"))
     return Manifest(
         network=config.network,
-        network_args=dict(config.network_args),
-        network_source_sha256=network_source_sha256(config.network),
         data=dataclasses.asdict(data),
-        input_shape=facts.input_shape,
-        class_names=facts.class_names,
-        mean=facts.mean,
-        std=facts.std,
         layers=graph.layers,
         excluded_layers=_excluded(graph.layers, config.exclude_layers),
         evaluation_batch_size=config.evaluation_batch_size,
@@ -89,6 +138,7 @@ def manifest_of(
         torch_version=torch.__version__,
         data_source_sha256=data_source_sha256(data.dataset),
         given_in=_given_in(data, run),
+        **facts,
     )
 
 

@@ -99,11 +99,11 @@ def prepare_library(
         )
     initialise(network, facts.input_shape)
     # Before the weights get other names.
-    training, unfit = _load_weights(config, network)
+    training, unfit = load_given_weights(config, network)
     graph = trace_network(make_plain(network, facts.input_shape), facts.input_shape, config.network_output)
     manifest = manifest_of(config, data_config, facts, graph, run)
     training, format_note = _with_memory_format(training, network, facts)
-    if overwrite or not _has_levels(run):
+    if overwrite or not has_levels(run):
         try_out(network, graph, data_module, training)
         splits: tuple[Split, ...] = ("validation", "test") if has_test_images(data_module) else ("validation",)
         digests: dict[str, str] = {split: hold_split(data_module, split).digest() for split in splits}
@@ -113,7 +113,7 @@ def prepare_library(
     with (
         quiet_lightning(),
         launched(fabric, devices.worker_timeout),
-        _opened(run, manifest, fabric, overwrite=overwrite) as library,
+        opened_library(run, manifest, fabric, overwrite=overwrite) as library,
         interrupts_of_trainers(),
     ):
         for note in (*unfit, *graph.notes, *format_note):
@@ -130,14 +130,14 @@ def prepare_library(
             for level in config.levels:
                 stages.make_level(level)
         if fabric.is_global_zero:
-            _log_library(library, run)
+            log_library(library, run)
             if not run.sensitivity_page.exists():
                 _write_sensitivity(library, network, data_module, run, channels_last=training.channels_last)
     return library
 
 
 @contextlib.contextmanager
-def _opened(run: RunFolder, manifest: Manifest, fabric: Fabric, *, overwrite: bool) -> Iterator[Library]:
+def opened_library(run: RunFolder, manifest: Manifest, fabric: Fabric, *, overwrite: bool) -> Iterator[Library]:
     """Open or make the library of a run on all processes.
 
     The first process locks and cleans the folder; the others open what it has made.
@@ -161,11 +161,12 @@ def _opened(run: RunFolder, manifest: Manifest, fabric: Fabric, *, overwrite: bo
         yield library
 
 
-def _has_levels(run: RunFolder) -> bool:
+def has_levels(run: RunFolder) -> bool:
+    """Return whether a run has a library with a level."""
     return (run.library / MANIFEST).exists() and bool(Library.open(run.library).levels)
 
 
-def _load_weights(config: PretrainingConfig, network: nn.Module) -> tuple[PretrainingConfig, list[str]]:
+def load_given_weights(config: PretrainingConfig, network: nn.Module) -> tuple[PretrainingConfig, list[str]]:
     """Load the user's weights, if any.
 
     Returns:
@@ -196,12 +197,14 @@ def _with_memory_format(
     ]
 
 
-def _log_library(library: Library, run: RunFolder) -> None:
+def log_library(library: Library, run: RunFolder) -> None:
     """Log the levels to TensorBoard: accuracy by level, and a figure of accuracy over density."""
     with SummaryWriter(str(run.logs / "library")) as writer:
+        name = library.manifest.metric().name
         for record in library.manifest.levels:
+            value = record.validation_accuracy if record.metric is None else record.metric
             tag = "" if record.pattern == UNSTRUCTURED else f"_{record.pattern.replace(':', '_')}"
-            writer.add_scalar(f"library/validation_accuracy{tag}", record.validation_accuracy, record.percent)
+            writer.add_scalar(f"library/validation_{name}{tag}", value, record.percent)
         writer.add_figure("library/accuracy_over_density", library_figure(library))
 
 

@@ -86,8 +86,8 @@ class StageTraining:
         if DENSE in self.library.levels:
             self._drop_checkpoint(DENSE)
             return
-        config, epochs = self.config, self.config.pre_train_epochs
-        module = dense_module(config, self.network, self.library.manifest.num_classes)
+        epochs = self.config.pre_train_epochs
+        module = self._dense_module()
         trainer = self._trainer(stage_of(DENSE), epochs, [])
         self._fit(trainer, module, stage_of(DENSE))
         masks = {
@@ -106,20 +106,44 @@ class StageTraining:
         start = self._level_above(level) if config.pre_prune_schedule == "chain" else DENSE
         state = self.library.load_state(start)
         load_unique(self.network, state)
-        manifest = self.library.manifest
-        masks = self.library.load_masks(start, state)
-        dense = self.library.load_state(DENSE) if config.robust else {}
-        module = level_module(config, self.network, manifest.num_classes, manifest.compressed_layers, masks, dense)
-        schedule = self._pruning(Level.of(level))
+        module, schedule, further = self._level_module(level, self.library.load_masks(start, state))
         stage = stage_of(level)
-        trainer = self._trainer(stage, epochs, [schedule, *([self.front] if self.front else [])])
+        trainer = self._trainer(stage, epochs, [schedule, *further, *([self.front] if self.front else [])])
         if not epochs:
             schedule.prune(trainer, module, schedule.percents[-1])
         self._fit(trainer, module, stage)
-        reestimate_norms(trainer, module, self.data, derive_seed(config.seed, stage, "norms"))
+        self._reestimate_norms(trainer, module, derive_seed(config.seed, stage, "norms"))
         # Each process averaged over its own part of the images: all take the statistics of the first.
-        module.load_state_dict(trainer.strategy.broadcast(module.state_dict()))
-        self._keep(level, trainer, module, module.masks, epochs)
+        self.network.load_state_dict(trainer.strategy.broadcast(self.network.state_dict()))
+        self._keep(level, trainer, module, schedule.masks_of(module), epochs)
+
+    def _dense_module(self) -> pl.LightningModule:
+        """Return the module that trains the dense network."""
+        return dense_module(self.config, self.network, self.library.manifest.num_classes)
+
+    def _level_module(
+        self, level: LevelName, masks: Mapping[str, Tensor]
+    ) -> tuple[pl.LightningModule, PruningSchedule, list[pl.Callback]]:
+        """Return the module that fine-tunes a level, the callback that prunes it, and further callbacks.
+
+        Args:
+            level: its name.
+            masks: of the level that it starts from.
+        """
+        manifest = self.library.manifest
+        dense = self.library.load_state(DENSE) if self.config.robust else {}
+        classes, layers = manifest.num_classes, manifest.compressed_layers
+        module = level_module(self.config, self.network, classes, layers, masks, dense)
+        return module, self._pruning(Level.of(level)), []
+
+    def _reestimate_norms(self, trainer: pl.Trainer, module: pl.LightningModule, seed: int) -> None:
+        """Average the statistics of every BatchNorm again, after the last pruning."""
+        reestimate_norms(trainer, module, self.data, seed)
+
+    def _measure(self, trainer: pl.Trainer, module: pl.LightningModule, level: LevelName) -> dict[str, float]:
+        """Return the results of a trained network under their names in ``Library.add_level``."""
+        results = trainer.validate(module, datamodule=self.data, verbose=False)[0]
+        return {"validation_accuracy": results["val/accuracy"]}
 
     def _level_above(self, level: LevelName) -> LevelName:
         """Return the level of the library that a level starts from: the next one of its chain, or the dense network."""
@@ -136,8 +160,12 @@ class StageTraining:
         if criterion == SENSITIVITY:
             images, _ = load_some(self.data, "train", images_to_measure(len(macs)))
             batches = images.split(self.library.manifest.data["batch_size"])
-        structure = Structure(level.pattern, self.library.manifest.compressed_layers, self._channels(level))
-        return PruningSchedule(self._percents(level.percent), criterion, macs, batches, cost, structure)
+        percents, structure = self._percents(level.percent), self._structure(level)
+        return PruningSchedule(percents, criterion, macs, batches, cost, structure)
+
+    def _structure(self, level: Level) -> Structure:
+        """Return the pattern of a level, and what must be known of the network to prune by it."""
+        return Structure(level.pattern, self.library.manifest.compressed_layers, self._channels(level))
 
     def _channels(self, level: Level) -> ChannelPruning | None:
         """Return what is known of the network's channels, for a level of them."""
@@ -174,17 +202,18 @@ class StageTraining:
             callbacks=[*callbacks, *standard, *further],
         )
 
-    def _fit(self, trainer: pl.Trainer, module: Classifier, stage: str) -> None:
+    def _fit(self, trainer: pl.Trainer, module: pl.LightningModule, stage: str) -> None:
         if trainer.max_epochs:
             checkpoint = self.run.checkpoint(stage)
             begun = checkpoint if checkpoint.exists() else None
             if begun is not None:
                 check_checkpoint(begun, "deleting it loses the epochs of this level alone")
-            if self.devices.cuda_graphs:
+            if self.devices.cuda_graphs and isinstance(module, Classifier):
                 module.run_in_training = GraphedNetwork(self.network)
             with self._memory():
                 trainer.fit(module, datamodule=self.data, ckpt_path=begun, weights_only=True)
-            module.run_in_training = None
+            if isinstance(module, Classifier):
+                module.run_in_training = None
             if trainer.interrupted:
                 raise KeyboardInterrupt
 
@@ -198,13 +227,13 @@ class StageTraining:
     ) -> None:
         """Validate the trained network, add it to the library and delete its checkpoint."""
         with self._memory():
-            accuracy = trainer.validate(module, datamodule=self.data, verbose=False)[0]["val/accuracy"]
+            measured = self._measure(trainer, module, level)
         if trainer.is_global_zero:
             # Before the level is added: a level in the library is not made again.
             if self.front is not None:
                 write_json(self.run.state_of_front_of_checkpoints, self.front.state_dict())
             state = unique_state(self.network)
-            self.library.add_level(level, state, masks, validation_accuracy=accuracy, epochs=epochs)
+            self.library.add_level(level, state, masks, epochs=epochs, **measured)
             self._drop_checkpoint(level)
         trainer.strategy.barrier()
         self.library.reread()

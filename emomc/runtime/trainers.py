@@ -7,6 +7,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.loggers.logger import DummyLogger
 from pytorch_lightning.plugins.environments import LightningEnvironment
 
 from emomc.common.errors import require
@@ -75,6 +76,22 @@ def finetuning_trainer(
     """
     options = _single_device_options(device, precision, callbacks)
     return pl.Trainer(**options, max_epochs=epochs, limit_val_batches=0, gradient_clip_val=1.0)
+
+
+def quiet_trainer(
+    device: torch.device, precision: str, callbacks: Sequence[pl.Callback] = (), **more: Any
+) -> pl.Trainer:
+    """Return a Trainer for a user's LightningModule: on one device, independently of other processes; writes nothing.
+
+    The module has a logger that drops what it is given, since its steps may use one.
+
+    Args:
+        device: device to run on.
+        precision: Lightning's name of the arithmetic.
+        callbacks: callbacks of the Trainer.
+        more: further arguments of the Trainer.
+    """
+    return pl.Trainer(**{**_single_device_options(device, precision, callbacks), "logger": DummyLogger(), **more})
 
 
 def _single_device_options(device: torch.device, precision: str, callbacks: Sequence[pl.Callback]) -> dict[str, Any]:

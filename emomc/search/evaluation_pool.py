@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import struct
 from collections.abc import Callable, Collection, Sequence
 
-from emomc.candidates.evaluation import Evaluation
-from emomc.candidates.evaluator import CandidateEvaluator
+from emomc.candidates.evaluation import Evaluation, Evaluator
 from emomc.candidates.genotype import Genotype
 from emomc.common.errors import ProcessLost, UserError
 from emomc.lightning_modules.candidate import Stopped
@@ -37,7 +37,7 @@ class EvaluationPool:
     def __init__(
         self,
         journal: SharedJournal,
-        evaluator: CandidateEvaluator,
+        evaluator: Evaluator,
         take: Callable[[Collection[Genotype]], Job | None],
         stopped: Callable[[], bool],
     ) -> None:
@@ -94,7 +94,7 @@ class EvaluationPool:
             # The other processes wait for this one.
             self._write(_Entry(self._journal.rank, failed=True))
             raise
-        return _Entry(self._journal.rank, self._stopped(), False, *dataclasses.astuple(result))
+        return _Entry(self._journal.rank, self._stopped(), False, result)
 
     def _act_on(self, entry: _Entry) -> None:
         """Store a result, then assign jobs to free processes while jobs are available, unless a process was stopped."""
@@ -102,8 +102,8 @@ class EvaluationPool:
             raise ProcessLost("expected every process to finish its candidate, found one that failed")
         if (job := self._jobs[entry.rank]) is not None:
             self._jobs[entry.rank] = None
-            if entry.images:
-                job.finish(Evaluation(entry.correct, entry.seen, entry.images))
+            if entry.result is not None:
+                job.finish(entry.result)
         self._free.append(entry.rank)
         self._stop = self._stop or entry.stopped
         while self._free and not self._stop and (next_job := self._next_job()) is not None:
@@ -113,7 +113,7 @@ class EvaluationPool:
         return self._take([job.genotype for job in self._jobs if job is not None])
 
     def _write(self, entry: _Entry) -> None:
-        self._journal.write([int(number) for number in dataclasses.astuple(entry)])
+        self._journal.write(entry.numbers)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,14 +125,41 @@ class _Entry:
     """Whether the process must start no more jobs."""
     failed: bool = False
     """Whether its job failed; the process then exits."""
-    correct: int = 0
-    """Result of its job; this and the next two are those of ``Evaluation``."""
-    seen: int = 0
-    images: int = 0
-    """0 if the process ran no job."""
+    result: Evaluation | None = None
+    """Result of its job; None if it ran none."""
+
+    @property
+    def numbers(self) -> list[int]:
+        """The entry as the whole numbers that a journal takes."""
+        found = [self.rank, int(self.stopped), int(self.failed)]
+        if self.result is None:
+            return found
+        result = self.result
+        counts = [result.seen, result.images]
+        if result.metric is None:
+            return [*found, int(result.correct), *counts]
+        return [*found, _bits_of(result.correct), *counts, _bits_of(result.metric)]
 
     @classmethod
     def of(cls, numbers: Sequence[int]) -> _Entry:
         """Decode an entry from the numbers in the journal."""
-        rank, stopped, failed, correct, seen, images = numbers
-        return cls(rank, bool(stopped), bool(failed), correct, seen, images)
+        rank, stopped, failed, *rest = numbers
+        result = None
+        if rest:
+            correct, seen, images, *metric = rest
+            if metric:
+                result = Evaluation(_float_of(correct), seen, images, _float_of(metric[0]))
+            else:
+                result = Evaluation(correct, seen, images)
+        return cls(rank, bool(stopped), bool(failed), result)
+
+
+def _bits_of(value: float) -> int:
+    """Return the 64 bits of a float as a whole number: not a digit is lost on the way to another process."""
+    return int.from_bytes(struct.pack("<d", value), "little")
+
+
+def _float_of(bits: int) -> float:
+    """Undo ``_bits_of``."""
+    value: float = struct.unpack("<d", bits.to_bytes(8, "little"))[0]
+    return value

@@ -14,13 +14,13 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from torch import nn
 
 from emomc.callbacks.trainer.epoch_seed import EpochSeed
 from emomc.callbacks.trainer.stop_training import StopTraining
 from emomc.candidates.compressed_networks import CompressedNetworks
 from emomc.candidates.cost_model import uncompressed_genotype
-from emomc.candidates.evaluation import Evaluation
-from emomc.candidates.evaluator import CandidateEvaluator
+from emomc.candidates.evaluation import Evaluation, Evaluator
 from emomc.candidates.finetuned_weights import FinetunedNetwork, finetuned_path, write_finetuned
 from emomc.candidates.genotype import Genotype
 from emomc.common.files import read_json, write_json
@@ -52,8 +52,8 @@ class FrontFinetuning:
     def __init__(
         self,
         search: Search,
-        evaluator: CandidateEvaluator,
-        data: pl.LightningDataModule,
+        evaluator: Evaluator,
+        finetune: Callable[..., FinetunedNetwork],
         settings: Finetuning,
         conditions: Mapping[str, Any],
         processes: Processes,
@@ -63,14 +63,14 @@ class FrontFinetuning:
         Args:
             search: after its last generation.
             evaluator: on the validation images.
-            data: of the library.
+            finetune: fine-tunes one candidate, as ``SearchedTask.finetune``.
             settings: epochs, learning rate and budget.
             conditions: what an evaluation depends on besides level and bits.
             processes: that share the points.
         """
         self.search = search
         self.evaluator = evaluator
-        self.data = data
+        self.finetune = finetune
         self.settings = settings
         self.processes = processes
         # The budget decides which points are fine-tuned, not what becomes of them.
@@ -136,8 +136,8 @@ class FrontFinetuning:
             return
         evaluator, stopped = self.evaluator, self.processes.stopped
         networks, seed = evaluator.networks, self.search.config.seed
-        weights = finetune(
-            networks, genotype, self.data, self.settings, precision=evaluator.precision, seed=seed, stopped=stopped
+        weights = self.finetune(
+            networks, genotype, self.settings, precision=evaluator.precision, seed=seed, stopped=stopped
         )
         write_finetuned(finetuned_path(path.parent, path.name), weights)
         evaluation = evaluator.evaluate(dataclasses.replace(genotype, finetuned=path.name), stopped=stopped)
@@ -145,7 +145,10 @@ class FrontFinetuning:
         values = {"level": genotype.level, "bits": dict(zip(networks.layers, genotype.bits, strict=True)), **settings}
         if genotype.activation_bits:
             values["activation_bits"] = dict(zip(networks.layers, genotype.activation_bits, strict=True))
-        write_json(record, {**values, **dataclasses.asdict(evaluation)})
+        found = dataclasses.asdict(evaluation)
+        if evaluation.metric is None:
+            del found["metric"]
+        write_json(record, {**values, **found})
 
 
 def _name(search: Search, genotype: Genotype, key: list[Any]) -> str:
@@ -193,12 +196,8 @@ def finetune(
         Stopped: ``stopped`` returned True.
     """
     whole, networks = networks, networks.of(genotype.level)
-    network, weights = networks.trainable(genotype)
+    network, fake = trainable_network(networks, genotype)
     recipe = Recipe(settings.learning_rate, weight_decay=0.0, schedule="cosine")
-    fake = {
-        name: FakeQuantizedWeight(networks.shapes[name], mask, start, networks.level(genotype.level).factors.get(name))
-        for name, (mask, start) in weights.items()
-    }
     teacher = None
     if settings.distillation:
         dense = copy.deepcopy(whole.load(uncompressed_genotype(whole.library)))
@@ -213,6 +212,18 @@ def finetune(
         trainer.fit(module.train(), datamodule=_prepared(data))
     module = module.to(device)
     return FinetunedNetwork(module.quantized(), module.rest(networks.level(genotype.level).rest))
+
+
+def trainable_network(
+    networks: CompressedNetworks, genotype: Genotype
+) -> tuple[nn.Module, dict[str, FakeQuantizedWeight]]:
+    """Return a copy of a candidate's network for fine-tuning, and layer name -> quantizer of its weight."""
+    network, weights = networks.trainable(genotype)
+    factors = networks.level(genotype.level).factors
+    return network, {
+        name: FakeQuantizedWeight(networks.shapes[name], mask, start, factors.get(name))
+        for name, (mask, start) in weights.items()
+    }
 
 
 def _prepared(data: pl.LightningDataModule) -> pl.LightningDataModule:

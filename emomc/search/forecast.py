@@ -32,7 +32,7 @@ class Forecast:
         """Learn from the errors, (n,), of genotypes that meet the constraints and were evaluated on all images."""
         if not len(genotypes):
             return
-        self._known.update(zip(genotypes, errors, strict=True))
+        self._known.update(zip(genotypes, np.clip(errors, 0.0, 1.0), strict=True))
         known = list(self._known)
         self._model.learn(self._level_errors(known), self.noise.of(known), np.array(list(self._known.values())))
         losses = np.vstack([self._front, self._losses(errors, self._search.cost_model.costs(genotypes))])
@@ -77,7 +77,8 @@ class Forecast:
 
     def _level_errors(self, genotypes: Sequence[Genotype]) -> FloatArray:
         record = self._search.library.record
-        return np.array([1 - record(genotype.level).validation_accuracy for genotype in genotypes])
+        # A level may be better than the better end of a metric's range.
+        return np.array([max(0.0, 1 - record(genotype.level).validation_accuracy) for genotype in genotypes])
 
     def _losses(self, errors: FloatArray, costs: Mapping[str, FloatArray]) -> FloatArray:
         """Return errors and costs relative to uncompressed, (n, objectives)."""

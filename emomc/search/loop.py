@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import bisect
 import functools
+import math
 from collections.abc import Callable, Collection, Sequence
 
 from emomc.candidates.cost_model import uncompressed_genotype
-from emomc.candidates.evaluation import Evaluation
+from emomc.candidates.evaluation import Evaluation, Evaluator
 from emomc.candidates.evaluation_log import EvaluationLog
-from emomc.candidates.evaluator import CandidateEvaluator
 from emomc.candidates.genotype import Genotype
 from emomc.search.evaluation_pool import EvaluationPool, Job
 from emomc.search.evolution import Evolution
@@ -29,7 +29,7 @@ class SearchLoop:
     def __init__(
         self,
         search: Search,
-        evaluator: CandidateEvaluator,
+        evaluator: Evaluator,
         log: EvaluationLog,
         observers: Sequence[SearchCallback],
         processes: Processes,
@@ -89,7 +89,7 @@ class SearchLoop:
         self._recall(closest)
         return self.complete(closest)
 
-    def test(self, evaluator: CandidateEvaluator, stopped: Callable[[], bool]) -> None:
+    def test(self, evaluator: Evaluator, stopped: Callable[[], bool]) -> None:
         """Evaluate the uncompressed network and the front on the test images, until this process is stopped."""
         front = self.search.front
         genotypes = [uncompressed_genotype(self.search.library), *(candidate.genotype for candidate in front)]
@@ -174,7 +174,9 @@ class SearchLoop:
             return len(known) in self.evolution.contenders(losses, violations)
 
         required = bisect.bisect_left(range(images), True, key=contends)
-        return required if candidate.evaluation is None else min(required, candidate.evaluation.most_correct)
+        return (
+            required if candidate.evaluation is None else min(required, math.floor(candidate.evaluation.most_correct))
+        )
 
     def _run(self, unfinished: Callable[[], Sequence[Candidate]], required: Callable[[Candidate], int]) -> bool:
         """Evaluate unfinished candidates until none is left; return False if interrupted.

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from emomc.search.state import Search
+    from emomc.tasks.users_task import UsersTask
 
 
 _MOST_MINUTES = 10_000_000
@@ -35,6 +36,9 @@ class RunOptions:
     """The network of the library, if it is a user's network."""
     data: LightningDataModule | None = None
     """The data that the library was made from, if they cannot be opened from its manifest."""
+    task: UsersTask | None = None
+    """The LightningModule and the data of the library, if it is of a user's own task; ``network`` and ``data`` are then
+    its own."""
     dataset: str | None = None
     """Name of ``data`` in front.json; None: that of a built-in dataset, or the library's."""
     fabric: Fabric | None = None

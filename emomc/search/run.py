@@ -5,54 +5,45 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from lightning_fabric import Fabric
-from pytorch_lightning import LightningDataModule
 from torch import nn
 
-from emomc.candidates.calibration import calibrate
 from emomc.candidates.compressed_networks import CompressedNetworks
-from emomc.candidates.cost_model import CostModel, uncompressed_genotype
+from emomc.candidates.cost_model import CostModel
+from emomc.candidates.evaluation import Evaluator
 from emomc.candidates.evaluation_log import EvaluationLog
-from emomc.candidates.evaluator import CandidateEvaluator
 from emomc.candidates.genotype import SearchSpace
-from emomc.candidates.image_order import load_image_order
-from emomc.common.errors import UserError, UserNote
+from emomc.common.errors import UserError
 from emomc.common.files import folder_lock, read_json, remove_leftovers, shared_lock, write_json
 from emomc.common.run_folder import RunFolder, SearchFolder
 from emomc.common.schema import checked
 from emomc.common.versions import versions
 from emomc.compression.levels import Level
-from emomc.data.held import HeldImages
-from emomc.data.splits import Split, has_test_images, hold_split, load_some
 from emomc.hardware.description import load_target
-from emomc.library.data_sources import check_images, is_data_of, library_data, measured_dataset
+from emomc.library.data_sources import library_data
 from emomc.library.library import Library
 from emomc.library.manifest import DENSE
-from emomc.library.network_sources import checked_library_graph, library_network
-from emomc.lightning_modules.image_data import ImageDataModule
+from emomc.library.network_sources import library_network
 from emomc.networks.graph import NetworkGraph
 from emomc.networks.preparation import plain_copy
-from emomc.runtime.compilation import CompiledNetwork
 from emomc.runtime.determinism import deterministic_algorithms
 from emomc.runtime.interrupts import deferred_interrupt
 from emomc.runtime.notices import quiet_lightning
-from emomc.search.compilation import candidates_network
 from emomc.search.config import SearchConfig, check_known_costs
 from emomc.search.finetuning import FrontFinetuning
+from emomc.search.image_task import ImageTask
 from emomc.search.loop import SearchLoop
+from emomc.search.module_task import ModuleTask
 from emomc.search.observer import SearchCallback, notify, observed
 from emomc.search.options import RunOptions
 from emomc.search.processes import Processes
+from emomc.search.searched_task import SearchedTask
 from emomc.search.state import Phase, Search
-
-# The network as it was exported is compared with the user's module on this many images.
-_CHECKED_IMAGES = 16
 
 
 def run_search(
@@ -91,15 +82,9 @@ def run_search(
         # Find a damaged level file now, not in the middle of the search.
         for level in space.levels:
             library.check_file(level)
-        network = (
-            library_network(library) if run.network is None else plain_copy(run.network, library.manifest.input_shape)
-        )
-        data = run.data or library_data(library)
-        _check_splits(library, data, run)
-        images = hold_split(data, "validation")
-        digest, dataset = images.digest(), measured_dataset(library, data, run.dataset)
-        graph = checked_library_graph(library, network, images.floats(0, _CHECKED_IMAGES))
-        networks = _networks(library, config, files, graph, data, fabric, space)
+        task = _searched_task(library, config, run, fabric)
+        graph = task.checked_graph(_network(library, run))
+        networks = _networks(library, config, files, task, graph, fabric, space)
         cost_model = CostModel(
             networks,
             hardware,
@@ -110,7 +95,7 @@ def run_search(
             objectives=config.objectives,
         )
         search = Search(library, config, files, space, cost_model)
-        search.dataset, search.images_sha256 = dataset, {"validation": digest}
+        search.dataset, search.images_sha256 = task.dataset, task.images_sha256
         search.finetuning = run.finetuning
         search.check_reachable(search.bounds, _constraints(config))
         if run.check is not None:
@@ -118,14 +103,8 @@ def run_search(
         observers = callbacks if fabric.is_global_zero else ()
         lock = shared_lock(files.run.library_lock, exclusive=False, holder="emomc-pretrain, which replaces the library")
         with lock, _search_folder(search, fabric, overwrite=run.overwrite):
-            order = load_image_order(library, graph, images, digest, fabric)
-            images = images.ordered(order, networks.memory_format)
-            runner = candidates_network(search, images, fabric)
-            search.compiled = isinstance(runner, CompiledNetwork)
-            evaluator = _evaluator(search, runner, images)
-            if not is_data_of(library, dataset, digest):
-                search.baseline = evaluator.evaluate(uncompressed_genotype(library))
-            conditions = _conditions(evaluator, config, images.digest())
+            evaluator = task.evaluator(search, graph, fabric)
+            conditions = _conditions(evaluator, config, task)
             # Logs that are older than these do not name them.
             conditions |= {"deterministic": True} if run.deterministic else {}
             conditions |= {"compiled": True} if search.compiled else {}
@@ -134,7 +113,7 @@ def run_search(
                 library,
                 conditions,
                 versions(),
-                images=len(images),
+                images=evaluator.images,
                 # Other searches may go on writing: one process reads their logs, so that all know the same.
                 others=files.run.search_logs() if fabric.is_global_zero else (),
                 write=fabric.is_global_zero,
@@ -142,30 +121,44 @@ def run_search(
             log.learn(fabric.broadcast(log.learned))
             with log, deferred_interrupt() as interrupted, observed(observers, search):
                 processes = Processes(fabric, _stopped(interrupted, run.max_minutes, fabric))
-                loop = SearchLoop(search, evaluator, log, observers, processes, early_rejection=run.early_rejection)
+                early = run.early_rejection and task.bounds_are_known
+                loop = SearchLoop(search, evaluator, log, observers, processes, early_rejection=early)
                 search.finished = loop.run()
                 if run.finetuning and search.finished:
                     _enter_phase(search, Phase.FINETUNING, observers)
-                    tuning = FrontFinetuning(search, evaluator, data, run.finetuning, conditions, processes)
+                    tuning = FrontFinetuning(search, evaluator, task.finetune, run.finetuning, conditions, processes)
                     search.finished = tuning.run(loop.complete)
                 loop.foresee_next_bits()
-                if has_test_images(data):
+                if task.has_test_data:
                     _enter_phase(search, Phase.TESTING, observers)
-                    test = hold_split(data, "test")
-                    search.images_sha256["test"] = test.digest()
-                    loop.test(_evaluator(search, runner, test), interrupted)
+                    loop.test(task.test_evaluator(search), interrupted)
                 search.interrupted = interrupted()
                 notify(observers, "on_search_end", search)
             fabric.barrier()
     return search
 
 
+def _searched_task(library: Library, config: SearchConfig, run: RunOptions, fabric: Fabric) -> SearchedTask:
+    if library.manifest.task is not None:
+        return ModuleTask(library, run.task, fabric.device, config.precision)
+    data = run.data or library_data(library)
+    return ImageTask(library, data, named=run.dataset, trains=run.finetuning is not None)
+
+
+def _network(library: Library, run: RunOptions) -> nn.Module:
+    if run.task is not None:
+        return run.task.network
+    if run.network is None:
+        return library_network(library)
+    return plain_copy(run.network, library.manifest.input_shape)
+
+
 def _networks(
     library: Library,
     config: SearchConfig,
     files: SearchFolder,
+    task: SearchedTask,
     graph: NetworkGraph,
-    data: LightningDataModule,
     fabric: Fabric,
     space: SearchSpace,
 ) -> CompressedNetworks:
@@ -176,30 +169,11 @@ def _networks(
         graph,
         quantizer,
         device=fabric.device,
-        inputs=calibrate(library, graph, data, fabric, space.levels, covariances=quantizer.needs_covariances)
+        inputs=task.calibrate(graph, fabric, space.levels, covariances=quantizer.needs_covariances)
         if quantizer.needs_layer_inputs
         else None,
         finetuned_folder=files.finetuned,
     )
-
-
-def _check_splits(library: Library, data: LightningDataModule, run: RunOptions) -> None:
-    """Load some images of every split that the search will need, and all that it keeps in memory.
-
-    Raises:
-        UserError: a split has no images, or they are no images for the library's network.
-    """
-    if isinstance(data, ImageDataModule):
-        data.load_resident("validation", "test")
-    splits: list[Split] = ["validation"]
-    if run.finetuning:
-        splits.append("train")
-    if has_test_images(data):
-        splits.append("test")
-    else:
-        warnings.warn("there are no test images: the front has validation accuracies alone", UserNote, stacklevel=2)
-    for split in splits:
-        check_images(library, data, *load_some(data, split, 1), split)
 
 
 def _constraints(config: SearchConfig) -> str:
@@ -236,25 +210,13 @@ def search_space(library: Library, config: SearchConfig) -> SearchSpace:
     return SearchSpace(names, layers, config.min_bits, config.max_bits, inputs)
 
 
-def _evaluator(search: Search, runner: nn.Module, images: HeldImages) -> CandidateEvaluator:
-    return CandidateEvaluator(
-        search.cost_model.networks,
-        images.images,
-        images.labels,
-        batch_size=search.library.manifest.evaluation_batch_size,
-        precision=search.config.precision,
-        network=runner,
-        prepare=images.prepare,
-    )
-
-
-def _conditions(evaluator: CandidateEvaluator, config: SearchConfig, digest: str) -> dict[str, Any]:
+def _conditions(evaluator: Evaluator, config: SearchConfig, task: SearchedTask) -> dict[str, Any]:
     """Return what an evaluation depends on besides the level's weights and the bits.
 
     Args:
         evaluator: of the candidates.
         config: the settings.
-        digest: of the validation images in the order of evaluations.
+        task: what is evaluated.
     """
     inputs = evaluator.networks.inputs
     # Logs that are older than other roundings and scales name neither.
@@ -267,7 +229,7 @@ def _conditions(evaluator: CandidateEvaluator, config: SearchConfig, digest: str
         # Layers that are not searched have the most.
         activation_bits = {"activation_bits": "by layer", "other_activation_bits": config.most_activation_bits}
     return {
-        "images": digest,
+        **task.conditions(),
         "quantizer": {
             "method": config.quantizer,
             "per_channel": config.per_channel,

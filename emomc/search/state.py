@@ -52,7 +52,7 @@ class Candidate:
 
     @property
     def accuracy(self) -> float:
-        """Validation accuracy, 0..1; an upper bound if the evaluation is not complete."""
+        """Validation accuracy, 0..1, or the quality of another metric; a bound if the evaluation is not complete."""
         return 1.0 if self.evaluation is None else self.evaluation.accuracy
 
 
@@ -116,6 +116,8 @@ class Search:
         self.files = files
         self.space = space
         self.cost_model = cost_model
+        self.metric = library.manifest.metric()
+        """By which networks are compared; the accuracy, unless the library is of a user's own task."""
         self.uncompressed = cost_model.uncompressed()
         self.baseline: Evaluation | None = None
         """Of the uncompressed network on the validation images, if these are not those of the library."""
@@ -162,7 +164,7 @@ class Search:
 
     @property
     def dense_accuracy(self) -> float:
-        """Validation accuracy of the uncompressed network, 0..1."""
+        """Validation accuracy of the uncompressed network, 0..1, or the quality of another metric."""
         return self.library.dense_accuracy if self.baseline is None else self.baseline.accuracy
 
     @property

@@ -22,7 +22,7 @@ def header_text(program: Program, description: NetworkDescription, name: str, ne
         name: what the names of its functions begin with.
         needs: its memory.
     """
-    channels, height, width = description.input_shape
+    channels, height, width = description.sides
     upper = name.upper()
     classify = ""
     if description.mean:
@@ -35,7 +35,7 @@ int {name}_classify(const unsigned char *pixels);
         "CHANNELS": channels,
         "HEIGHT": height,
         "WIDTH": width,
-        "CLASSES": len(description.class_names),
+        "CLASSES": len(description.class_names) or program.scores.count,
         "RAM_BYTES": needs.ram_bytes,
         "FLASH_BYTES": needs.flash_bytes,
     }

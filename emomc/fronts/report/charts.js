@@ -32,6 +32,13 @@ const joined = (text) => text.replace(/ (%|mJ|KiB|ms|times)/g, "\u00a0$1");
 
 const percent = (fraction, digits = 2) => (isNumber(fraction) ? `${(100 * fraction).toFixed(digits)} %` : "–");
 
+// Returns how a quality is written: an accuracy in percent, another metric in its own unit.
+function qualityText(metric) {
+  if (!metric) return percent;
+  const [worst, best] = metric.mode === "max" ? [metric.low, metric.high] : [metric.high, metric.low];
+  return (quality) => (isNumber(quality) ? String(Number((worst + quality * (best - worst)).toPrecision(4))) : "–");
+}
+
 function times(before, now) {
   if (!(before > 0) || !(now > 0)) return "";
   return before >= now ? `${short(before / now)}× less` : `${short(now / before)}× more`;

@@ -11,7 +11,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from emomc.candidates.objectives import COSTS
 from emomc.common.errors import UserError
 from emomc.common.intervals import wilson_interval
-from emomc.fronts.front_file import Front
+from emomc.fronts.front_file import Front, metric_of
 from emomc.fronts.pick_rules import DEFAULT_PICK
 from emomc.fronts.picks import cost_keys, pick_point
 
@@ -42,21 +42,25 @@ def front_figure(front: Front, *, cost: str | None = None) -> Figure:
         raise UserError(f"expected a cost that every point of the front has, found {key!r}")
     shown, hidden = _in_range(front)
     costs = [float(point[key]) for point in points]
-    validation = [100 * point["validation_accuracy"] for point in points]
-    base_cost, base_accuracy = baseline.get(key), 100 * baseline["validation_accuracy"]
+    metric = metric_of(front)
+    # The accuracy in percent; another metric in its own unit.
+    scale = 100 if metric.percent else 1
+    validation = [scale * metric.value(point["validation_accuracy"]) for point in points]
+    base_cost, base_accuracy = baseline.get(key), scale * metric.value(baseline["validation_accuracy"])
 
     figure = Figure(figsize=(5.6, 3.7), layout="constrained")
     axes = figure.add_subplot()
     axes.grid(color="#e6e8ea", linewidth=0.7)
     axes.set_axisbelow(True)
     axes.axhline(base_accuracy, color=_GREY, linestyle=(0, (5, 4)), linewidth=1)
-    order = sorted(range(len(points)), key=lambda i: (costs[i], -validation[i]))
-    best = [max(validation[i] for i in order[: rank + 1]) for rank in range(len(order))]
+    better, sign = (max, -1) if metric.mode == "max" else (min, 1)
+    order = sorted(range(len(points)), key=lambda i: (costs[i], sign * validation[i]))
+    best = [better(validation[i] for i in order[: rank + 1]) for rank in range(len(order))]
     axes.step([costs[i] for i in order], best, where="post", color=_BLUE, alpha=0.4, linewidth=1.2)
     axes.plot([], [], "o", color=_BLUE, markersize=4.8, label="validation")
     test = [point.get("test_accuracy") for point in points]
     if all(value is not None for value in test):
-        on_test = [100 * value for value in test]
+        on_test = [scale * metric.value(value) for value in test]
         axes.plot(costs, on_test, "x", color=_ORANGE, markersize=4.5, markeredgewidth=1.1, label="test")
     _intervals(axes, front, costs)
     axes.plot(costs, validation, "o", color=_BLUE, markersize=4.8, markeredgecolor="white", markeredgewidth=0.6)
@@ -75,7 +79,8 @@ def front_figure(front: Front, *, cost: str | None = None) -> Figure:
         axes.plot(base_cost, base_accuracy, "s", color="white", markeredgecolor=_GREY, label="uncompressed")
     _scale_costs(axes, [*costs, float(base_cost)] if base_cost else costs)
     if hidden:
-        lowest, highest = min(validation[i] for i in shown), max(base_accuracy, *validation)
+        near, every = [validation[i] for i in shown], [base_accuracy, *validation]
+        lowest, highest = (min(near), max(every)) if metric.mode == "max" else (min(every), max(near))
         margin = 0.08 * (highest - lowest)
         axes.set_ylim(lowest - margin, highest + margin)
         axes.set_xlim(0.97 * min(costs[i] for i in shown), None)
@@ -83,9 +88,9 @@ def front_figure(front: Front, *, cost: str | None = None) -> Figure:
     unit = front["energy_unit"] if key == "energy_mj" else COSTS[key].unit
     name = COSTS[key].name
     axes.set_xlabel(name.capitalize() if name == unit else f"{name.capitalize()} ({unit})")
-    axes.set_ylabel("Accuracy (%)")
+    axes.set_ylabel("Accuracy (%)" if metric.percent else metric.name)
     axes.set_title(f"{front['network']} on {front['dataset']}".replace("$", r"\$"), fontsize=10)
-    axes.legend(loc="lower right", frameon=False, fontsize=8.5)
+    axes.legend(loc="lower right" if metric.mode == "max" else "upper right", frameon=False, fontsize=8.5)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     return figure

@@ -12,10 +12,12 @@
     point.energy_by_layer = energy && named(layers, energy.map((values) => named(Object.keys(parts), values)));
   }
   const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
+  const metric = front.metric;
+  const reached = qualityText(metric);
   const measures = {
     level: { name: "Weights remaining", unit: "%", text: short },
-    validation_accuracy: { name: "Validation accuracy", unit: "", text: percent, accuracy: "validation" },
-    test_accuracy: { name: "Test accuracy", unit: "", text: percent, accuracy: "test" },
+    validation_accuracy: { name: metric ? metric.name : "Validation accuracy", unit: "", text: reached, accuracy: "validation" },
+    test_accuracy: { name: metric ? `${metric.name} on test data` : "Test accuracy", unit: "", text: reached, accuracy: "test" },
   };
   for (const [key, { name, unit }] of Object.entries(labels.costs)) {
     // If name and unit are the same word, show it once.
@@ -34,7 +36,9 @@
   // Very inaccurate networks would compress the useful range: at first show only those within 5 points of uncompressed.
   const above = (floor) => points.filter((point) => point.validation_accuracy >= baseline.validation_accuracy - floor / 100).length;
   const closeUp = above(40) < points.length && 2 * above(5) >= points.length ? 5 : null;
-  const state = { selected: 0, hovered: null, x: costs[0] || costKeys[0], y: "validation_accuracy", log: false, below: closeUp, sort: null };
+  const state = { selected: 0, hovered: null, x: costs[0] || costKeys[0], y: "validation_accuracy", log: false, below: closeUp, sort: null, pattern: "" };
+  const patterns = [...new Set(points.map((point) => point.pattern))];
+  const hasPattern = (i) => !state.pattern || points[i].pattern === state.pattern;
 
   function within(kind, position) {
     const ends = position === null ? intervals.baseline[kind] : intervals.points[position][kind];
@@ -52,7 +56,7 @@
     const last = front.history[front.history.length - 1];
     const made = last && isNumber(last.evaluations) ? `, found with ${short(last.evaluations)} evaluations` : "";
     const count = points.length === 1 ? "One compressed network" : `${points.length} compressed networks`;
-    byId("summary").textContent = `${count} of ${front.network}${others.length ? ` that trade accuracy against ${others.join(" and ")}` : ""}${made}. `
+    byId("summary").textContent = `${count} of ${front.network}${others.length ? ` that trade ${metric ? metric.name : "accuracy"} against ${others.join(" and ")}` : ""}${made}. `
       + `Point ${recommended.index} is recommended; choose another by what you need, or click a point.`;
     const chips = { hardware: front.hardware, dataflow: flow(front.dataflow), coding: labels.codings[front.coding] || front.coding, accounting: front.accounting };
     for (const [name, value] of Object.entries(chips)) byId("chips").append(build("span", {}, build("b", {}, name), value));
@@ -68,17 +72,17 @@
     svg.replaceChildren();
     box = sized(svg, { left: 66, right: 16, top: 34, bottom: 54 });
     marks = [];
-    const shown = points.map((_, i) => i).filter(inRange);
-    const visible = shown.length ? shown : points.map((_, i) => i);
+    const shown = points.map((_, i) => i).filter((i) => inRange(i) && hasPattern(i));
+    const visible = shown.length ? shown : points.map((_, i) => i).filter(hasPattern);
     const baseX = state.x === "level" ? 100 : baseline[state.x];
     const baseY = baseline[state.y];
     const xs = visible.map((i) => points[i][state.x]).concat(isNumber(baseX) ? [baseX] : []);
     const ys = visible.map((i) => points[i][state.y]).concat(isNumber(baseY) ? [baseY] : []);
     const x = makeScale(xs, box.left, box.right, { log: state.log, count: Math.max(3, Math.round((box.right - box.left) / 95)) });
-    const y = makeScale(ys, box.bottom, box.top, { most: 1, count: Math.max(3, Math.round((box.bottom - box.top) / 64)) });
+    const y = makeScale(ys, box.bottom, box.top, { most: metric ? Infinity : 1, count: Math.max(3, Math.round((box.bottom - box.top) / 64)) });
     const digits = y.high - y.low > 0.06 ? 0 : y.high - y.low > 0.006 ? 1 : 2;
     drawAxes(svg, box, x, y, {
-      xText: short, yText: (tick) => percent(tick, digits), xTitle: label(state.x), yTitle: label(state.y),
+      xText: short, yText: (tick) => reached(tick, digits), xTitle: label(state.x), yTitle: label(state.y),
     });
     if (isNumber(baseY)) {
       svg.append(build("line", { class: "baseline", x1: box.left, x2: box.right, y1: y.at(baseY), y2: y.at(baseY) }));
@@ -86,7 +90,7 @@
     drawAttained(svg, visible, x, y);
     if (isNumber(baseX) && isNumber(baseY)) {
       svg.append(build("rect", { class: "baseline-mark", x: x.at(baseX) - 5, y: y.at(baseY) - 5, width: 10, height: 10 },
-        build("title", {}, `Uncompressed: ${percent(baseY)} for ${amount(state.x, baseX)}`)));
+        build("title", {}, `Uncompressed: ${reached(baseY)} for ${amount(state.x, baseX)}`)));
       // Above the line, unless the label of the recommended point is there.
       const above = Math.abs(y.at(points[recommended.position][state.y]) + 21 - (y.at(baseY) - 10)) > 16;
       svg.append(build("text", { class: "label", x: x.at(baseX) - 9, y: y.at(baseY) + (above ? -10 : 20), "text-anchor": "end" }, "uncompressed"));
@@ -101,7 +105,7 @@
         : { cx: place.x, cy: place.y, r: 5.2 };
       const node = build(best ? "path" : "circle", {
         ...shape, class: best ? "point recommended" : "point", tabindex: 0, role: "button", "data-index": points[i].index,
-        "aria-label": `Point ${points[i].index}: ${percent(points[i][state.y])} ${measures[state.y].name}, ${amount(state.x, points[i][state.x])}`,
+        "aria-label": `Point ${points[i].index}: ${reached(points[i][state.y])} ${measures[state.y].name}, ${amount(state.x, points[i][state.x])}`,
         on: {
           click: () => select(i),
           focus: () => hover(i),
@@ -124,9 +128,9 @@
     // The ring of the selected point is drawn above all points; it is not a point itself, so the tab order does not change.
     const ring = svg.appendChild(build("circle", { class: "ring", r: 10 }));
     Object.assign(drawChart, { yScale: y, whiskers, ring });
-    const hidden = points.length - visible.length;
+    const hidden = points.filter((_, i) => hasPattern(i)).length - visible.length;
     const better = costs.length > 1 || !costs.includes(state.x);
-    byId("chart-note").textContent = "The line shows the best accuracy for a cost up to here; the dashed line and the square are the uncompressed network."
+    byId("chart-note").textContent = `The line shows the best ${metric ? metric.name : "accuracy"} for a cost up to here; the dashed line and the square are the uncompressed network.`
       + (state.y === "test_accuracy" ? " The search never saw the test images, so here some points may lie below the line." : "")
       + (state.y !== "test_accuracy" && better ? " Points below the line are better in another objective." : "")
       + (hidden ? ` ${hidden} less accurate points are out of range.` : "");
@@ -180,7 +184,7 @@
       return [build("dt", {}, measures[key].name), build("dd", {}, amount(key, point[key]), relation ? ` (${relation})` : "")];
     });
     tip.replaceChildren(
-      build("strong", {}, `Point ${point.index} · ${short(point.level)} % of weights remaining`),
+      build("strong", {}, `Point ${point.index} · ${point.pattern === "unstructured" ? `${point.level_label} of weights remaining` : point.level_label}`),
       build("dl", {}, rows),
       bitsByLayer("bits", point.bits),
       point.activation_bits ? bitsByLayer("bits of inputs", point.activation_bits) : null,
@@ -218,8 +222,8 @@
         first ? build("span", { class: "badge" }, "Recommended") : null, build("b", {}, pick.name, build("span", {}, `point ${pick.index}`)), joined(pick.reason), build("small", {}, joined(inShort(points[pick.position])))));
     }
     byId("picks").append(build("p", { class: "note" }, accuracyKeys.includes("test_accuracy")
-      ? "Chosen by validation accuracy. The test accuracy, here its change against the uncompressed network, only reports."
-      : "Chosen by validation accuracy, here with its change against the uncompressed network."));
+      ? `Chosen by ${metric ? metric.name : "validation accuracy"}. The result on test data, here its change against the uncompressed network, only reports.`
+      : `Chosen by ${metric ? metric.name : "validation accuracy"}, here with its change against the uncompressed network.`));
     for (const key of costKeys) {
       const tenth = baseline[key] > 0 ? `${short(baseline[key] / 10)} or 10%` : "";
       byId("budget").append(build("label", {}, build("span", {}, `${measures[key].name} at most`),
@@ -238,6 +242,7 @@
 
   function change(point, key) {
     const points_ = 100 * (point[key] - baseline[key]);
+    if (metric) return `${points_ < 0 ? "worse" : "better"} by ${short(Math.abs(points_))} % of its range`;
     const size = Math.abs(points_).toFixed(2);
     return Number(size) === 0 ? "the same" : `${points_ < 0 ? "−" : "+"}${size} points`;
   }
@@ -265,10 +270,10 @@
     const wanted = limits.map(([key, limit]) => `at most ${amount(key, limit)}`).join(" and ");
     const chosen = meeting.length ? meeting[0] : all.reduce((a, b) => (excess(points[b]) < excess(points[a]) ? b : a));
     const has = limits.map(([key]) => amount(key, points[chosen][key])).join(" and ");
-    const reached = `${percent(points[chosen].validation_accuracy)} validation accuracy for ${has}`;
+    const what = `${reached(points[chosen].validation_accuracy)} ${metric ? metric.name : "validation accuracy"} for ${has}`;
     answer.textContent = joined(meeting.length
-      ? `Point ${points[chosen].index} is the most accurate that needs ${wanted}: ${reached}.`
-      : `No network of this front needs ${wanted}; the nearest is point ${points[chosen].index}: ${reached}.`);
+      ? `Point ${points[chosen].index} is ${metric ? "the best" : "the most accurate"} that needs ${wanted}: ${what}.`
+      : `No network of this front needs ${wanted}; the nearest is point ${points[chosen].index}: ${what}.`);
     select(chosen);
   }
 
@@ -282,7 +287,7 @@
       drawChart();
     }
     byId("selected-title").textContent = `Point ${point.index}`;
-    byId("selected-level").replaceChildren(...(i === recommended.position ? [build("span", { class: "badge" }, "recommended"), " "] : []), `library level ${short(point.level)} %${point.dataflow ? `, dataflow ${flow(point.dataflow)}` : ""}`);
+    byId("selected-level").replaceChildren(...(i === recommended.position ? [build("span", { class: "badge" }, "recommended"), " "] : []), `library level ${point.level_label}${point.dataflow ? `, dataflow ${flow(point.dataflow)}` : ""}`);
     for (const button of document.querySelectorAll("#picks button")) {
       const pick = picks.find((p) => p.rule === button.dataset.rule);
       button.classList.toggle("current", pick.position === i);
@@ -309,7 +314,7 @@
   function drawComparison(point, i) {
     const rows = accuracyKeys.map((key) => {
       const kind = measures[key].accuracy;
-      return [measures[key].name, percent(point[key]), within(kind, i), percent(baseline[key]), within(kind, null),
+      return [measures[key].name, reached(point[key]), within(kind, i), reached(baseline[key]), within(kind, null),
         isNumber(baseline[key]) ? change(point, key) : ""];
     }).concat(costKeys.map((key) => [measures[key].name, amount(key, point[key]), "", amount(key, baseline[key]), "", times(baseline[key], point[key])]))
       .concat(Object.entries(labels.memory).filter(([key]) => isNumber(point[key])).map(([key, name]) =>
@@ -321,21 +326,21 @@
         build("td", {}, before, beforeNote ? build("small", {}, beforeNote) : null), build("td", {}, change)))),
     );
     byId("baseline-note").textContent = `Uncompressed: the same trained ${front.network} with all its weights at ${short(baseline.bits ?? 32)} bits, `
-      + "costed by the same model for the same hardware and dataflow. Below each accuracy: its 95 % confidence interval."
+      + `costed by the same model for the same hardware and dataflow.${metric ? "" : " Below each accuracy: its 95 % confidence interval."}`
       + (accuracyKeys.includes("test_accuracy") ? "" : " Not evaluated on the test set yet.");
   }
 
   // ---- table, settings ----------------------------------------------------------------------------------------------
   function drawPoints() {
     const columns = ["index", "level", ...accuracyKeys, ...costKeys];
-    const names = { index: "Point", level: "Level (%)" };
+    const names = { index: "Point", level: patterns.length > 1 ? "Level" : "Level (%)" };
     const key = state.sort || { column: costs[0] || costKeys[0], up: true };
-    const order = points.map((_, i) => i).sort((a, b) => (points[a][key.column] - points[b][key.column]) * (key.up ? 1 : -1) || a - b);
+    const order = points.map((_, i) => i).filter(hasPattern).sort((a, b) => (points[a][key.column] - points[b][key.column]) * (key.up ? 1 : -1) || a - b);
     const head = columns.map((column) => build("th", { class: "number", "aria-sort": key.column === column ? (key.up ? "ascending" : "descending") : "none" },
       build("button", { type: "button", on: { click: () => { state.sort = { column, up: key.column === column ? !key.up : true }; drawPoints(); } } },
         (names[column] || label(column)) + (key.column === column ? (key.up ? " ↑" : " ↓") : ""))));
     const body = order.map((i) => build("tr", { "data-position": i, class: i === state.selected ? "current" : null, on: { click: () => select(i) } },
-      columns.map((column) => build("td", { class: "number", title: interval95(column, i) }, column === "index" ? String(points[i].index) : measures[column].text(points[i][column])))));
+      columns.map((column) => build("td", { class: "number", title: interval95(column, i) }, column === "index" ? String(points[i].index) : column === "level" && patterns.length > 1 ? points[i].level_label : measures[column].text(points[i][column])))));
     byId("points").replaceChildren(build("thead", {}, build("tr", {}, head)), build("tbody", {}, body));
   }
 
@@ -363,6 +368,8 @@
     choose("y-axis", accuracyKeys.map((key) => [key, measures[key].name]), state.y, (value) => { state.y = value; });
     choose("y-range", [["", "all points"], ["20", "within 20 points"], ["5", "within 5 points"], ["2", "within 2 points"]], String(state.below ?? ""),
       (value) => { state.below = value ? Number(value) : null; });
+    byId("patterns").hidden = patterns.length < 2;
+    choose("pattern", [["", "all"], ...patterns.map((name) => [name, name])], "", (value) => { state.pattern = value; drawPoints(); });
     byId("x-log").addEventListener("change", (event) => { state.log = event.target.checked; drawChart(); });
     automatic();
     const svg = byId("chart");

@@ -16,7 +16,7 @@ from emomc.common.errors import UserError
 from emomc.common.files import write_text
 from emomc.common.intervals import wilson_interval
 from emomc.compression.codings import CODINGS
-from emomc.fronts.front_file import Front, Point, check_front
+from emomc.fronts.front_file import Front, Point, check_front, level_of, metric_of
 from emomc.fronts.pick_rules import PickKind
 from emomc.fronts.picks import PickedPoint, cost_keys, standard_picks
 from emomc.hardware.dataflows import DATAFLOW_CHOICES, dataflow_label
@@ -31,6 +31,13 @@ _TITLES = {
     PickKind.WITHIN: "Within one point of uncompressed",
     PickKind.AGGREGATE: "Most reward per {cost}",
 }
+
+_METRIC_TITLES = {
+    PickKind.SAFE: "Within one percent of the range",
+    PickKind.MAX_ACCURACY: "Best {name}",
+    PickKind.WITHIN: "Within one percent of the range",
+}
+"""The same where another metric than the accuracy counts."""
 
 
 def write_report(front: Front, path: Path) -> None:
@@ -105,7 +112,8 @@ def _page_data(front: Front) -> dict[str, Any]:
 
 def _compact_point(point: Point, layers: list[str]) -> dict[str, Any]:
     """Replace maps from layer name by lists in layer order, to make the page smaller."""
-    compact = dict(point)
+    level = level_of(point)
+    compact = dict(point) | {"level_label": level.label, "pattern": level.pattern}
     for key in ("bits", "density", "activation_bits"):
         if (values := point.get(key)) is not None:
             compact[key] = [values[layer] for layer in layers]
@@ -121,7 +129,9 @@ def _compact_point(point: Point, layers: list[str]) -> dict[str, Any]:
 
 
 def _title(picked: PickedPoint, front: Front) -> str:
-    pick = picked.pick
+    pick, metric = picked.pick, metric_of(front)
+    if not metric.percent and pick.kind in _METRIC_TITLES:
+        return _METRIC_TITLES[pick.kind].format(name=metric.name)
     if not picked.met:
         return "Most accurate: none is safely within one point"
     if pick.kind is PickKind.BUDGET:
@@ -136,6 +146,8 @@ def _intervals(entry: Any) -> dict[str, list[float] | None]:
     for kind in ("validation", "test"):
         images, accuracy = entry.get(f"{kind}_images"), entry.get(f"{kind}_accuracy")
         correct = entry.get(f"{kind}_correct")
+        if entry.get(f"{kind}_metric") is not None:
+            images = None
         if correct is None and images and accuracy is not None:
             correct = round(accuracy * images)
         found[kind] = list(wilson_interval(correct, images)) if images and correct is not None else None

@@ -80,9 +80,9 @@ class FrontTable:
         images = next((candidate.evaluation.images for candidate in shown if candidate.evaluation), None)
         dense = search.dense_accuracy
         known = None if images is None else Evaluation(round(dense * images), images, images)
-        columns += _accuracy("val. %", [known, *(candidate.evaluation for candidate in shown)], drop=4)
+        columns += self._results("val. %", [known, *(candidate.evaluation for candidate in shown)], drop=4)
         if any(candidate.test for candidate in shown):
-            columns += _accuracy("test %", [search.baseline_test, *(candidate.test for candidate in shown)], drop=3)
+            columns += self._results("test %", [search.baseline_test, *(candidate.test for candidate in shown)], drop=3)
         for name in _cost_columns(search):
             base = search.uncompressed[name]
             values = [base, *(candidate.costs[name] for candidate in shown)]
@@ -95,6 +95,15 @@ class FrontTable:
         columns.append(_Column("level", [label_of(level) for level in levels], 1))
         return columns
 
+    def _results(self, header: str, evaluations: Sequence[Evaluation | None], *, drop: int) -> list[_Column]:
+        """Return a column of accuracies and one of their intervals, or one of the values of another metric."""
+        metric = self._search.metric
+        if metric.percent:
+            return _accuracy(header, evaluations, drop=drop)
+        values = [self._search.baseline if found and found.metric is None else found for found in evaluations]
+        name = header.replace("val. %", metric.name).replace(" %", "")
+        return [_Column(name, ["" if found is None else metric.text(found.accuracy) for found in values])]
+
     def _bits(self) -> list[tuple[_Column, _Column]]:
         """Return pairs of columns, of which one each is shown: numbers of each layer, and their range and mean."""
         genotypes = [candidate.genotype for candidate in self._shown]
@@ -106,7 +115,7 @@ class FrontTable:
 
 
 def _accuracy(header: str, evaluations: Sequence[Evaluation | None], *, drop: int) -> list[_Column]:
-    intervals = [wilson_interval(found.correct, found.images) if found else None for found in evaluations]
+    intervals = [wilson_interval(int(found.correct), found.images) if found else None for found in evaluations]
     return [
         _Column(header, [f"{100 * found.accuracy:.2f}" if found else "" for found in evaluations]),
         _Column("interval", [f"{100 * ends[0]:.1f}-{100 * ends[1]:.1f}" if ends else "" for ends in intervals], drop),

@@ -180,7 +180,6 @@ class TestWrong:
         [
             lambda v: v.update(layers=[{"name": "conv"}]),
             lambda v: v.update(layers=3),
-            lambda v: v.update(input_shape=[1, 2]),
             lambda v: v.update(levels=[{"percent": 40}]),
             lambda v: v["levels"][0].update(epochs=True),
             lambda v: v["layers"][0].update(in_channels=1.5),
@@ -190,6 +189,10 @@ class TestWrong:
     def test_an_entry_that_is_wrong(self, path, change):
         self.edit(path, change)
         self.refused(path, "expected a complete manifest at .* with (an? .* as|an entry) [a-z_]+.*, found ")
+
+    def test_an_image_without_a_side(self, path):
+        self.edit(path, lambda values: values.update(input_shape=[1, 2]))
+        self.refused(path, "expected channels, height and width as input_shape, found")
 
     @pytest.mark.parametrize("name", ["../outside", "/etc/passwd", "a/b"])
     def test_a_level_outside_the_folder(self, path, name):

@@ -362,7 +362,8 @@ def test_numbers_that_are_not_finite_are_neither_written_nor_read(number):
     [
         ({"mean": (0.1, 0.2)}, "per channel"),
         ({"std": (0.0,)}, "positive standard deviations"),
-        ({"class_names": ()}, "1 to 1048576 classes"),
+        ({"class_names": (1,)}, "up to 1048576 classes"),
+        ({"input_shape": (1, 2, 3, 4)}, "1 to 3 sides"),
         ({"network": "lenet5\n"}, "name of a network"),
         ({"input_shape": (1, 0, 32)}, "in 1..65536"),
         ({"network_args": {"layer": object()}}, "written as JSON"),

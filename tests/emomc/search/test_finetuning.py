@@ -174,7 +174,7 @@ def searched(shared_library, tmp_path_factory):
         patch.setattr("emomc.callbacks.search.front_writer.front_figure", lambda document: Figure((1, 1)))
         first = run()
         files = {file.name: file.read_bytes() for file in first.folder.iterdir() if file.is_file()}
-        patch.setattr("emomc.search.finetuning.finetune", lambda *_, **__: pytest.fail("fine-tuned again"))
+        patch.setattr("emomc.search.image_task.finetune", lambda *_, **__: pytest.fail("fine-tuned again"))
         second = run()
     return first, files, second
 
@@ -293,7 +293,7 @@ def test_a_larger_budget_goes_on_from_there(by_promise, monkeypatch):
         made.append(genotype)
         return real(networks, genotype, *rest, **more)
 
-    monkeypatch.setattr("emomc.search.finetuning.finetune", counted)
+    monkeypatch.setattr("emomc.search.image_task.finetune", counted)
     more = by_promise(5)
     assert len(made) == 2
     assert [point.before.genotype for point in more.finetuned[:3]] == [point.before.genotype for point in few.finetuned]

@@ -250,7 +250,7 @@ class TestMeasuredOnce:
             raise Opened(conditions)
 
         # Nothing runs, so that the networks of the other search will do.
-        monkeypatch.setattr("emomc.search.run.checked_library_graph", lambda *_: None)
+        monkeypatch.setattr("emomc.search.image_task.checked_library_graph", lambda *_: None)
         monkeypatch.setattr("emomc.search.run._networks", lambda *_: cold[0].cost_model.networks)
         monkeypatch.setattr("emomc.search.run.EvaluationLog", stop_at_the_log)
         library = Library.open(shutil.copytree(cold[0].library.path, tmp_path / "run" / "library"))
@@ -520,7 +520,9 @@ class TestRefusals:
             search(library, name="s", number_generations=1)
 
     def test_levels_that_the_library_lacks(self, library, search):
-        with pytest.raises(UserError, match=r"levels of 85\.\.90 % among those of the library, found 100, 80, 50, 20"):
+        with pytest.raises(
+            UserError, match=r"levels of 85\.\.90 % among those of the library, found 100 %, 80 %, 50 %"
+        ):
             search(library, lowest_level=85, highest_level=90)
         assert not (library.path.parent / "search").exists()
 
