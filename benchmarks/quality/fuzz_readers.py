@@ -162,7 +162,7 @@ def make_readers(folder: Path) -> list[Reader]:
         {"state_dict": {"weight": torch.zeros(4)}, "epoch": 1, "callbacks": {"front": {"kept": [kept]}}}, checkpoint
     )
     metadata = folder / "metadata.json"
-    metadata.write_bytes(metadata_of(describe(library.manifest)))
+    metadata.write_bytes(metadata_of(describe(library)))
     tuned = folder / "tuned.safetensors"
     weight = torch.randn(4, 3)
     write_finetuned(tuned, FinetunedNetwork({"linear": quantize_symmetric(weight, 4)}, {"bias": torch.zeros(4)}))
