@@ -49,6 +49,10 @@ class CandidateClassifier(pl.LightningModule):
         self.accuracy = MulticlassAccuracy(num_classes, average="micro", validate_args=False, sync_on_compute=False)
         self._finite = torch.ones((), dtype=torch.bool)
 
+    def use(self, network: nn.Module) -> None:
+        """Run another network from now on; as for ``CandidateClassifier``."""
+        self._scores = network.__call__
+
     def cpu(self) -> Self:
         """Stay on the device; Lightning would move the module to the CPU after each run and back for the next."""
         return self

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import Tensor, nn
 
+from emomc.compression.channel_options import TAYLOR
+from emomc.compression.channels import IMPORTANCES, ChannelPruning, Scores, Values
 from emomc.lightning_modules.classifier import Classifier
 from emomc.networks.answer import select_answer
 from emomc.networks.replacement import run_with
@@ -73,6 +75,26 @@ class PrePruningClassifier(Classifier):
         replaced = {self._weight_keys[name]: weight for name, weight in weights.items()}
         outputs = (run_with(self.network, replaced, self._arranged(images)) for images in batches)
         return torch.cat([select_answer(output, self.output) for output in outputs])
+
+    def channel_scores(self, channels: ChannelPruning) -> Scores:
+        """Return the importance of each label of the network's channels, (labels,)."""
+        gradients: dict[str, Tensor] = {}
+        if channels.importance == TAYLOR:
+            gradients = self._gradients(channels.batches)
+        with torch.no_grad():
+            parameters = dict(self.network.named_parameters())
+            return IMPORTANCES[channels.importance](channels.groups, Values(parameters, gradients))
+
+    def _gradients(self, batches: Iterable[tuple[Tensor, Tensor]]) -> dict[str, Tensor]:
+        """Return the mean gradient of the loss of some batches by name of the weights, in eval mode."""
+        training = self.training
+        self.eval()
+        with torch.inference_mode(False), torch.enable_grad():
+            losses = [self.loss(images.to(self.device), labels.to(self.device)) for images, labels in batches]
+            weights = {key: self.network.get_parameter(key) for key in self._weight_keys.values()}
+            found = torch.autograd.grad(torch.stack(losses).mean(), list(weights.values()))
+        self.train(training)
+        return dict(zip(weights, found, strict=True))
 
     def set_masks(self, masks: Mapping[str, Tensor]) -> None:
         """Replace the masks and set the removed weights to zero."""

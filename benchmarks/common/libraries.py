@@ -27,4 +27,4 @@ def level_accuracies(library: Library, data_dir: str) -> dict[int, float]:
     images, labels = load_split(library_data(library, data_dir=data_dir), "test")
     evaluator = CandidateEvaluator(networks, images, labels, batch_size=library.manifest.evaluation_batch_size)
     bits = uncompressed_genotype(library).bits
-    return {percent: 100 * evaluator.evaluate(Genotype(percent, bits)).accuracy for percent in library.percents}
+    return {percent: 100 * evaluator.evaluate(Genotype(percent, bits)).accuracy for percent in library.levels}

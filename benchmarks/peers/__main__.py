@@ -25,14 +25,16 @@ from benchmarks.common.page import made_by, publish
 from benchmarks.common.tables import csv_text
 from benchmarks.peers.figure import tools_figure
 from benchmarks.peers.networks import NETWORKS, Trained
-from benchmarks.peers.ours import COMMANDS, try_ours
+from benchmarks.peers.ours import try_ours
 from benchmarks.peers.page import page
 from benchmarks.peers.points import Evaluator
 from benchmarks.peers.table import Row, rows_of
-from benchmarks.peers.tools import OURS, PACKAGES, PEERS
+from benchmarks.peers.tools import OUR_WAYS, PACKAGES, PEERS
 from benchmarks.peers.trials import Trial, keep_trial, kept_trial, try_peer
 from emomc.common.files import read_json, write_json, write_text
 from emomc.runtime.notices import quiet_lightning
+
+TOOLS = (*PEERS, *OUR_WAYS)
 
 DENSE_NETWORK = "dense.json"
 """Bytes, energy and accuracy of a dense network."""
@@ -44,7 +46,7 @@ def main() -> None:
     parser.add_argument("--dataset", help="default: the network's; images of a folder as imagefolder:DIR")
     parser.add_argument("--data_dir", default="data")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of dense networks")
-    parser.add_argument("--tools", nargs="+", choices=[OURS, *PEERS], default=[*PEERS, OURS], help="all if not given")
+    parser.add_argument("--tools", nargs="+", choices=TOOLS, default=TOOLS, metavar="TOOL", help="all if not given")
     parser.add_argument("--folder", type=Path, default=Path("runs/peers"), help="of all runs")
     parser.add_argument(
         "--environments", type=Path, help="folder of the environments; FOLDER/environments if not given"
@@ -77,7 +79,7 @@ def main() -> None:
 def _environments(arguments: argparse.Namespace) -> dict[str, Environment]:
     folder = (arguments.environments or arguments.folder / "environments").absolute()
     found = {}
-    for name in dict.fromkeys(PEERS[tool].environment for tool in arguments.tools if tool != OURS):
+    for name in dict.fromkeys(PEERS[tool].environment for tool in arguments.tools if tool in PEERS):
         found[name] = environment_of(folder / name, PACKAGES[name], install=not arguments.kept, with_own=True)
         print(f"{name}: {found[name].reason or found[name].versions}", flush=True)
     return found
@@ -110,9 +112,9 @@ def _run(
         kept = folder / f"{tool}.json"
         if kept.exists():
             trial = kept_trial(kept)
-            ours = tool == OURS
-            lines = len(COMMANDS) if ours else PEERS[tool].lines
-            rows += rows_of(trial, dense, lines, version("emomc") if ours else PEERS[tool].version)
+            ours = OUR_WAYS.get(tool)
+            lines = PEERS[tool].lines if ours is None else len(ours.commands)
+            rows += rows_of(trial, dense, lines, PEERS[tool].version if ours is None else version("emomc"))
             trials.append(trial)
         elif not arguments.kept:
             trials.append(Trial(tool, name, seed, "", refused=environments[PEERS[tool].environment].reason))
@@ -130,8 +132,8 @@ def _try(
     dense |= {"validation_accuracy": trained.dense.dense_accuracy}
     write_json(trained.folder / DENSE_NETWORK, {**dense, "validation_images": len(trained.labels("validation"))})
     for tool in tools:
-        if tool == OURS:
-            trial = try_ours(trained, evaluator)
+        if tool in OUR_WAYS:
+            trial = try_ours(tool, trained, evaluator)
         else:
             peer = PEERS[tool]
             if environments[peer.environment].reason:

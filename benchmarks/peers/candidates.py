@@ -35,7 +35,7 @@ class Candidates:
         data, graph = library_data(library, data_dir=data_dir), library_graph(library)
         images, labels = load_split(data, "validation")
         fabric = Fabric(accelerator="cpu", devices=1)
-        inputs = calibrate(library, graph, data, fabric, library.percents)
+        inputs = calibrate(library, graph, data, fabric, library.levels)
         self.networks = CompressedNetworks(library, graph, config.quantization, inputs=inputs)
         self.cost_model = CostModel(
             self.networks, load_hardware(config.hardware), dataflow=config.dataflow, coding=config.coding
@@ -43,7 +43,7 @@ class Candidates:
         self._evaluator = CandidateEvaluator(
             self.networks, images, labels, batch_size=library.manifest.evaluation_batch_size
         )
-        self.levels = list(library.percents)
+        self.levels = list(library.levels)
         self.layers = list(self.networks.layers)
 
     def losses(self, level: int, bits: Sequence[int]) -> tuple[float, float]:

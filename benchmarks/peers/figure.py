@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from benchmarks.common.figures import OUR_COLOUR
 from benchmarks.common.reference_lenet5 import ENERGY_XY_FRONT, UNCOMPRESSED_ENERGY_MJ
 from benchmarks.peers.table import Row, accuracies_within, seeds_in, title_of, tools_in
-from benchmarks.peers.tools import OURS
+from benchmarks.peers.tools import OUR_WAYS, OURS
 
 COLOURS = ("#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#8c564b", "#7f7f7f", "#bcbd22", "#9467bd")
 STEPS = 240
@@ -32,7 +32,7 @@ def tools_figure(rows: Sequence[Row], network: str) -> Figure:
     low = best - _shown_points(rows, best)
     for axis, (cost, label) in zip(axes, COSTS.items(), strict=True):
         for place, tool in enumerate(tools_in(rows)):
-            colour = OUR_COLOUR if tool == OURS else COLOURS[place % len(COLOURS)]
+            colour = OUR_COLOUR if tool in OUR_WAYS else COLOURS[place % len(COLOURS)]
             _curve(axis, rows, tool, cost, colour)
         if cost == "energy_percent" and rows[0]["network"] == "lenet5_mnist":
             costs = [100 * energy / UNCOMPRESSED_ENERGY_MJ for _, energy in ENERGY_XY_FRONT]
@@ -60,10 +60,10 @@ def _curve(axis: Axes, rows: Sequence[Row], tool: str, cost: str, colour: str) -
     found = [accuracies_within(rows, tool, cost, budget) for budget in budgets]
     pairs = [(budget, mean(values)) for budget, values in zip(budgets, found, strict=True) if len(values) == seeds]
     if pairs:
-        ours = tool == OURS
-        style = {"linewidth": 2.5, "zorder": 5} if ours else {"linewidth": 1.3}
+        ours = tool in OUR_WAYS
+        style = {"linewidth": 2.5, "zorder": 5, "linestyle": "-" if tool == OURS else "--"} if ours else {}
         label = title_of(tool).replace("*", "")
-        axis.step(*zip(*pairs, strict=True), where="post", color=colour, label=label, **style)
+        axis.step(*zip(*pairs, strict=True), where="post", color=colour, label=label, **({"linewidth": 1.3} | style))
         axis.plot(*pairs[0], "o", color=colour, markersize=6 if ours else 4)
 
 

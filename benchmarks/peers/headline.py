@@ -13,12 +13,12 @@ from pathlib import Path
 from benchmarks.common.command_line import argument_parser
 from benchmarks.common.page import put_between_marks
 from benchmarks.peers.table import accuracy_table
-from benchmarks.peers.tools import OURS
+from benchmarks.peers.tools import OUR_WAYS
 from emomc.common.files import write_text
 
 MARK = "side by side, by python -m benchmarks.peers.headline"
 NETWORK = "lenet5_mnist"
-TOOLS = (OURS, "mct_gptq", "aimet_adaround", "aimet", "modelopt", "onnxruntime", "torchao", "inc")
+TOOLS = (*OUR_WAYS, "mct_gptq", "aimet_adaround", "modelopt", "onnxruntime", "torchao", "inc")
 """The README has ten lines for them; the page has all."""
 BUDGETS = (26.0, 12.5, 9.0, 6.25)
 

@@ -10,45 +10,45 @@ from benchmarks.common.recorded_search import recorded_search, stage_one_seconds
 from benchmarks.peers.networks import Trained
 from benchmarks.peers.points import Evaluator, Point
 from benchmarks.peers.sizes import StoredLayer
-from benchmarks.peers.tools import OURS
+from benchmarks.peers.tools import OURS, QUANTIZED
 from benchmarks.peers.trials import Trial
 from emomc.candidates.objectives import ObjectiveName
 from emomc.networks.layers import LayerShape
 from emomc.search.config import SearchConfig
 
-COMMANDS = (
-    "emomc-pretrain --config NETWORK --weights DENSE --output RUN",
-    "emomc-search --library RUN/library --objectives accuracy size --coding best",
-)
-"""What a user writes for one trade."""
-
 TRADES: Mapping[str, tuple[ObjectiveName, ...]] = {"size": ("accuracy", "size"), "energy": ("accuracy", "energy")}
 """What is traded for accuracy -> objectives of the search."""
 
+QUANTIZED_GENERATIONS = 10
+"""Of a search of the dense network alone, whose space is small."""
 
-def try_ours(trained: Trained, evaluator: Evaluator) -> Trial:
+
+def try_ours(way: str, trained: Trained, evaluator: Evaluator) -> Trial:
     """Make our libraries and search them, and measure the fronts.
 
     Args:
+        way: a key of ``OUR_WAYS``.
         trained: the network.
         evaluator: of the network.
     """
     points, total = [], 0.0
     for trade, objectives in TRADES.items():
-        library = trained.library(trade)
+        library = trained.dense if way == QUANTIZED else trained.library(trade)
         config = SearchConfig(
             objectives=objectives,
             coding="best" if trade == "size" else "normal",
-            number_generations=trained.network.generations,
+            number_generations=QUANTIZED_GENERATIONS if way == QUANTIZED else trained.network.generations,
             # A score may round differently in a compiled network, and not every machine has a compiler.
             compile="never",
             seed=trained.seed,
         )
         front, work = recorded_search(library, config, f"peers-{trade}", data=trained.data, accelerator="cpu")
-        total += work["seconds"] + (stage_one_seconds(library.path.parent) or 0.0)
+        # The dense network is given: its training is no part of the work.
+        trained_for = stage_one_seconds(library.path.parent) or 0.0 if way == OURS else 0.0
+        total += work["seconds"] + trained_for
         points += [front_point(evaluator, library.manifest.layers, trade, point) for point in front["points"]]
     today = str(datetime.date.today())
-    return Trial(OURS, trained.network.name, trained.seed, today, tuple(points), seconds=total)
+    return Trial(way, trained.network.name, trained.seed, today, tuple(points), seconds=total)
 
 
 def front_point(

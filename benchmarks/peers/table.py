@@ -8,7 +8,7 @@ from typing import Any
 
 from benchmarks.common.tables import table
 from benchmarks.peers.choice import BUDGETS, choice
-from benchmarks.peers.tools import OUR_TITLE, OURS, PEERS
+from benchmarks.peers.tools import OUR_WAYS, OURS, PEERS
 from benchmarks.peers.trials import Trial
 
 Row = dict[str, Any]
@@ -55,12 +55,12 @@ def rows_of(trial: Trial, dense: Mapping[str, float], lines: int, version: str) 
 def tools_in(rows: Sequence[Row]) -> list[str]:
     """Return the tools of some rows, ours first."""
     found = {row["tool"] for row in rows}
-    return [name for name in (OURS, *PEERS) if name in found]
+    return [name for name in (*OUR_WAYS, *PEERS) if name in found]
 
 
 def title_of(tool: str) -> str:
     """Return a tool's name for people."""
-    return OUR_TITLE if tool == OURS else PEERS[tool].title
+    return OUR_WAYS[tool].title if tool in OUR_WAYS else PEERS[tool].title
 
 
 def accuracies_within(rows: Sequence[Row], tool: str, cost: str, budget: float) -> list[float]:
@@ -101,10 +101,17 @@ def accuracy_table(rows: Sequence[Row], budgets: Sequence[float] = BUDGETS) -> s
     return table(head, body)
 
 
-def verdicts(rows: Sequence[Row], budgets: Sequence[float] = BUDGETS) -> list[tuple[float, str, float]]:
+def verdicts(
+    rows: Sequence[Row], way: str = OURS, budgets: Sequence[float] = BUDGETS
+) -> list[tuple[float, str, float]]:
     """Return for each budget of bytes the best other tool and by how many points of test accuracy ours is ahead of it.
 
     Each is compared on the seeds that it has, so that both have the same dense networks.
+
+    Args:
+        rows: of one network.
+        way: which of ``OUR_WAYS`` is compared; budgets that it does not reach are left out.
+        budgets: percent of the bytes in float32.
     """
     found = []
     for budget in budgets:
@@ -112,8 +119,8 @@ def verdicts(rows: Sequence[Row], budgets: Sequence[float] = BUDGETS) -> list[tu
         for tool in tools_in(rows):
             seeds = seeds_in([row for row in rows if row["tool"] == tool])
             same = [row for row in rows if row["seed"] in seeds]
-            theirs, ours = (accuracies_within(same, name, "size_percent", budget) for name in (tool, OURS))
-            if tool != OURS and len(theirs) == len(ours) == len(seeds):
+            theirs, ours = (accuracies_within(same, name, "size_percent", budget) for name in (tool, way))
+            if tool in PEERS and len(theirs) == len(ours) == len(seeds):
                 leads[tool] = mean(ours) - mean(theirs)
         if leads:
             tool = min(leads, key=leads.__getitem__)
@@ -136,7 +143,7 @@ def points_table(rows: Sequence[Row]) -> str:
     body = []
     for tool in tools_in(first):
         own = [row for row in first if row["tool"] == tool]
-        if tool == OURS:
+        if tool in OUR_WAYS:
             pairs = [(cost, budget) for cost in ("size_percent", "energy_percent") for budget in (*BUDGETS, 5.0, 4.5)]
             chosen = [choice(own, cost, budget) for cost, budget in pairs]
             own = [row for row in own if row in chosen]

@@ -83,9 +83,35 @@ PEERS = {
 }
 """Name -> peer."""
 
-OURS = "emomc"
-OUR_TITLE = "**EMOMC**"
 
+@dataclasses.dataclass(frozen=True)
+class OwnWay:
+    """One way of using EMOMC itself."""
+
+    title: str
+    commands: tuple[str, ...]
+    """What a user writes for one trade."""
+
+
+OURS, QUANTIZED = "emomc", "emomc_quantized"
+OUR_WAYS = {
+    OURS: OwnWay(
+        "**EMOMC**",
+        (
+            "emomc-pretrain --config NETWORK --weights DENSE --output RUN",
+            "emomc-search --library RUN/library --objectives accuracy size --coding best",
+        ),
+    ),
+    QUANTIZED: OwnWay(
+        "**EMOMC**, all weights kept",
+        (
+            "emomc-pretrain --config NETWORK --weights DENSE --output RUN --pre_prune_upper_bound 100 "
+            "--pre_prune_lower_bound 100",
+            "emomc-search --library RUN/library --objectives accuracy size --coding best --number_generations 10",
+        ),
+    ),
+}
+"""Name -> way: with levels, which are trained, and with the dense network alone, whose bits are searched."""
 
 SHARED = ("problem", "pt2e", "benchmarks.peers.candidates")
 """Modules of a script whose imports no user writes."""

@@ -53,7 +53,9 @@ from emomc.export.loading import load_compressed
 from emomc.fronts.front_file import read_front
 from emomc.fronts.pick_rules import parse_pick
 from emomc.fronts.picks import pick_point
-from emomc.hardware.description import load_hardware
+from emomc.hardware.accelergy import read_energies
+from emomc.hardware.description import load_hardware, load_target
+from emomc.hardware.measured_table import COLUMNS
 from emomc.library.data_sources import library_data
 from emomc.library.library import Library
 from emomc.library.manifest import MANIFEST
@@ -114,7 +116,7 @@ def make_readers(folder: Path) -> list[Reader]:
         search_config = SearchConfig(population_size=4, number_generations=1)
         search = run_search(run.library, search_config, [FrontWriter()], RunOptions(name="s"))
     library = Library.open(run.library)
-    level = library.percents[-1]
+    level = library.levels[-1]
     log = run.search("s").log
     header = json.loads(log.read_text().splitlines()[0])
     images = json.loads(log.read_text().splitlines()[1])["images"]
@@ -166,6 +168,11 @@ def make_readers(folder: Path) -> list[Reader]:
     write_finetuned(tuned, FinetunedNetwork({"linear": quantize_symmetric(weight, 4)}, {"bias": torch.zeros(4)}))
     hardware = folder / "hardware.yaml"
     hardware.write_text(yaml.safe_dump(load_hardware("emomc_fpga").to_dict()))
+    measured = folder / "measured.csv"
+    measured.write_text(f"# remark\n{','.join(COLUMNS)}\nfc,,8,8,0.5,1,0.1\nfc,,8,8,1,2,0.2\n,conv 1>2,32,32,,3,0.3\n")
+    energies = folder / "ert.yaml"
+    actions = [{"name": "read", "energy": 1.5, "arguments": {}}, {"name": "write", "energy": 1.0}]
+    energies.write_text(yaml.safe_dump({"ERT": {"tables": [{"name": "system.buffer[1..1]", "actions": actions}]}}))
     settings = folder / "settings.yaml"
     settings.write_text(yaml.safe_dump({"network": "lenet5", "pre_prune_step": 60, "batch_size": 64, "weights": None}))
     network = build_network("lenet5", in_channels=1, num_classes=10)
@@ -186,6 +193,8 @@ def make_readers(folder: Path) -> list[Reader]:
         Reader("layer inputs", calibration, lambda: open_calibration(library, calibration.parent.name).level(level)),
         Reader("fine-tuned weights", tuned, lambda: read_finetuned(tuned)),
         Reader("hardware", hardware, lambda: load_hardware(hardware), "yaml"),
+        Reader("table of measurements", measured, lambda: load_target(f"table:{measured}")),
+        Reader("energies of Accelergy", energies, lambda: read_energies(energies), "yaml"),
         Reader("order of classes", order_of_classes, lambda: read_class_order(order_of_classes, ("n1", "n2")), "json"),
         Reader("settings", settings, lambda: _parse_settings(settings), "yaml"),
         Reader("weights of torch", torch_file, lambda: load_weights(network, torch_file)),

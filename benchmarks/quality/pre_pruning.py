@@ -123,7 +123,7 @@ def _library(
     return {
         "library": library,
         "seconds": json.loads(timing.read_text()),
-        "validation": {p: 100 * library.record(p).validation_accuracy for p in library.percents},
+        "validation": {p: 100 * library.record(p).validation_accuracy for p in library.levels},
         "test": level_accuracies(library, arguments.data_dir),
         "epochs": sum(record.epochs for record in library.manifest.levels if record.percent != DENSE),
     }

@@ -107,7 +107,7 @@ class Run:
         self.fewer = FewerImages(config, images)
         self.network = library_network(self.library)
         self.fabric = Fabric(accelerator="cpu", devices=1)
-        levels = [level for level in LEVELS if level in self.library.percents]
+        levels = [level for level in LEVELS if level in self.library.levels]
         graph = library_graph(self.library, self.network)
         self.inputs = calibrate(self.library, graph, data, self.fabric, levels, covariances=True)
         self._accuracies: dict[Quantizer, dict[tuple[int, int], float]] = {}

@@ -127,7 +127,7 @@ def check_whole(folder: Path) -> None:
             torch.load(file, weights_only=True)
     if (folder / "library" / "library.json").exists():
         library = Library.open(folder / "library")
-        for percent in library.percents:
+        for percent in library.levels:
             library.load_state(percent)
 
 

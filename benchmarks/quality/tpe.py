@@ -149,7 +149,7 @@ def _table(found: dict[tuple[str, int], list[float]], counts: Iterable[int]) -> 
 
 
 def _page(library: Library, parts: Sequence[str]) -> str:
-    levels = ", ".join(map(str, library.percents))
+    levels = ", ".join(map(str, library.levels))
     tables = "\n\n".join(parts)
     return f"""# Our search and Optuna's TPE
 

@@ -17,7 +17,7 @@ def random_candidates(library: Library, count: int) -> list[Genotype]:
     generator = np.random.default_rng(0)
     layers = len(library.manifest.compressed_layers)
     return [
-        Genotype(int(generator.choice(library.percents[1:])), tuple(map(int, generator.integers(2, 13, layers))))
+        Genotype(int(generator.choice(library.levels[1:])), tuple(map(int, generator.integers(2, 13, layers))))
         for _ in range(count)
     ]
 

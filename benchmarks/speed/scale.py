@@ -215,7 +215,7 @@ def _counting_seconds(networks: CompressedNetworks) -> list[tuple[float, float]]
 
 def _level_bytes(networks: CompressedNetworks, levels: int) -> float:
     """Return the bytes of so many levels in memory, ready to be quantized."""
-    states = [networks.level(percent) for percent in networks.library.percents[1 : levels + 1]]
+    states = [networks.level(percent) for percent in networks.library.levels[1 : levels + 1]]
     parts = [part for state in states for part in (state.weights, state.factors, state.rest)]
     return float(sum(tensor.nbytes for part in parts for tensor in part.values()))
 

@@ -130,7 +130,7 @@ class _ReferenceWay:
     def __init__(self, library: Library, data_dir: Path, images: int, folder: Path) -> None:
         self.library = library
         self.folder = folder
-        for percent in library.percents:
+        for percent in library.levels:
             torch.save(library.load_state(percent), folder / f"{percent}.pth")
         transform = Compose([Resize((32, 32)), ToTensor()])
         data = Subset(MNIST(str(data_dir), train=True, transform=transform), range(images))

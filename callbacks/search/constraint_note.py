@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from emomc.compression.levels import label_of
 from emomc.search.observer import SearchCallback
 from emomc.search.state import Search
 
@@ -17,5 +18,5 @@ class ConstraintNote(SearchCallback):
         if not search.bounds:
             return
         bounds = ", ".join(f"{name} <= {bound:.6g}" for name, bound in search.bounds.items())
-        cheapest = f"fewest bits at level {search.space.levels[0]} %"
+        cheapest = f"fewest bits at level {label_of(search.space.levels[0])}"
         print(f"Constraints {bounds}: the cheapest network ({cheapest}) meets them.")

@@ -9,6 +9,7 @@ from typing import Any
 from emomc.candidates.evaluation import Evaluation
 from emomc.common.files import atomic_write, write_json, write_text
 from emomc.common.metric import ACCURACY
+from emomc.compression.levels import Level, patterned
 from emomc.fronts.document import WHOLE_COSTS, count_of, front_document, interval
 from emomc.fronts.report.figure import front_figure
 from emomc.fronts.report.page import write_report
@@ -49,11 +50,12 @@ def _csv(search: Search, candidates: list[Candidate]) -> str:
 
 
 def _row(search: Search, candidate: Candidate) -> dict[str, Any]:
-    evaluation, test = candidate.evaluation, candidate.test
+    evaluation, test, level = candidate.evaluation, candidate.test, Level.of(candidate.genotype.level)
     row = {
         "index": candidate.index,
         "generation": candidate.generation,
-        "level_percent": candidate.genotype.level,
+        "level_percent": level.percent,
+        **({"pattern": level.pattern} if patterned(search.space.levels) else {}),
         "tuned": candidate.genotype.finetuned,
         "validation_accuracy": candidate.accuracy if candidate.measured else None,
         **interval("validation", evaluation),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Collection
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch.utils.tensorboard.writer import SummaryWriter
 
 from emomc.callbacks.search.pace import Pace
+from emomc.compression.levels import Level
 from emomc.fronts.document import front_document
 from emomc.fronts.report.figure import front_figure
 from emomc.search.observer import SearchCallback
@@ -77,10 +78,11 @@ class TensorBoardFrontLogger(SearchCallback):
         figure = front_figure(front_document(search))
         self._open_writer.add_figure("front", figure, step)
         plt.close(figure)
-        levels = np.array([candidate.genotype.level for candidate in front])
+        levels = np.array([Level.of(candidate.genotype.level).percent for candidate in front])
         bits = np.array([candidate.genotype.bits for candidate in front]).ravel()
         # One bin for each level of the space and for each number of bits.
-        self._open_writer.add_histogram("front/levels_percent", levels, step, bins=_edges(search.space.levels))
+        searched = {Level.of(name).percent for name in search.space.levels}
+        self._open_writer.add_histogram("front/levels_percent", levels, step, bins=_edges(searched))
         every = range(search.config.min_bits, search.config.max_bits + 1)
         self._open_writer.add_histogram("front/bits", bits, step, bins=_edges(every))
         if widths := search.space.activation_bits:
@@ -88,7 +90,7 @@ class TensorBoardFrontLogger(SearchCallback):
             self._open_writer.add_histogram("front/activation_bits", inputs, step, bins=_edges(widths))
 
 
-def _edges(values: Sequence[int]) -> NDArray[np.float64]:
+def _edges(values: Collection[int]) -> NDArray[np.float64]:
     """Return ascending bin edges, so that each value has its own bin."""
     whole = np.array(sorted(values), dtype=np.float64)
     middle = (whole[1:] + whole[:-1]) / 2

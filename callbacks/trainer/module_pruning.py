@@ -10,7 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from emomc.callbacks.trainer.pruning_schedule import Prunable, PruningSchedule
-from emomc.compression.criteria import CriterionName, PruningCost
+from emomc.compression.channel_options import TAYLOR
+from emomc.compression.channels import IMPORTANCES, ChannelPruning, Scores, Values
+from emomc.compression.criteria import CriterionName
+from emomc.compression.patterns import Structure
 from emomc.compression.pruning import Percent
 from emomc.networks.layers import LayerShape
 
@@ -35,6 +38,18 @@ class PrunedNetwork:
         """Fraction of the compressible weights that remain, 0..1."""
         masks = self.masks.values()
         return sum(int(mask.sum()) for mask in masks) / sum(mask.numel() for mask in masks)
+
+    @torch.no_grad()
+    def channel_scores(self, channels: ChannelPruning) -> Scores:
+        """Return the importance of each label of the network's channels, (labels,).
+
+        Raises:
+            ValueError: the importance is ``taylor``, which needs the loss of a classifier.
+        """
+        if channels.importance == TAYLOR:
+            raise ValueError(f"expected an importance of weights alone, found {TAYLOR}")
+        values = Values(dict(self._network.named_parameters()), {})
+        return IMPORTANCES[channels.importance](channels.groups, values)
 
     def set_masks(self, masks: Mapping[str, Tensor]) -> None:
         """Replace the masks and set the removed weights to zero."""
@@ -61,10 +76,10 @@ class ModulePruning(PruningSchedule):
         percents: Sequence[Percent],
         criterion: CriterionName = "layerwise",
         macs: Mapping[str, int] | None = None,
-        cost: PruningCost = "both",
+        structure: Structure | None = None,
     ) -> None:
         """Take the network; the rest is as for ``PruningSchedule``. The criterion ``sensitivity`` needs classes."""
-        super().__init__(percents, criterion, macs, None, cost)
+        super().__init__(percents, criterion, macs, structure=structure)
         self.pruned = pruned
 
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:

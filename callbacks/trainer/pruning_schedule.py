@@ -9,8 +9,11 @@ from typing import Any, Protocol
 import pytorch_lightning as pl
 from torch import Tensor
 
+from emomc.compression.channels import ChannelPruning, Scores
 from emomc.compression.criteria import SENSITIVITY, CriterionName, PruningCost
-from emomc.compression.pruning import Percent, keep_largest, prune_by_magnitude
+from emomc.compression.levels import BLOCK, UNSTRUCTURED, kind_of
+from emomc.compression.patterns import Pruning, Structure, prune
+from emomc.compression.pruning import Percent
 from emomc.compression.sensitivity import counts_by_sensitivity, weight_prices
 from emomc.lightning_modules.pre_pruning import PrePruningClassifier
 
@@ -25,6 +28,9 @@ class Prunable(Protocol):
     @property
     def masks(self) -> dict[str, Tensor]:
         """Layer name -> boolean tensor, true where the weight remains."""
+
+    def channel_scores(self, channels: ChannelPruning) -> Scores:
+        """Return the importance of each label of the network's channels, (labels,)."""
 
     def set_masks(self, masks: Mapping[str, Tensor]) -> None:
         """Replace the masks and set the removed weights to zero."""
@@ -47,6 +53,7 @@ class PruningSchedule(pl.Callback):
         macs: Mapping[str, int] | None = None,
         batches: Sequence[Tensor] | None = None,
         cost: PruningCost = "both",
+        structure: Structure | None = None,
     ) -> None:
         """Check and set the schedule.
 
@@ -56,6 +63,7 @@ class PruningSchedule(pl.Callback):
             macs: layer name -> MACs of one image; only the criteria ``macs`` and ``sensitivity`` need it.
             batches: images, (n, channels, height, width), normalised, to measure on; for ``sensitivity`` alone.
             cost: what ``sensitivity`` saves, and ``percents`` are of.
+            structure: the pattern of the zeros; None: they follow none. ``criterion`` ranks weights and blocks.
 
         Raises:
             ValueError: the schedule is empty or increases, or ``sensitivity`` has no MACs or no batches.
@@ -69,6 +77,7 @@ class PruningSchedule(pl.Callback):
         self.macs = macs
         self.batches = batches
         self.cost: PruningCost = cost
+        self.structure = structure or Structure()
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Prune to this epoch's percentage if it has changed."""
@@ -81,15 +90,17 @@ class PruningSchedule(pl.Callback):
     def prune(self, trainer: pl.Trainer, pl_module: pl.LightningModule, percent: Percent) -> None:
         """Prune a network to ``percent`` of its weights, now."""
         module = self._prunable(pl_module)
-        if self.criterion != SENSITIVITY:
-            masks = prune_by_magnitude(
-                module.weights, percent, criterion=self.criterion, masks=module.masks, macs=self.macs
-            )
-            module.set_masks(masks)
-            return
-        # Sums may differ in their last digits between devices.
-        counts = trainer.strategy.broadcast(self._measured_counts(_pre_pruning(pl_module), percent))
-        module.set_masks(keep_largest(module.weights, counts, module.masks))
+        counts = None
+        if self.criterion == SENSITIVITY and kind_of(self.structure.pattern) in (UNSTRUCTURED, BLOCK):
+            # Sums may differ in their last digits between devices.
+            counts = trainer.strategy.broadcast(self._measured_counts(_pre_pruning(pl_module), percent))
+        scores = None
+        if self.structure.channels is not None:
+            scores = trainer.strategy.broadcast(module.channel_scores(self.structure.channels))
+        request = Pruning(
+            module.weights, module.masks, percent, self.structure, self.criterion, self.macs, scores, counts
+        )
+        module.set_masks(prune(request))
 
     def masks_of(self, pl_module: pl.LightningModule) -> dict[str, Tensor]:
         """Return layer name -> boolean tensor, true where the weight remains."""

@@ -100,7 +100,7 @@ class CMemory:
             whole = bits == UNCOMPRESSED_BITS
             codes = np.zeros(weights[name].shape, np.float32 if whole else np.int8)
             layers.append(PackedLayer(name, bits, codes, np.ones(0 if whole else 1, np.float32), grids.get(name)))
-        return PackedNetwork(describe(networks.library.manifest), tuple(layers), {})
+        return PackedNetwork(describe(networks.library), tuple(layers), {})
 
 
 def needs_entries(needs: CNeeds | None) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from emomc.candidates.evaluator import SMALLER_BATCHES
 from emomc.candidates.genotype import Genotype
 from emomc.common.run_folder import RunFolder
 from emomc.compression.layer_inputs import measure_inputs
+from emomc.compression.levels import LevelName
 from emomc.compression.quantizers import Quantizer
 from emomc.compression.widths import UNCOMPRESSED_BITS
 from emomc.data.splits import load_some
@@ -33,7 +34,7 @@ def calibrate(
     graph: NetworkGraph,
     data: pl.LightningDataModule,
     fabric: Fabric,
-    percents: Iterable[int],
+    levels: Iterable[LevelName],
     *,
     covariances: bool = False,
 ) -> LayerInputStore:
@@ -47,12 +48,12 @@ def calibrate(
         graph: of the library's network.
         data: the data of the library.
         fabric: the device, and the processes that share the result.
-        percents: the levels to measure.
+        levels: the levels to measure.
         covariances: whether to measure how inputs vary together, too.
     """
     images, labels = load_some(data, "train", IMAGES)
     digest = tensor_digest(images, labels)
-    return calibrate_on(library, graph, images, fabric, percents, digest=digest, covariances=covariances)
+    return calibrate_on(library, graph, images, fabric, levels, digest=digest, covariances=covariances)
 
 
 def calibrate_on(
@@ -60,7 +61,7 @@ def calibrate_on(
     graph: NetworkGraph,
     images: Tensor,
     fabric: Fabric,
-    percents: Iterable[int],
+    levels: Iterable[LevelName],
     *,
     digest: str,
     covariances: bool,
@@ -72,7 +73,7 @@ def calibrate_on(
         graph: of the library's network.
         images: float, (n, ...).
         fabric: the device, and the processes that share the result.
-        percents: the levels to measure.
+        levels: the levels to measure.
         digest: of the images.
         covariances: whether to measure how inputs vary together, too.
     """
@@ -80,22 +81,22 @@ def calibrate_on(
     measured = f"{digest} {device.type}" + (" covariances" if covariances else "")
     digest = hashlib.sha256(measured.encode()).hexdigest()[:16]
     store = open_calibration(library, digest)
-    missing = [percent for percent in percents if not store.has(percent)] if fabric.is_global_zero else []
+    missing = [level for level in levels if not store.has(level)] if fabric.is_global_zero else []
     if missing:
         networks = CompressedNetworks(library, graph, Quantizer(), device=device)
         batch_size = library.manifest.evaluation_batch_size
         batches = [
             part.contiguous(memory_format=networks.memory_format) for part in images.to(device).split(batch_size)
         ]
-        for percent in missing:
-            whole = networks.as_network(Genotype(percent, (UNCOMPRESSED_BITS,) * len(networks.layers)))
+        for level in missing:
+            whole = networks.of(level).as_network(Genotype(level, (UNCOMPRESSED_BITS,) * len(networks.layers)))
             with torch.no_grad(), memory_for(f"evaluating batches of {batch_size} images", SMALLER_BATCHES):
-                store.write(percent, measure_inputs(whole, batches, covariances=covariances))
+                store.write(level, measure_inputs(whole, batches, covariances=covariances))
     fabric.barrier()
     return store
 
 
 def open_calibration(library: Library, digest: str) -> LayerInputStore:
     """Return the stored layer inputs of a library for the images and device with the given digest."""
-    digests = {record.percent: record.sha256 for record in library.manifest.levels}
+    digests = {record.name: record.sha256 for record in library.manifest.levels}
     return LayerInputStore(RunFolder.of_library(library.path).calibration / digest, digests)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from emomc.candidates.finetuned_weights import FinetunedNetwork, finetuned_path, read_finetuned
 from emomc.candidates.genotype import Genotype
+from emomc.candidates.sliced_levels import SlicedLevels
 from emomc.common.cache import BoundedCache, MemoryBound
 from emomc.common.errors import UserError, require
 from emomc.compression.activation_grid import ActivationGrid, Range
@@ -23,6 +24,7 @@ from emomc.compression.bias_correction import mean_output_error
 from emomc.compression.float16 import round_bias, round_scales
 from emomc.compression.input_products import input_blocks
 from emomc.compression.layer_inputs import LayerInputs
+from emomc.compression.levels import LevelName
 from emomc.compression.quantization import QuantizedTensor, dequantize, quantize_symmetric, weight_of_codes
 from emomc.compression.quantizers import Quantizer
 from emomc.compression.rounding import MOST_LEARNED_BITS, learn_roundings
@@ -54,7 +56,7 @@ class CompressedNetworks:
         device: torch.device | str = "cpu",
         inputs: LayerInputStore | None = None,
         finetuned_folder: Path | None = None,
-        max_cache_bytes: int = 4 << 30,
+        max_cache_bytes: int | MemoryBound = 4 << 30,
     ) -> None:
         """Prepare the folded network.
 
@@ -89,23 +91,40 @@ class CompressedNetworks:
         if quantizer.rounds_inputs:
             optional = FULL_ACTIVATION_BITS in quantizer.layer_activation_bits
             self._rounding = ActivationRounding(self._folded, optional=optional)
-        self._grids: dict[tuple[int, str, int], ActivationGrid] = {}
+        self._grids: dict[tuple[LevelName, str, int], ActivationGrid] = {}
         self._corrected = tuple(layer for layer in self.layers if layer in self._folded.bias_keys)
         if quantizer.bias_correction and len(self._corrected) < len(self.layers):
             without = ", ".join(sorted({*self.layers} - {*self._corrected}))
             warnings.warn(f"layers that cannot add a bias of their own are not corrected: {without}", NetworkWarning, 2)
-        self.memory = MemoryBound(max_cache_bytes)
+        self.memory = max_cache_bytes if isinstance(max_cache_bytes, MemoryBound) else MemoryBound(max_cache_bytes)
         """What the cached levels, layers and biases share; images on the device may be reserved from it."""
-        self._levels: BoundedCache[int, FoldedState] = BoundedCache(self.memory, _folded_bytes)
-        self._quantized: BoundedCache[tuple[int, str, int], QuantizedTensor] = BoundedCache(
+        self._levels: BoundedCache[LevelName, FoldedState] = BoundedCache(self.memory, _folded_bytes)
+        self._quantized: BoundedCache[tuple[LevelName, str, int], QuantizedTensor] = BoundedCache(
             self.memory, lambda tensor: tensor.codes.nbytes + tensor.scale.nbytes
         )
         self._finetuned: BoundedCache[str, FinetunedNetwork] = BoundedCache(
             self.memory, lambda finetuned: finetuned.nbytes
         )
-        self._biases: BoundedCache[tuple[int, str, int, int], Tensor] = BoundedCache(
+        self._biases: BoundedCache[tuple[LevelName, str, int, int], Tensor] = BoundedCache(
             self.memory, lambda tensor: tensor.nbytes
         )
+        # Not ``self``: in a cycle, the networks would fill a GPU until Python's collector comes.
+        further = {"device": device, "inputs": inputs, "finetuned_folder": finetuned_folder}
+        further["max_cache_bytes"] = self.memory
+        self._sliced = SlicedLevels(
+            library, graph, lambda own, smaller: CompressedNetworks(own, smaller, quantizer, **further)
+        )
+
+    def of(self, level: LevelName) -> CompressedNetworks:
+        """Return the networks of a level: these, or those of the smaller network that a level of channels is."""
+        return self._sliced.get(level, self)
+
+    def by_network(self, levels: Sequence[LevelName]) -> dict[CompressedNetworks, list[int]]:
+        """Return the networks of some levels -> the positions of their levels."""
+        found: dict[CompressedNetworks, list[int]] = {}
+        for position, level in enumerate(levels):
+            found.setdefault(self.of(level), []).append(position)
+        return found
 
     def folded_copy(self) -> FoldedNetwork:
         """Return a network of its own, with arbitrary weights and without rounding, on the CPU."""
@@ -116,9 +135,9 @@ class CompressedNetworks:
         """The memory format of the network and its images."""
         return self._folded.memory_format
 
-    def level(self, percent: int) -> FoldedState:
+    def level(self, level: LevelName) -> FoldedState:
         """Return a level's folded state, on the device."""
-        return self._levels.get(percent, lambda: self._load(percent))
+        return self._levels.get(level, lambda: self._load(level))
 
     def finetuned(self, name: str) -> FinetunedNetwork:
         """Return the weights of a fine-tuned candidate, on the device."""
@@ -127,28 +146,26 @@ class CompressedNetworks:
         path = finetuned_path(self._finetuned_folder, name)
         return self._finetuned.get(name, lambda: self._read_finetuned(path))
 
-    def quantized(self, percent: int, layer: str, bits: int, finetuned: str = "") -> QuantizedTensor:
+    def quantized(self, level: LevelName, layer: str, bits: int, finetuned: str = "") -> QuantizedTensor:
         """Return a layer's codes and quantization steps, before any BatchNorm is folded in."""
         if finetuned:
             return self.finetuned(finetuned).layers[layer]
-        return self._quantized.get((percent, layer, bits), lambda: self._quantize([percent], layer, [bits])[0][0])
+        return self._quantized.get((level, layer, bits), lambda: self._quantize([level], layer, [bits])[0][0])
 
-    def quantize_ahead(self, percents: Sequence[int], layer: str, widths: Sequence[int]) -> None:
+    def quantize_ahead(self, levels: Sequence[LevelName], layer: str, widths: Sequence[int]) -> None:
         """Quantize a layer of several levels to several numbers of bits at once: faster than one after the other."""
-        wanted = [
-            percent for percent in percents if any((percent, layer, bits) not in self._quantized for bits in widths)
-        ]
-        weights = len(widths) * self.level(percents[0]).weights[layer].numel() if wanted else 1
+        wanted = [level for level in levels if any((level, layer, bits) not in self._quantized for bits in widths)]
+        weights = len(widths) * self.level(levels[0]).weights[layer].numel() if wanted else 1
         together = max(1, _QUANTIZED_TOGETHER // weights)
         for first in range(0, len(wanted), together):
             some = wanted[first : first + together]
-            for percent, found in zip(some, self._quantize(some, layer, widths), strict=True):
+            for level, found in zip(some, self._quantize(some, layer, widths), strict=True):
                 for bits, quantized in zip(widths, found, strict=True):
-                    self._quantized.get((percent, layer, bits), functools.partial(lambda made: made, quantized))
+                    self._quantized.get((level, layer, bits), functools.partial(lambda made: made, quantized))
 
-    def folded_scale(self, percent: int, layer: str, bits: int, finetuned: str = "") -> Tensor:
+    def folded_scale(self, level: LevelName, layer: str, bits: int, finetuned: str = "") -> Tensor:
         """Return the scale by which a layer's codes are multiplied when the network runs, float32."""
-        scale = self.level(percent).scale(layer, self.quantized(percent, layer, bits, finetuned).scale)
+        scale = self.level(level).scale(layer, self.quantized(level, layer, bits, finetuned).scale)
         return round_scales(scale) if self.half and len(scale) > 1 else scale
 
     @property
@@ -165,11 +182,11 @@ class CompressedNetworks:
         """Return the name of a layer's bias in the state of the network; None: it has none of its own."""
         return self._folded.bias_keys.get(layer)
 
-    def ranges(self, percent: int) -> dict[str, Range]:
+    def ranges(self, level: LevelName) -> dict[str, Range]:
         """Return layer name -> smallest and largest input of the layer in the calibration of a level."""
         if self.inputs is None:
             raise ValueError("expected inputs= for ranges of activations, found none")
-        return {name: inputs.range for name, inputs in self.inputs.level(percent).items()}
+        return {name: inputs.range for name, inputs in self.inputs.level(level).items()}
 
     def rounds_inputs(self, genotype: Genotype) -> bool:
         """Say whether the inputs of layers are rounded: to narrow activations, unless every layer is uncompressed."""
@@ -194,28 +211,28 @@ class CompressedNetworks:
         bits = self.activation_bits(genotype).items()
         return {layer: self.grid(genotype.level, layer, own) for layer, own in bits if own < FULL_ACTIVATION_BITS}
 
-    def grid(self, percent: int, layer: str, bits: int) -> ActivationGrid:
+    def grid(self, level: LevelName, layer: str, bits: int) -> ActivationGrid:
         """Return the grid of a layer's inputs of so many bits, 2..15, in the range of a level's calibration.
 
         Raises:
             UserError: the calibration lacks the layer, or its smallest input is above its largest.
         """
-        key = percent, layer, bits
+        key = level, layer, bits
         if key not in self._grids:
-            low, high = self.ranges(percent).get(layer, (1.0, 0.0))
+            low, high = self.ranges(level).get(layer, (1.0, 0.0))
             require(low <= high, f"the smallest and the largest input of {layer} as its range", (low, high))
             self._grids[key] = ActivationGrid.of_range(bits, low, high)
         return self._grids[key]
 
-    def input_noise(self, percent: int, layer: str, bits: int) -> float:
+    def input_noise(self, level: LevelName, layer: str, bits: int) -> float:
         """Return the noise that rounding adds to a layer's inputs, relative to them, 0..1: a ratio of mean squares.
 
         It is that of values spread evenly between two codes, a twelfth of the square of the step.
         """
         if bits == FULL_ACTIVATION_BITS:
             return 0.0
-        signal = self._measured(percent, layer).mean_square
-        return min(1.0, self.grid(percent, layer, bits).step ** 2 / 12 / signal) if signal else 0.0
+        signal = self._measured(level, layer).mean_square
+        return min(1.0, self.grid(level, layer, bits).step ** 2 / 12 / signal) if signal else 0.0
 
     def rest(self, genotype: Genotype) -> dict[str, Tensor]:
         """Return a genotype's state without the layers' weights.
@@ -285,36 +302,29 @@ class CompressedNetworks:
 
     def _read_finetuned(self, path: Path) -> FinetunedNetwork:
         found = read_finetuned(path, str(self.device))
-        shapes = {
-            name: tuple(output_first(self.network.get_parameter(layer.weight_key), layer).shape)
+        weights = {
+            name: output_first(self.network.get_parameter(layer.weight_key), layer)
             for name, layer in self.shapes.items()
         }
-        state = self.network.state_dict()
-        fits = found.layers.keys() == shapes.keys() and all(
-            tuple(layer.codes.shape) == shapes[name]
-            and layer.scale.ndim == 1
-            and len(layer.scale) in (1, len(layer.codes))
-            for name, layer in found.layers.items()
-        )
-        if not fits or any(name not in state or state[name].shape != rest.shape for name, rest in found.rest.items()):
+        if not found.fits(weights, self.network.state_dict()):
             raise UserError(
                 f"expected fine-tuned weights of the library's network in {path}, found other layers or shapes"
             )
         return found
 
-    def _load(self, percent: int) -> FoldedState:
-        state = self.library.load_state(percent)
+    def _load(self, level: LevelName) -> FoldedState:
+        state = self.library.load_state(level)
         wanted = self._folded.graph.state
         used = {name: tensor for name, tensor in state.items() if name in wanted}
-        check_fit(used, wanted, self.library.manifest.network, self.library.path / self.library.record(percent).file)
+        check_fit(used, wanted, self.library.manifest.network, self.library.path / self.library.record(level).file)
         folded = self._folded.fold(used)
         return FoldedState(*(_to(part, self.device) for part in (folded.weights, folded.factors, folded.rest)))
 
     @torch.no_grad()
-    def _quantize(self, percents: Sequence[int], layer: str, widths: Sequence[int]) -> list[list[QuantizedTensor]]:
+    def _quantize(self, levels: Sequence[LevelName], layer: str, widths: Sequence[int]) -> list[list[QuantizedTensor]]:
         """Return a layer's codes and steps of its own, at each level and for each number of bits."""
         quantizer, shape = self.quantizer, self.shapes[layer]
-        weights = [self.level(percent).weights[layer] for percent in percents]
+        weights = [self.level(level).weights[layer] for level in levels]
         method, per_channel = quantizer.method, quantizer.per_channel
         found = [
             {bits: quantize_symmetric(weight, bits, method=method, per_channel=per_channel) for bits in widths}
@@ -326,7 +336,7 @@ class CompressedNetworks:
             centred = quantizer.bias_correction and layer in self._corrected
             starts = [[own[bits] for bits in learned] for own in found]
             products = [
-                self._measured(percent, layer, blocks).products(centred=centred).to(self.device) for percent in percents
+                self._measured(level, layer, blocks).products(centred=centred).to(self.device) for level in levels
             ]
             better = learn_roundings(list(zip(weights, starts, products, strict=True)), groups=shape.groups)
             for own, those in zip(found, better, strict=True):
@@ -334,35 +344,35 @@ class CompressedNetworks:
         return [[own[bits] for bits in widths] for own in found]
 
     @torch.no_grad()
-    def _bias(self, bias: Tensor, percent: int, layer: str, bits: int, activation_bits: int) -> Tensor:
+    def _bias(self, bias: Tensor, level: LevelName, layer: str, bits: int, activation_bits: int) -> Tensor:
         """Return the bias of a quantized layer, from its folded bias."""
         if self.quantizer.bias_correction:
-            bias = self._corrected_bias(bias, percent, layer, bits)
-        return self._stored_bias(bias, percent, layer, bits, activation_bits)
+            bias = self._corrected_bias(bias, level, layer, bits)
+        return self._stored_bias(bias, level, layer, bits, activation_bits)
 
-    def _corrected_bias(self, bias: Tensor, percent: int, layer: str, bits: int) -> Tensor:
+    def _corrected_bias(self, bias: Tensor, level: LevelName, layer: str, bits: int) -> Tensor:
         """Return the folded bias that gives the layer the mean output of its unquantized weights."""
-        folded = self.level(percent)
+        folded = self.level(level)
         weight = folded.weights[layer]
         groups = self.shapes[layer].groups
-        mean_patch = self._measured(percent, layer).mean_patch.reshape(groups, *weight.shape[1:])
-        quantized = self.quantized(percent, layer, bits).dequantize()
+        mean_patch = self._measured(level, layer).mean_patch.reshape(groups, *weight.shape[1:])
+        quantized = self.quantized(level, layer, bits).dequantize()
         error = mean_output_error(mean_patch, weight, quantized)
         factor = folded.factors.get(layer)
         return (bias.double() - (error if factor is None else error * factor.double())).to(bias.dtype)
 
     def _stored_bias(
-        self, bias: Tensor, percent: int, layer: str, bits: int, activation_bits: int, finetuned: str = ""
+        self, bias: Tensor, level: LevelName, layer: str, bits: int, activation_bits: int, finetuned: str = ""
     ) -> Tensor:
         """Return a bias as files hold it."""
         if self.half_bias(layer, bits, activation_bits):
             return round_bias(bias, layer)
         if activation_bits == FULL_ACTIVATION_BITS or not self.quantizer.integer_biases:
             return bias
-        scale = self.folded_scale(percent, layer, bits, finetuned)
-        return integer_bias(bias, scale, self.grid(percent, layer, activation_bits))
+        scale = self.folded_scale(level, layer, bits, finetuned)
+        return integer_bias(bias, scale, self.grid(level, layer, activation_bits))
 
-    def _measured(self, percent: int, layer: str, blocks: int = 0) -> LayerInputs:
+    def _measured(self, level: LevelName, layer: str, blocks: int = 0) -> LayerInputs:
         """Return the measured inputs of a layer, with their covariance in so many blocks if there are any.
 
         Raises:
@@ -370,8 +380,8 @@ class CompressedNetworks:
         """
         if self.inputs is None:
             raise ValueError("expected inputs= for bias correction or learned rounding, found none")
-        inputs = self.inputs.level(percent).get(layer)
-        groups, weight = self.shapes[layer].groups, self.level(percent).weights[layer]
+        inputs = self.inputs.level(level).get(layer)
+        groups, weight = self.shapes[layer].groups, self.level(level).weights[layer]
         wanted = {"mean input": (groups, *weight.shape[1:])}
         found: dict[str, Tensor | None] = {}
         if inputs is not None:

@@ -15,14 +15,18 @@ from emomc.candidates.packing import bias_bytes, library_fixed_bytes, scale_byte
 from emomc.common.errors import UserError
 from emomc.compression.code_counts import count_codes
 from emomc.compression.codings import PAPER_CODINGS, stream_bits
+from emomc.compression.levels import LevelName
+from emomc.compression.pattern_counts import shape_of
 from emomc.compression.widths import FULL_ACTIVATION_BITS, UNCOMPRESSED_BITS
-from emomc.hardware.cycles import cycles_to_ms, estimate_cycles
-from emomc.hardware.description import Hardware
-from emomc.hardware.energy import EnergyBreakdown, energy_breakdown, estimate_energy
+from emomc.hardware.description import Hardware, Target
+from emomc.hardware.energy import EnergyBreakdown, joined_rows, layer_energies
 from emomc.hardware.layer_report import LayerReport, layer_report
 from emomc.hardware.mapping import aim_of
+from emomc.hardware.measured_report import MeasuredReport, measured_report
+from emomc.hardware.network_costs import CYCLES, ENERGY_COLUMN, LATENCY_MS, network_costs
 from emomc.hardware.size import BITS_PER_KIB, estimate_size_bits
-from emomc.hardware.workload import ByLayer, Workload
+from emomc.hardware.workload import ByLayer, OtherZeros, Workload
+from emomc.hardware.zero_skipping import SKIPS_WEIGHTS, STRUCTURED
 from emomc.library.library import Library
 from emomc.library.manifest import DENSE
 from emomc.networks.consumers import find_consumers
@@ -51,7 +55,7 @@ class CostModel:
     def __init__(
         self,
         networks: CompressedNetworks,
-        hardware: Hardware,
+        hardware: Target,
         *,
         dataflow: str,
         coding: str,
@@ -63,7 +67,7 @@ class CostModel:
 
         Args:
             networks: the library's compressed networks.
-            hardware: the accelerator.
+            hardware: the accelerator, or a device that was measured.
             dataflow: see ``estimate_energy``.
             coding: ``normal``, ``csr``, ``coo``; with exact accounting any of ``CODING_CHOICES``.
             accounting: ``exact`` or ``paper``.
@@ -71,13 +75,8 @@ class CostModel:
             objectives: names of objectives; where the hardware leaves a choice of mappings, they choose.
 
         Raises:
-            UserError: the accounting is ``paper``, which has no formula for the coding, or the energies of the hardware
-                are not known.
+            UserError: the accounting is ``paper``, which has no formula for the coding.
         """
-        if not hardware.has_energy:
-            raise UserError(
-                f"expected hardware with energies for a search, found {hardware.name}, of which only cycles are known"
-            )
         if accounting == PAPER and coding not in PAPER_CODINGS:
             raise UserError(f"expected a coding of {', '.join(PAPER_CODINGS)} with paper accounting, found {coding!r}")
         manifest = networks.library.manifest
@@ -90,6 +89,9 @@ class CostModel:
         self.networks = networks
         self._c_memory = CMemory(networks, coding)
         self._count_ram = count_ram
+        self._further = {"dataflow": dataflow, "coding": coding, "accounting": accounting, "count_ram": count_ram}
+        self._further["objectives"] = tuple(objectives)
+        self._smaller: dict[CompressedNetworks, CostModel] = {}
         self._maps = networks.maps
         # The cost is that of the activation bits used in evaluations; what is not searched has the most.
         self._widths = networks.quantizer.layer_activation_bits
@@ -104,18 +106,17 @@ class CostModel:
         self._scale_bytes = scale_bytes(networks)
         self._half_bias_bytes, self._full_bias_bytes = (bias_bytes(networks, half=half) for half in (True, False))
         self._fixed_bytes = library_fixed_bytes(networks)
-        # (level, layer, bits, name of fine-tuned weights) -> nonzero weights, bits of the coded stream.
-        self._counts: dict[tuple[int, int, int, str], tuple[int, int]] = {}
+        zeros = hardware.zero_skipping if isinstance(hardware, Hardware) else SKIPS_WEIGHTS
+        self._structured = zeros if zeros.W == STRUCTURED else None
+        # (level, layer, bits, name of fine-tuned weights) -> what is counted.
+        self._counts: dict[tuple[LevelName, int, int, str], tuple[int, int, float]] = {}
 
     @property
     def columns(self) -> dict[str, str]:
-        """Objective -> the column of ``costs`` that it minimises."""
-        latency = "cycles" if self.hardware.clock_mhz is None else "latency_ms"
-        return {
-            "energy": "energy_mj" if self.hardware.has_joules else "energy_mac16",
-            "size": "size_kib",
-            "latency": latency,
-        }
+        """Objective -> the column of ``costs`` that it minimises; of those objectives that are known."""
+        hardware = self.hardware
+        energy = {"energy": "energy_mj" if hardware.has_joules else "energy_mac16"} if hardware.has_energy else {}
+        return energy | {"size": "size_kib", "latency": LATENCY_MS if hardware.has_milliseconds else CYCLES}
 
     def costs(self, genotypes: Sequence[Genotype]) -> dict[str, FloatArray]:
         """Return each cost of each genotype.
@@ -126,9 +127,16 @@ class CostModel:
         Returns:
             Columns of shape (n,): ``energy_mj`` of one image (``energy_mac16``, in 16-bit MACs, where the hardware's
             energies are relative), ``size_kib`` and with exact accounting ``size_bytes``, ``cycles`` of one image, and
-            ``latency_ms`` where the hardware has a clock; ``ram_bytes`` where the RAM is counted.
+            ``latency_ms`` where the hardware has a clock; ``ram_bytes`` where the RAM is counted. Energies, or cycles,
+            that are not known are left out.
         """
-        return self._costs(self._workload(genotypes), self._own_bytes(genotypes)) | self._ram(genotypes)
+        found: dict[str, FloatArray] = {}
+        for model, rows in self._by_model(genotypes):
+            some = [genotypes[row] for row in rows]
+            own = model._costs(model._workload(some), model._own_bytes(some)) | model._ram(some)
+            for name, column in own.items():
+                found.setdefault(name, np.empty(len(genotypes)))[rows] = column
+        return found
 
     def uncompressed(self) -> dict[str, float]:
         """Return the costs of the dense network at 32 bits, every weight stored, under the same dataflow."""
@@ -143,10 +151,21 @@ class CostModel:
             costs["size_kib"] = float(self._weights[self._stored].sum()) * UNCOMPRESSED_BITS / BITS_PER_KIB
         return costs
 
+    def of(self, level: LevelName) -> CostModel:
+        """Return the model of a level: this, or that of the smaller network that a level of channels is."""
+        networks = self.networks.of(level)
+        if networks is self.networks:
+            return self
+        if networks not in self._smaller:
+            self._smaller[networks] = CostModel(networks, self.hardware, **self._further)
+        return self._smaller[networks]
+
     def density(self, genotype: Genotype) -> dict[str, float]:
-        """Return the fraction of each layer's weights that the accounting counts as nonzero, 0..1."""
-        (density,) = self._workload([genotype]).density
-        return {layer.name: float(value) for layer, value in zip(self.layers, density, strict=True)}
+        """Return the fraction of the weights of each layer of the whole network that count as nonzero, 0..1."""
+        model = self.of(genotype.level)
+        (density,) = model._workload([genotype]).density
+        left = density * model._weights / self._weights
+        return {layer.name: float(value) for layer, value in zip(self.layers, left, strict=True)}
 
     def bits(self, genotype: Genotype) -> dict[str, int]:
         """Return the bits of each layer's weights; of a product, those of its second operand."""
@@ -161,50 +180,71 @@ class CostModel:
         (bits,) = self._input_bits([genotype])
         return {layer.name: int(width) for layer, width in zip(self.layers, bits, strict=True)}
 
-    def energy_by_layer(self, genotypes: Sequence[Genotype]) -> EnergyBreakdown:
-        """Return the energy of each genotype by layer and part."""
-        return energy_breakdown(self._workload(genotypes), **self._on)
+    def energy_by_layer(self, genotypes: Sequence[Genotype]) -> EnergyBreakdown | None:
+        """Return the dataflow of each genotype, and its energy by layer and part; None for a device that was measured.
+
+        All parts are 0 where the hardware has no energies.
+        """
+        if not isinstance(self.hardware, Hardware):
+            return None
+        parts = [
+            (rows, layer_energies(model._workload([genotypes[row] for row in rows]), **model._on))
+            for model, rows in self._by_model(genotypes)
+        ]
+        return joined_rows(parts, len(genotypes))
 
     def bytes_by_layer(self, genotypes: Sequence[Genotype]) -> FloatArray:
         """Return the stored bytes of each layer, shape (n, layers)."""
-        return self._layer_bytes(self._workload(genotypes), self._own_bytes(genotypes))
+        found = np.empty((len(genotypes), len(self.layers)))
+        for model, rows in self._by_model(genotypes):
+            some = [genotypes[row] for row in rows]
+            found[rows] = model._layer_bytes(model._workload(some), model._own_bytes(some))
+        return found
 
-    def report(self, genotype: Genotype) -> LayerReport:
+    def report(self, genotype: Genotype) -> LayerReport | MeasuredReport:
         """Return the cost of each layer of one genotype."""
-        workload = self._workload([genotype])
-        (stored_bytes,) = self._layer_bytes(workload, self._own_bytes([genotype]))
-        return layer_report(workload, **self._on, stored_bits=8 * stored_bytes)
+        model = self.of(genotype.level)
+        workload = model._workload([genotype])
+        (stored_bytes,) = model._layer_bytes(workload, model._own_bytes([genotype]))
+        if not isinstance(self.hardware, Hardware):
+            stored_bits = (8 * stored_bytes).tolist()
+            return measured_report(workload, self.hardware, stored_bits=stored_bits)
+        return layer_report(workload, **model._on, stored_bits=8 * stored_bytes)
 
     @property
     def _on(self) -> dict[str, Any]:
         return {"dataflow": self.dataflow, "hardware": self.hardware, "aim": self.aim}
 
     def _costs(self, workload: Workload, own_bytes: OwnBytes) -> dict[str, FloatArray]:
-        on = self._on
-        costs = {self.columns["energy"]: estimate_energy(workload, **on)}
+        known = network_costs(workload, **self._on)
+        costs = {self.columns["energy"]: known.pop(ENERGY_COLUMN)} if ENERGY_COLUMN in known else {}
         if workload.coded_bits is None:
             costs["size_kib"] = (self._stored * estimate_size_bits(workload, coding=self.coding)).sum(1) / BITS_PER_KIB
         else:
             size_bytes = self._fixed_bytes + self._layer_bytes(workload, own_bytes).sum(axis=1)
             costs |= {"size_kib": size_bytes / 1024, "size_bytes": size_bytes}
-        costs["cycles"] = estimate_cycles(workload, **on).sum(axis=1)
-        if self.hardware.clock_mhz is not None:
-            costs["latency_ms"] = cycles_to_ms(costs["cycles"], self.hardware)
-        return costs
+        return costs | known
 
     def c_needs(self, genotype: Genotype) -> CNeeds | None:
         """Return what a genotype needs as a program in C; None if it cannot be written in C."""
-        widths, layers = self.bits(genotype), enumerate(self.layers)
+        model, widths = self.of(genotype.level), self.bits(genotype)
         coded = {
-            layer.name: self._count(genotype.level, place, widths[layer.name], genotype.finetuned)[1]
-            for place, layer in layers
+            layer.name: model._count(genotype.level, place, widths[layer.name], genotype.finetuned)[1]
+            for place, layer in enumerate(model.layers)
             if layer.stored
         }
-        return self._c_memory.needs(genotype, coded)
+        return model._c_memory.needs(genotype, coded)
 
     def ram_bytes(self, genotype: Genotype) -> int:
         """Return the bytes of RAM of a genotype as a program in C; see ``CMemory.ram_bytes``."""
-        return self._c_memory.ram_bytes(genotype)
+        return self.of(genotype.level)._c_memory.ram_bytes(genotype)
+
+    def _by_model(self, genotypes: Sequence[Genotype]) -> list[tuple[CostModel, list[int]]]:
+        """Return the models of some genotypes, and the positions of their genotypes."""
+        rows: dict[CostModel, list[int]] = {}
+        for row, genotype in enumerate(genotypes):
+            rows.setdefault(self.of(genotype.level), []).append(row)
+        return list(rows.items())
 
     def _ram(self, genotypes: Sequence[Genotype]) -> dict[str, FloatArray]:
         if not self._count_ram:
@@ -263,24 +303,30 @@ class CostModel:
                 for genotype, row in zip(genotypes, bits, strict=True)
             ]
         )
+        if self._structured is not None:
+            widths["other_zeros"] = OtherZeros(structured_density=counts[:, :, 2])
         return Workload(self.layers, bits, counts[:, :, 0] / self._weights, counts[:, :, 1], **widths)
 
-    def _count(self, level: int, layer: int, bits: int, finetuned: str) -> tuple[int, int]:
-        """Return the nonzero weights of a layer and the bits of its coded stream."""
+    def _count(self, level: LevelName, layer: int, bits: int, finetuned: str) -> tuple[int, int, float]:
+        """Return the nonzero weights of a layer, the bits of its stream, and its density in the hardware's pattern."""
         key = (level, layer, bits, finetuned)
         if key not in self._counts:
             self._counts[key] = self._count_now(level, self.layers[layer], bits, finetuned)
         return self._counts[key]
 
-    def _count_now(self, level: int, layer: LayerShape, bits: int, finetuned: str) -> tuple[int, int]:
+    def _count_now(self, level: LevelName, layer: LayerShape, bits: int, finetuned: str) -> tuple[int, int, float]:
         if not layer.stored:
-            return layer.weights, layer.weights * bits
+            return layer.weights, layer.weights * bits, 1.0
         name = layer.name
         if bits == UNCOMPRESSED_BITS:
             weights = self.networks.level(level).weights[name]
-            return int(weights.count_nonzero()), weights.numel() * UNCOMPRESSED_BITS
+            nonzero = (weights != 0).cpu().numpy().reshape(shape_of(weights.shape))
+            return int(nonzero.sum()), weights.numel() * UNCOMPRESSED_BITS, self._density_in_pattern(nonzero)
         counts = count_codes(self.networks.quantized(level, name, bits, finetuned).codes.cpu().numpy())
-        return counts.nonzeros, stream_bits(counts, bits, self.coding)
+        return counts.nonzeros, stream_bits(counts, bits, self.coding), self._density_in_pattern(counts.nonzero)
+
+    def _density_in_pattern(self, nonzero: NDArray[np.bool_]) -> float:
+        return 1.0 if self._structured is None else self._structured.pattern_density(nonzero)
 
 
 def _consumers(networks: CompressedNetworks, layers: Sequence[LayerShape]) -> list[list[int]]:
@@ -290,7 +336,7 @@ def _consumers(networks: CompressedNetworks, layers: Sequence[LayerShape]) -> li
     return [sorted(position[name] for name in takers.get(layer.name) or {layer.name}) for layer in layers]
 
 
-def paper_density(library: Library, level: int) -> FloatArray:
+def paper_density(library: Library, level: LevelName) -> FloatArray:
     """Return the fraction of each layer's weights that a level's masks keep, shape (layers,); 1 if excluded."""
     remaining = library.record(level).remaining
     return np.array([remaining.get(layer.name, layer.weights) / layer.weights for layer in library.manifest.layers])

@@ -17,6 +17,7 @@ from emomc.common.errors import UserError, UserNote, first_line, require
 from emomc.common.files import writing
 from emomc.common.json_values import parse_json
 from emomc.common.schema import checked
+from emomc.compression.levels import LevelName
 from emomc.library.library import Library
 
 Conditions = Mapping[str, Any]
@@ -56,7 +57,7 @@ class EvaluationLog:
             UserError: the log is damaged, or has other conditions or versions; the message names the first difference.
         """
         self._layers = tuple(layer.name for layer in library.manifest.compressed_layers)
-        self._digests = {record.percent: record.sha256[:16] for record in library.manifest.levels}
+        self._digests = {record.name: record.sha256[:16] for record in library.manifest.levels}
         self._images = images
         self._header = {"conditions": dict(conditions), "versions": dict(versions)}
         self.learned: dict[Genotype, Evaluation] = {}
@@ -191,7 +192,7 @@ class _Header:
 class _Line:
     """Any other line of a log."""
 
-    level: int
+    level: LevelName
     weights: str
     bits: dict[str, int]
     correct: int | float

@@ -12,6 +12,7 @@ from emomc.candidates.compressed_networks import CompressedNetworks
 from emomc.candidates.evaluation import Evaluation
 from emomc.candidates.genotype import Genotype
 from emomc.common.errors import UserError
+from emomc.compression.levels import label_of
 from emomc.data.resident import ResidentBlocks
 from emomc.lightning_modules.candidate import CandidateClassifier
 from emomc.runtime.gpu import kept_memory
@@ -54,9 +55,8 @@ class CandidateEvaluator:
         device = networks.device
         networks.memory.reserve(images.nbytes)
         self._blocks = ResidentBlocks(images.to(device), labels.to(device), batch_size, networks.memory_format)
-        self._module = CandidateClassifier(
-            network or networks.network, networks.library.manifest.num_classes, batch_size, prepare
-        )
+        self._runner = network or networks.network
+        self._module = CandidateClassifier(self._runner, networks.library.manifest.num_classes, batch_size, prepare)
         self._rejection = EarlyRejection(self._blocks)
         # One for all candidates: making a Trainer reads the metadata of every package that is installed.
         self._trainer = validation_trainer(device, precision, [self._rejection])
@@ -86,14 +86,15 @@ class CandidateEvaluator:
         """
         previous = previous or Evaluation(0, 0, self.images)
         self._blocks.begin(previous.seen, stoppable=required_correct > 0)
-        self.networks.load(genotype)
+        networks = self.networks.of(genotype.level)
+        network = networks.load(genotype)
+        self._module.use(network if networks is not self.networks else self._runner)
         self._rejection.affordable_misses = previous.most_correct - required_correct if required_correct else math.inf
         memory = memory_for(f"evaluating batches of {self.batch_size} images", SMALLER_BATCHES)
         self._module.stopped = stopped
         with memory, kept_memory(self.networks.device):
             self._trainer.validate(self._module, self._blocks, verbose=False)
         if not self._module.finite:
-            raise UserError(
-                f"expected finite class scores, found others at level {genotype.level} % with bits {genotype.bits}"
-            )
+            level = label_of(genotype.level)
+            raise UserError(f"expected finite class scores, found others at level {level} with bits {genotype.bits}")
         return Evaluation(previous.correct + self._module.correct, previous.seen + self._module.seen, self.images)

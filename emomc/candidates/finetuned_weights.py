@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 from safetensors.torch import save
@@ -26,6 +27,21 @@ class FinetunedNetwork:
     """Layer name -> codes and steps, before any BatchNorm is folded in."""
     rest: dict[str, Tensor]
     """Every other entry of the folded network's state dict, as ``FoldedState.rest``."""
+
+    def fits(self, weights: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> bool:
+        """Say whether layers and shapes are those of a network.
+
+        Args:
+            weights: layer name -> its weights, output channels first.
+            state: the folded network's state dict.
+        """
+        layers = self.layers.keys() == weights.keys() and all(
+            layer.codes.shape == weights[name].shape
+            and layer.scale.ndim == 1
+            and len(layer.scale) in (1, len(layer.codes))
+            for name, layer in self.layers.items()
+        )
+        return layers and all(name in state and state[name].shape == rest.shape for name, rest in self.rest.items())
 
     @property
     def nbytes(self) -> int:

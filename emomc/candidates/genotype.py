@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emomc.common.errors import UserError
+from emomc.compression.levels import Level, LevelName
 from emomc.compression.widths import MAX_BITS, MIN_BITS
 
 
@@ -16,8 +17,7 @@ from emomc.compression.widths import MAX_BITS, MIN_BITS
 class Genotype:
     """One candidate: a level of the library and the bits of each of its layers."""
 
-    level: int
-    """Weights remaining, percent."""
+    level: LevelName
     bits: tuple[int, ...]
     """Bits of each layer's weights, in the order of the layer table."""
     finetuned: str = ""
@@ -37,8 +37,8 @@ class SearchSpace:
         UserError: there is no level or no layer, levels or bits of inputs do not ascend, or bits are out of range.
     """
 
-    levels: tuple[int, ...]
-    """Percent of weights remaining, ascending."""
+    levels: tuple[LevelName, ...]
+    """Ascending by ``Level.order``."""
     layers: tuple[str, ...]
     """Names of the layers whose bits are searched."""
     min_bits: int = MIN_BITS
@@ -49,7 +49,7 @@ class SearchSpace:
     def __post_init__(self) -> None:
         if not self.levels or not self.layers:
             raise UserError(f"expected levels and layers to search, found {len(self.levels)} and {len(self.layers)}")
-        if list(self.levels) != sorted(set(self.levels)):
+        if list(self.levels) != sorted(set(self.levels), key=lambda name: Level.of(name).order):
             raise UserError(f"expected levels in ascending order, each once, found {list(self.levels)}")
         if not MIN_BITS <= self.min_bits <= self.max_bits <= MAX_BITS:
             raise UserError(
@@ -86,11 +86,11 @@ class SearchSpace:
         inputs = (self.activation_bits.index(bits) for bits in genotype.activation_bits)
         return np.array([self.levels.index(genotype.level), *genotype.bits, *inputs])
 
-    def uniform(self, level: int, bits: int, activation_bits: int | None = None) -> Genotype:
+    def uniform(self, level: LevelName, bits: int, activation_bits: int | None = None) -> Genotype:
         """Return a genotype with the same bits in every layer.
 
         Args:
-            level: weights remaining, percent.
+            level: of the library.
             bits: of the weights.
             activation_bits: of the inputs, if they are searched; None: the most.
         """

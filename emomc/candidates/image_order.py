@@ -106,7 +106,7 @@ def _count_misses(library: Library, graph: NetworkGraph, images: HeldImages, dev
     misses = torch.zeros(len(images), dtype=torch.int64)
     parts = [slice(first, first + batch_size) for first in range(0, len(images), batch_size)]
     for genotype in ranking_networks(networks):
-        folded = networks.load(genotype)
+        folded = networks.of(genotype.level).load(genotype)
         with memory_for(f"evaluating batches of {batch_size} images", SMALLER_BATCHES):
             for part in parts:
                 batch = images.floats(part.start, part.stop).to(device)
@@ -117,6 +117,6 @@ def _count_misses(library: Library, graph: NetworkGraph, images: HeldImages, dev
 
 def ranking_networks(networks: CompressedNetworks) -> list[Genotype]:
     """Return the candidates by which the order is found: some levels, each with few and with all bits."""
-    percents = networks.library.percents
-    ranking = sorted({percents[round(i)] for i in np.linspace(0, len(percents) - 1, min(_LEVELS, len(percents)))})
-    return [Genotype(percent, (bits,) * len(networks.layers)) for percent in ranking for bits in _BITS]
+    levels = networks.library.levels
+    ranking = dict.fromkeys(levels[round(i)] for i in np.linspace(0, len(levels) - 1, min(_LEVELS, len(levels))))
+    return [Genotype(level, (bits,) * len(networks.layers)) for level in ranking for bits in _BITS]

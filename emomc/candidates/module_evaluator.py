@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from torch import nn
+
 from emomc.candidates.compressed_networks import CompressedNetworks
 from emomc.candidates.evaluation import Evaluation
 from emomc.candidates.genotype import Genotype
@@ -71,10 +73,10 @@ class ModuleEvaluator:
             UserError: the module fails, or a value is outside the range that bounds it.
             Stopped: ``stopped`` returned True.
         """
-        self.networks.load(genotype)
+        network = self._loaded(genotype)
         self._validation.stopped = stopped
         memory = memory_for("evaluating batches of your validation loader", "lower their size")
-        with memory, self._validation.task.with_network(self.networks.network):
+        with memory, self._validation.task.with_network(network):
             if self._blocks is None:
                 value = self._value(None)
                 return Evaluation(self._metric.quality(value) * self.images, self.images, self.images, value)
@@ -97,9 +99,12 @@ class ModuleEvaluator:
 
     def quality_of_batch(self, genotype: Genotype, position: int) -> float:
         """Return the quality of a candidate on one batch."""
-        self.networks.load(genotype)
-        with self._validation.task.with_network(self.networks.network):
+        with self._validation.task.with_network(self._loaded(genotype)):
             return self._metric.quality(self._value([position]))
+
+    def _loaded(self, genotype: Genotype) -> nn.Module:
+        """Return the network of a candidate's level, with the candidate's weights."""
+        return self.networks.of(genotype.level).load(genotype)
 
     def _by_blocks(self, previous: Evaluation, required: float) -> Evaluation:
         seen, total = previous.seen, float(previous.correct)

@@ -9,6 +9,8 @@ import dataclasses
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal
 
+from emomc.hardware.description import Hardware, Target
+
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
@@ -50,6 +52,17 @@ COST_OBJECTIVES = tuple(name for name in OBJECTIVES if name != ACCURACY)
 
 COSTS: Mapping[str, Entry] = {entry.key: entry for name in COST_OBJECTIVES for entry in OBJECTIVES[name].entries}
 """Key in front.json -> the entry of each cost that a point may have."""
+
+
+def known_costs(hardware: Target) -> list[str]:
+    """Return the keys in front.json of the costs that are known of hardware."""
+    known = {
+        "energy_mj": hardware.has_energy,
+        "latency_ms": hardware.has_milliseconds,
+        "cycles": isinstance(hardware, Hardware),
+    }
+    return [key for key in COSTS if known.get(key, True)]
+
 
 if TYPE_CHECKING:
     ObjectiveName = str

@@ -11,14 +11,19 @@ from torch import Tensor
 
 from emomc.candidates.compressed_networks import CompressedNetworks
 from emomc.candidates.genotype import Genotype
+from emomc.compression.levels import LevelName
 from emomc.compression.widths import UNCOMPRESSED_BITS
-from emomc.library.manifest import DENSE, Manifest
-from emomc.packed_file.network import NetworkDescription, PackedLayer, PackedNetwork
+from emomc.library.library import Library
+from emomc.library.manifest import DENSE
+from emomc.library.sliced_library import SlicedLibrary
+from emomc.packed_file.network import NetworkDescription, PackedLayer, PackedNetwork, channel_bits
 from emomc.packed_file.size import bytes_of_bias, bytes_of_scales, fixed_bytes
 
 
-def describe(manifest: Manifest) -> NetworkDescription:
+def describe(library: Library) -> NetworkDescription:
     """Return the description of a library's network; a user's source file is given by name, without its folder."""
+    manifest = library.manifest
+    kept = library.kept_channels if isinstance(library, SlicedLibrary) else {}
     where, _, name = manifest.network.rpartition(":")
     return NetworkDescription(
         network=f"{Path(where).name}:{name}" if where else manifest.network,
@@ -29,6 +34,7 @@ def describe(manifest: Manifest) -> NetworkDescription:
         mean=tuple(manifest.mean or ()),
         std=tuple(manifest.std or ()),
         network_output=manifest.network_output,
+        kept_channels={name: channel_bits(rows) for name, rows in kept.items()},
     )
 
 
@@ -39,6 +45,7 @@ def pack_candidate(networks: CompressedNetworks, genotype: Genotype) -> PackedNe
         networks: the library's compressed networks.
         genotype: level and bits of each searched layer.
     """
+    networks = networks.of(genotype.level)
     level = networks.level(genotype.level)
     bits_of = dict(zip(networks.layers, genotype.bits, strict=True))
     grids = networks.grids(genotype) or {}
@@ -56,7 +63,7 @@ def pack_candidate(networks: CompressedNetworks, genotype: Genotype) -> PackedNe
     halves = {networks.half_bias(layer, bits, widths[layer]) for layer, bits in bits_of.items()}
     tensors = {name: tensor.half() if name in halves else tensor for name, tensor in networks.rest(genotype).items()}
     return PackedNetwork(
-        describe(networks.library.manifest),
+        describe(networks.library),
         tuple(layers),
         {name: _array(tensor) for name, tensor in tensors.items()},
     )
@@ -70,7 +77,7 @@ def library_fixed_bytes(networks: CompressedNetworks) -> int:
     manifest, level = networks.library.manifest, networks.level(_any_level(networks))
     dimensions = {layer.name: level.weights[layer.name].ndim for layer in manifest.stored_layers}
     biases = [key for layer in networks.layers if (key := networks.bias_key(layer)) is not None]
-    return fixed_bytes(describe(manifest), dimensions, level.rest, biases)
+    return fixed_bytes(describe(networks.library), dimensions, level.rest, biases)
 
 
 def scale_bytes(networks: CompressedNetworks) -> NDArray[np.int64]:
@@ -100,9 +107,9 @@ def bias_bytes(networks: CompressedNetworks, *, half: bool) -> NDArray[np.int64]
     return np.array(found, np.int64)
 
 
-def _any_level(networks: CompressedNetworks) -> int:
-    percents = networks.library.percents
-    return DENSE if DENSE in percents else percents[0]
+def _any_level(networks: CompressedNetworks) -> LevelName:
+    levels = networks.library.levels
+    return DENSE if DENSE in levels else levels[0]
 
 
 def _array(tensor: Tensor) -> NDArray[Any]:

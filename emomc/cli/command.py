@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import json
 import os
 import sys
 import warnings
@@ -22,7 +23,7 @@ from emomc.common.yaml_files import parse_yaml, read_yaml
 
 T = TypeVar("T")
 
-SECTIONS = ("pretrain", "search", "export", "hardware")
+SECTIONS = ("pretrain", "search", "export", "hardware", "measure")
 
 
 def make_parser(command: str, description: str) -> ArgumentParser:
@@ -59,8 +60,13 @@ def with_lists(argv: Sequence[str], *options: str) -> list[str]:
         if f"--{option}" in words:
             first = words.index(f"--{option}") + 1
             values = list(itertools.takewhile(_is_value, words[first:]))
-            words[first : first + len(values)] = [f"[{','.join(values)}]"] if values else []
+            words[first : first + len(values)] = [f"[{','.join(map(_quoted, values))}]"] if values else []
     return words
+
+
+def _quoted(word: str) -> str:
+    """Quote what YAML would take for a number of minutes, such as 2:4."""
+    return json.dumps(word) if ":" in word else word
 
 
 def _is_value(word: str) -> bool:
@@ -195,6 +201,22 @@ def _one_line(text: str) -> str:
         text = text.rsplit("UserError: ", 1)[-1]
     # A name from a file may hold codes that a terminal acts on.
     return "".join(character if character.isprintable() else "?" for character in " ".join(text.split()))
+
+
+def output_file(name: str | None) -> Path:
+    """Return the path of ``--output`` for a file to write.
+
+    Raises:
+        UserError: there is none, or something else than a file is there.
+    """
+    if name is None or not name.strip() or not name.isprintable():
+        raise UserError(f"expected --output with a file to write, found {'none' if name is None else repr(name)}")
+    output = Path(name)
+    if output.is_dir():
+        raise UserError(f"expected --output with a file to write, found the folder {output}")
+    if output.is_symlink() or (output.exists() and not output.is_file()):
+        raise UserError(f"expected --output with a new file or one to replace, found a link or a device at {output}")
+    return output
 
 
 def stdout_is_terminal() -> bool:

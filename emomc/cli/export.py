@@ -9,7 +9,7 @@ from pathlib import Path
 from jsonargparse import ArgumentParser, Namespace
 
 from emomc.cli import scripts
-from emomc.cli.command import make_parser, run_command
+from emomc.cli.command import make_parser, output_file, run_command
 from emomc.cli.interrupted_start import raise_at_interrupt
 from emomc.cli.user_code_options import add_user_code_options, check_user_code_options
 from emomc.common.errors import UserError
@@ -114,13 +114,7 @@ def _run(arguments: Namespace) -> None:
             "expected --run with the folder of a run and --output with a file to write, found one or both missing"
         )
     check_user_code_options(arguments)
-    if not arguments.output.strip() or not arguments.output.isprintable():
-        raise UserError(f"expected --output with a file to write, found {arguments.output!r}")
-    output = Path(arguments.output)
-    if output.is_dir():
-        raise UserError(f"expected --output with a file to write, found the folder {output}")
-    if output.is_symlink() or (output.exists() and not output.is_file()):
-        raise UserError(f"expected --output with a new file or one to replace, found a link or a device at {output}")
+    output = output_file(arguments.output)
     if arguments.coding is not None and arguments.format not in ("emomc", "c"):
         raise UserError(f"expected --coding with the format emomc or c, found {arguments.format}")
     if arguments.format == "c" and (output.suffix != ".c" or output.with_suffix(".h").is_dir()):

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from jsonargparse import ArgumentParser, Namespace
 
 from emomc.cli.command import make_parser, run_command, with_lists
+from emomc.cli.network_options import add_network_options
 from emomc.hardware.dataflows import BEST, DataflowName
 
 _LISTS = ("beside", "input_shape")
@@ -29,22 +30,9 @@ def build_parser() -> ArgumentParser:
         type=str | None,
         nargs="?",
         default=None,
-        help="Name of a shipped description, or a YAML file. docs/cost_model.md says what it may hold.",
+        help="Name of a shipped description, a YAML file, or table:FILE.csv; docs/cost_model.md says what they hold.",
     )
-    parser.add_argument(
-        "--network",
-        type=str | None,
-        default=None,
-        help="The network to cost: lenet5, mobilenet, vgg16, resnet18, timm:NAME, path/to/file.py:Class or "
-        "package.module:Class; its weights do not matter.",
-    )
-    parser.add_argument(
-        "--input_shape",
-        type=list[int] | None,
-        default=None,
-        help="Channels, height and width of an image, pixels; default: 1 32 32 for lenet5, otherwise 3 32 32.",
-    )
-    parser.add_argument("--classes", type=int, default=10, help="Number of classes, 1 or more.")
+    add_network_options(parser, "cost")
     parser.add_argument("--bits", type=int, default=8, help="Bits of every weight, 1..32.")
     parser.add_argument("--density", type=float, default=1.0, help="Fraction of weights that are not zero, 0..1.")
     parser.add_argument(
@@ -61,7 +49,7 @@ def build_parser() -> ArgumentParser:
         "--dataflow", type=DataflowName, default=BEST, help="Dataflow of the layers; the comparison shows all."
     )
     parser.add_argument(
-        "--beside", type=list[str], default=[], help="Other hardware to compare with: names or YAML files."
+        "--beside", type=list[str], default=[], help="Other hardware to compare with: names, YAML files or tables."
     )
     return parser
 

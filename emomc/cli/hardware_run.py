@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from jsonargparse import Namespace
 from rich.console import Console
 from rich.table import Table
 
+from emomc.cli.network_options import named_graph
 from emomc.common.errors import UserError
 from emomc.hardware.dataflows import DATAFLOW_CHOICES, dataflow_label
-from emomc.hardware.description import Hardware, load_hardware, preset_names
+from emomc.hardware.description import Hardware, Target, load_hardware, load_target, preset_names
 from emomc.hardware.description_table import description_table, one_line
-from emomc.hardware.layer_report import layer_report, report_table
+from emomc.hardware.layer_report import LayerReport, layer_report, report_table
 from emomc.hardware.mapping import aim_of
+from emomc.hardware.measured_report import MeasuredReport, measured_report
 from emomc.hardware.residency import peak_bits
 from emomc.hardware.widths import activation_widths
 from emomc.hardware.workload import OtherZeros, Workload
@@ -32,20 +36,18 @@ def show_hardware(arguments: Namespace) -> None:
         if arguments.network is not None or arguments.beside:
             raise UserError("expected hardware to cost a network with, found none: give its name or file first")
         for name in preset_names():
-            console.print(f"{name:24} {one_line(load_hardware(name))}", highlight=False)
+            console.print(f"{name:27}{one_line(load_hardware(name))}", highlight=False)
         return
-    hardware = [load_hardware(name) for name in (arguments.hardware, *arguments.beside)]
+    hardware = [load_target(name) for name in (arguments.hardware, *arguments.beside)]
     if arguments.beside and arguments.network is None:
         raise UserError("expected --network with --beside, found none: there is nothing to compare")
     workload = None if arguments.network is None else network_workload(arguments)
     console.print(description_table(hardware[0]))
     if workload is None:
         return
-    report = layer_report(
-        workload, dataflow=arguments.dataflow, hardware=hardware[0], aim=aim_of(("energy",), hardware[0])
-    )
-    console.print(report_table(report))
-    console.print(_room(workload, hardware[0]), highlight=False)
+    console.print(report_table(_report(workload, arguments.dataflow, hardware[0])))
+    if isinstance(hardware[0], Hardware):
+        console.print(_room(workload, hardware[0]), highlight=False)
     console.print(comparison_table(workload, hardware))
 
 
@@ -55,16 +57,7 @@ def network_workload(arguments: Namespace) -> Workload:
     Raises:
         UserError: there is no such network, or an option is out of range.
     """
-    from emomc.networks.build import build_network
-    from emomc.networks.graph import trace_network
-
-    shape = tuple(arguments.input_shape or ((1, 32, 32) if arguments.network == "lenet5" else (3, 32, 32)))
-    if len(shape) != 3 or min(shape) < 1:
-        raise UserError(f"expected --input_shape with channels, height and width of at least 1, found {list(shape)}")
-    if arguments.classes < 1:
-        raise UserError(f"expected --classes of at least 1, found {arguments.classes}")
-    network = build_network(arguments.network, in_channels=shape[0], num_classes=arguments.classes)
-    graph = trace_network(network, shape)
+    graph = named_graph(arguments)
     ones = np.ones((1, len(graph.layers)))
     structured = arguments.structured_density
     zeros = OtherZeros(None if structured is None else structured * ones, arguments.input_density * ones)
@@ -81,20 +74,36 @@ def network_workload(arguments: Namespace) -> Workload:
     )
 
 
-def comparison_table(workload: Workload, hardware: list[Hardware]) -> Table:
+def comparison_table(workload: Workload, hardware: Sequence[Target]) -> Table:
     """Return the totals of a workload on each hardware under each dataflow as a rich table."""
     table = Table(title="All dataflows")
     for name in ("hardware", "dataflow", "energy", "unit", "cycles", "ms"):
         table.add_column(name, justify="right" if name in ("energy", "cycles", "ms") else "left")
     for one in hardware:
-        for dataflow in DATAFLOW_CHOICES:
-            report = layer_report(workload, dataflow=dataflow, hardware=one, aim=aim_of(("energy",), one))
-            chosen = dataflow_label(report.dataflow)
-            label = chosen if report.dataflow == dataflow else f"{dataflow}: {chosen}"
-            milliseconds = "" if one.clock_mhz is None else f"{report.total_cycles / one.clock_mhz / 1e3:.4g}"
-            energy = f"{report.total_energy:.4g}" if one.has_energy else ""
-            table.add_row(one.name, label, energy, one.energy_label, f"{report.total_cycles:,.0f}", milliseconds)
+        for dataflow in DATAFLOW_CHOICES if isinstance(one, Hardware) else ("",):
+            table.add_row(*_totals(_report(workload, dataflow, one), dataflow, one))
     return table
+
+
+def _report(workload: Workload, dataflow: str, hardware: Target) -> LayerReport | MeasuredReport:
+    """Return what each layer takes; a device that was measured has a dataflow of its own."""
+    if isinstance(hardware, Hardware):
+        aim = aim_of(("energy",), hardware)
+        return layer_report(workload, dataflow=dataflow, hardware=hardware, aim=aim)
+    return measured_report(workload, hardware, stored_bits=workload.travelling_bits[0].tolist())
+
+
+def _totals(report: LayerReport | MeasuredReport, dataflow: str, hardware: Target) -> list[str]:
+    """Return the line of a comparison: name, dataflow, energy, its unit, cycles and milliseconds."""
+    if isinstance(report, MeasuredReport):
+        energy = "" if report.total_mj is None else f"{report.total_mj:.4g}"
+        return [hardware.name, "as measured", energy, hardware.energy_label, "", f"{report.total_ms:.4g}"]
+    chosen = dataflow_label(report.dataflow)
+    label = chosen if report.dataflow == dataflow else f"{dataflow}: {chosen}"
+    energy = f"{report.total_energy:.4g}" if hardware.has_energy else ""
+    clock = hardware.clock_mhz if isinstance(hardware, Hardware) else None
+    milliseconds = "" if clock is None else f"{report.total_cycles / clock / 1e3:.4g}"
+    return [hardware.name, label, energy, hardware.energy_label, f"{report.total_cycles:,.0f}", milliseconds]
 
 
 def _room(workload: Workload, hardware: Hardware) -> str:

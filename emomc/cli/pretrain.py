@@ -22,7 +22,7 @@ from emomc.tasks.config import TaskConfig
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status."""
-    words = with_lists(sys.argv[1:] if argv is None else argv, "mean", "std", "metric_range")
+    words = with_lists(sys.argv[1:] if argv is None else argv, "mean", "std", "pattern", "metric_range")
     return run_command(build_parser(), "pretrain", words, _run)
 
 

@@ -57,7 +57,7 @@ def pretrain(
             library = prepare_task_library(config, _users_task(task, data, config.seed), data, folder, **options)
         metric = library.manifest.metric()
         for record in library.manifest.levels:
-            _print(f"  level {record.percent:3d} %: validation {metric.name} {_value(metric, record):>8}")
+            _print(f"  level {record.level.label:>5}: validation {metric.name} {_value(metric, record):>8}")
         if RunFolder(folder).sensitivity_page.exists():
             _print(f"How sensitive each layer is: {RunFolder(folder).sensitivity_page}")
         _print(f"Next: emomc-search --library {library.path}")

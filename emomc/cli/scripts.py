@@ -27,6 +27,11 @@ def hardware() -> int:
     return _run("hardware")
 
 
+def measure() -> int:
+    """Run ``emomc-measure``; return its exit status."""
+    return _run("measure")
+
+
 def _run(name: str) -> int:
     end_at_interrupt(f"emomc-{name}")
     status: int = importlib.import_module(f"emomc.cli.{name}").main()

@@ -14,14 +14,15 @@ from emomc.cli.interrupted_start import raise_at_interrupt
 from emomc.cli.user_code_options import add_user_code_options, check_user_code_options
 from emomc.common.errors import UserError
 from emomc.fronts.pick_rules import DEFAULT_PICK, check_index, check_pick, parse_index, parse_pick
+from emomc.hardware.description import load_target
 from emomc.runtime.devices import WORKER_TIMEOUT_MINUTES, Devices
-from emomc.search.config import Finetuning, SearchConfig
+from emomc.search.config import Finetuning, SearchConfig, check_known_costs
 from emomc.search.options import RunOptions
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status."""
-    words = with_lists(sys.argv[1:] if argv is None else argv, "objectives", "activation_bits")
+    words = with_lists(sys.argv[1:] if argv is None else argv, "objectives", "activation_bits", "pattern")
     return run_command(build_parser(), "search", words, _run)
 
 
@@ -126,6 +127,7 @@ def _run(arguments: Namespace) -> None:
         raise UserError("expected --library with the folder that emomc-pretrain made, found none")
     check_user_code_options(arguments)
     config = settings_of(arguments, SearchConfig)
+    check_known_costs(config, load_target(config.hardware))
     # The devices of a search are Lightning's, as those of a training: this checks their numbers.
     Devices(
         arguments.accelerator,
@@ -162,7 +164,7 @@ def default_name(config: SearchConfig) -> str:
     """Return the default name of a search: objectives, hardware, dataflow, coding, and paper for paper accounting."""
     parts = [
         *config.objectives,
-        config.hardware.rsplit("/", 1)[-1].removesuffix(".yaml"),
+        config.hardware.rsplit("/", 1)[-1].removeprefix("table:").removesuffix(".yaml").removesuffix(".csv"),
         config.dataflow,
         config.coding,
     ]

@@ -14,7 +14,7 @@ from emomc.callbacks.search.front_lines import FrontLines
 from emomc.callbacks.search.front_writer import FrontWriter
 from emomc.callbacks.search.rich_front_table import RichFrontTable
 from emomc.callbacks.search.tensorboard_front_logger import TensorBoardFrontLogger
-from emomc.candidates.objectives import COSTS
+from emomc.candidates.objectives import known_costs
 from emomc.cli.command import stdout_is_terminal
 from emomc.common.errors import UserError, UserFact, UserNote, require
 from emomc.common.files import write_text
@@ -23,8 +23,9 @@ from emomc.fronts.document import front_document
 from emomc.fronts.pick_rules import Pick, check_index, check_pick
 from emomc.fronts.picks import pick_point
 from emomc.fronts.report.terminal import FrontTable
-from emomc.hardware.description import load_hardware
+from emomc.hardware.description import load_target
 from emomc.hardware.layer_report import report_csv, report_table
+from emomc.hardware.measured_hardware import MeasuredHardware
 from emomc.library.data_sources import library_data
 from emomc.library.library import Library
 from emomc.library.network_sources import library_network
@@ -101,16 +102,15 @@ def _check_choices(
     Raises:
         UserError: no candidate of this search can have the index, or the points will lack a cost of the pick.
     """
-    has_clock = load_hardware(config.hardware).clock_mhz is not None
     most = options.most_candidates(config, search_space(library, config).size)
-    check_pick(pick, [cost for cost in COSTS if cost != "latency_ms" or has_clock], most)
+    check_pick(pick, known_costs(load_target(config.hardware)), most)
     if arguments.layers not in (None, "pick"):
         check_index(int(arguments.layers), most, "--layers with an index")
 
 
 def _tell_other_widths(config: SearchConfig) -> None:
     """Say where inputs of layers are evaluated with other bits than the costs are for."""
-    evaluated, hardware = config.most_activation_bits, load_hardware(config.hardware)
+    evaluated, hardware = config.most_activation_bits, load_target(config.hardware)
     charged = hardware.precision.I
     if searched := ", ".join(map(str, config.layer_activation_bits)):
         fact = (
@@ -130,6 +130,12 @@ def _tell_other_widths(config: SearchConfig) -> None:
             f"--activation_bits {charged} evaluates what is charged"
         )
         warnings.warn(note, UserNote, stacklevel=2)
+    elif isinstance(hardware, MeasuredHardware) and (narrow := hardware.table.least_bits[1]) < charged:
+        note = (
+            f"activations count as the {charged} bits of {hardware.name}, so that nothing serves that it measured with "
+            f"fewer: --activation_bits {narrow} rounds them"
+        )
+        warnings.warn(note, UserNote, stacklevel=2)
 
 
 def _check_budget(search: Search, pick: Pick) -> None:
@@ -138,10 +144,10 @@ def _check_budget(search: Search, pick: Pick) -> None:
     Raises:
         UserError: the cheapest exceeds it.
     """
-    energy = search.cost_model.columns["energy"]
+    energy = search.cost_model.columns.get("energy")
     bounds = {}
     for limit in pick.limits:
-        column = energy if limit.cost == "energy_mj" else limit.cost
+        column = energy if energy and limit.cost == "energy_mj" else limit.cost
         share = search.uncompressed[column] / 100 if limit.relative else 1.0
         bounds[column] = limit.value * share
     search.check_reachable(bounds, f"the pick {pick}")

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 
 import numpy as np
 from numpy.typing import NDArray
+
+from emomc.compression.pattern_counts import PatternCounts, count_patterns, shape_of
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -24,16 +27,24 @@ class CodeCounts:
     """
     magnitudes: NDArray[np.int64]
     """Number of codes with the magnitude 0, 1, ... up to the largest."""
+    nonzero: NDArray[np.bool_]
+    """Which codes are not zero, (outputs, inputs, positions of the kernel)."""
+
+    @functools.cached_property
+    def patterns(self) -> PatternCounts:
+        """Counts of groups and blocks; made when first needed."""
+        return count_patterns(self.nonzero)
 
 
 def count_codes(codes: NDArray[np.integer]) -> CodeCounts:
     """Count the magnitudes of the codes, and the overflows of their gaps for each number of index bits.
 
     Args:
-        codes: integer codes of one layer, any shape.
+        codes: integer codes of one layer, output channels first; of one dimension: inputs of one output.
     """
     flat = codes.reshape(-1)
-    positions = np.flatnonzero(flat != 0)
+    nonzero = (codes != 0).reshape(shape_of(codes.shape))
+    positions = np.flatnonzero(nonzero)
     gaps = np.diff(positions, prepend=-1) - 1
     occurrences = np.bincount(gaps) if len(gaps) else np.zeros(1, np.int64)
     lengths = np.flatnonzero(occurrences)
@@ -42,7 +53,7 @@ def count_codes(codes: NDArray[np.integer]) -> CodeCounts:
     overflows = [int(((lengths >> width) * occurrences).sum()) for width in range(widths)]
     magnitudes = np.bincount(np.abs(flat[positions].astype(np.int32)), minlength=1)
     magnitudes[0] = len(flat) - len(positions)
-    return CodeCounts(len(flat), len(positions), np.array(overflows, np.int64), magnitudes)
+    return CodeCounts(len(flat), len(positions), np.array(overflows, np.int64), magnitudes, nonzero)
 
 
 def csr_index_bits(counts: CodeCounts, bits: int) -> int:

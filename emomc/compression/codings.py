@@ -7,11 +7,13 @@
 | coo | nnz (ceil(log2 N) + b): the position, then the code |
 | bitmap | N + nnz b: one bit per code, then the nonzero codes |
 | huffman | a table; per nonzero code its gap in a Rice code, its magnitude in a Huffman code, its sign |
+| nm | N of each M inputs: the index in the group in log2 M bits, then the code |
+| block | one bit per block of outputs x inputs, then all codes of blocks that are not all zero |
 
 In csr, g zeros in a row need floor(g / 2^r) fillers. A filler is 2^r - 1 preceding zeros and the code 0, so it stands
 for 2^r zeros. Zeros after the last nonzero code need nothing. r is chosen for each layer so that its stream is
-shortest. Codes are in two's complement. ``huffman.py`` describes huffman. ``docs/format.md`` specifies all for readers
-in C.
+shortest. Codes are in two's complement. ``huffman.py`` describes huffman, ``pattern_counts.py`` the groups and blocks
+of nm and block. ``docs/format.md`` specifies all for readers in C.
 
 To add a coding, write its stream as in ``streams.py`` and add an entry to ``CODINGS``; the command line, the cost
 model, the packed file and the report use it from there.
@@ -20,8 +22,9 @@ model, the packed file and the report use it from there.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Container, Mapping
-from typing import TYPE_CHECKING, Literal
+import math
+from collections.abc import Callable, Container, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +33,8 @@ from emomc.common.errors import UserError
 from emomc.compression.code_counts import CodeCounts, count_codes, csr_index_bits, position_bits
 from emomc.compression.huffman import read_huffman, write_huffman
 from emomc.compression.huffman_plan import GAP_BITS, plan_huffman
+from emomc.compression.pattern_counts import BLOCK_BITS, GROUP_BITS, Shape, block_bits, n_m_bits, shape_of
+from emomc.compression.pattern_streams import block_count, read_blocks, read_n_m, write_blocks, write_n_m
 from emomc.compression.streams import (
     Codes,
     Stream,
@@ -64,15 +69,16 @@ class Coding:
     stream_bits: Callable[[CodeCounts, int], int]
     """Counts of the codes and bits of a code -> bits of the stream."""
     write: Callable[[Codes, int], Stream]
-    """Codes of shape (count,) and bits of a code -> the stream."""
-    read: Callable[[Stream, int, int], Codes]
-    """A stream of the right length, count of weights and bits of a code -> the codes, shape (count,)."""
+    """Codes of shape (count,), or of ``Shape`` if ``shaped``, and bits of a code -> the stream."""
+    read: Callable[[Stream, Any, int], Codes]
+    """A stream of the right length, count of weights (their ``Shape`` if ``shaped``) and bits of a code -> the codes,
+    shape (count,)."""
     effort: int
     """Rank of the effort of decoding; of codings of equal length, ``best`` takes the least effort."""
-    entry_bits: Callable[[int, int, int, int], int] | None = lambda count, entries, bits, index_bits: (
+    entry_bits: Callable[[Shape, int, int, int], int] | None = lambda shape, entries, bits, index_bits: (
         entries * (bits + index_bits)
     )
-    """Count of weights, entries of the stream, bits of a code and of an index -> bits of the stream.
+    """Shape of the weights, entries of the stream, bits of a code and of an index -> bits of the stream.
 
     None where they do not decide its length; then ``read`` checks where it ends.
     """
@@ -80,6 +86,8 @@ class Coding:
     """Count of weights -> the allowed index widths, bits."""
     paper_bits: Callable[[Array, Array, Array], Array] | None = None
     """Weights, bits per weight and density of each layer -> bits of the layer by the paper's formula, if any."""
+    shaped: bool = False
+    """Whether the stream depends on which input and output a weight belongs to."""
 
 
 def normal_bits(weights: Array, bits: Array, density: Array) -> Array:
@@ -148,7 +156,7 @@ CODINGS: Mapping[str, Coding] = {
             write_bitmap,
             read_bitmap,
             effort=2,
-            entry_bits=lambda count, entries, bits, index_bits: count + entries * bits,
+            entry_bits=lambda shape, entries, bits, index_bits: math.prod(shape) + entries * bits,
         ),
         Coding(
             "huffman",
@@ -159,6 +167,27 @@ CODINGS: Mapping[str, Coding] = {
             effort=5,
             entry_bits=None,
             index_widths=lambda count: GAP_BITS,
+        ),
+        Coding(
+            "nm",
+            "N:M",
+            lambda counts, bits: n_m_bits(counts.patterns, bits),
+            write_n_m,
+            read_n_m,
+            effort=6,
+            index_widths=lambda count: GROUP_BITS,
+            shaped=True,
+        ),
+        Coding(
+            "block",
+            "block",
+            lambda counts, bits: block_bits(counts.patterns, bits),
+            write_blocks,
+            read_blocks,
+            effort=7,
+            entry_bits=lambda shape, entries, bits, sides: block_count(shape, sides) + entries * bits,
+            index_widths=lambda count: BLOCK_BITS,
+            shaped=True,
         ),
     )
 }
@@ -214,7 +243,8 @@ def encode(codes: NDArray[np.integer], bits: int, coding: str) -> Stream:
     """Write a layer's codes as a bit stream.
 
     Args:
-        codes: integer codes in -(2^(bits-1) - 1) .. 2^(bits-1) - 1, any shape, in the order of the weights.
+        codes: integer codes in -(2^(bits-1) - 1) .. 2^(bits-1) - 1, output channels first; of one dimension: inputs of
+            one output.
         bits: bits of one code, 2..16.
         coding: one of ``CODING_CHOICES``.
 
@@ -227,18 +257,19 @@ def encode(codes: NDArray[np.integer], bits: int, coding: str) -> Stream:
     if not 1 <= len(flat) <= MAX_WEIGHTS:
         raise UserError(f"expected a layer of 1 to {MAX_WEIGHTS} weights, found {len(flat)}")
     check_codes(flat, bits)
-    name = best_coding(count_codes(flat), bits) if coding == BEST else coding
-    return CODINGS[name].write(flat, bits)
+    name = best_coding(count_codes(codes), bits) if coding == BEST else coding
+    return CODINGS[name].write(flat.reshape(shape_of(codes.shape)) if CODINGS[name].shaped else flat, bits)
 
 
-def decode(stream: Stream, count: int, bits: int) -> Codes:
+def decode(stream: Stream, sizes: int | Sequence[int], bits: int) -> Codes:
     """Read a layer's codes from an untrusted stream.
 
     Memory is bounded by ``count`` and the length of the stream, both checked before any allocation.
 
     Args:
         stream: a stream of ``encode``, possibly damaged.
-        count: number of weights of the layer, 1..``MAX_WEIGHTS``.
+        sizes: of the layer's weights, 1..``MAX_WEIGHTS`` of them, output channels first; a number: so many inputs of
+            one output.
         bits: bits of one code, 2..16.
 
     Returns:
@@ -248,16 +279,19 @@ def decode(stream: Stream, count: int, bits: int) -> Codes:
         UserError: the stream is not one that ``encode`` writes, apart from choices that make it longer than it need be
             (the index width of csr; gap bits, split and code lengths of huffman).
     """
-    bits = _checked_bits(bits)
+    bits, shape = _checked_bits(bits), shape_of(sizes)
+    count = math.prod(shape)
     if not 1 <= count <= MAX_WEIGHTS:
         raise UserError(f"expected a layer of 1 to {MAX_WEIGHTS} weights, found {count}")
-    _check_stream(stream, count, bits)
-    codes = CODINGS[stream.coding].read(stream, count, bits)
+    _check_stream(stream, shape, bits)
+    coding = CODINGS[stream.coding]
+    codes = coding.read(stream, shape if coding.shaped else count, bits)
     check_codes(codes, bits)
     return codes
 
 
-def _check_stream(stream: Stream, count: int, bits: int) -> None:
+def _check_stream(stream: Stream, shape: Shape, bits: int) -> None:
+    count = math.prod(shape)
     if stream.coding not in CODINGS:
         raise UserError(f"expected a coding of {', '.join(CODINGS)}, found {stream.coding!r}")
     coding = CODINGS[stream.coding]
@@ -267,7 +301,7 @@ def _check_stream(stream: Stream, count: int, bits: int) -> None:
         raise UserError(f"expected the entries of {count} weights, found {stream.entries}")
     if coding.entry_bits is None:
         return
-    length = coding.entry_bits(count, stream.entries, bits, stream.index_bits)
+    length = coding.entry_bits(shape, stream.entries, bits, stream.index_bits)
     if len(stream.data) != (length + 7) // 8:
         raise UserError(f"expected a stream of {(length + 7) // 8} bytes, found {len(stream.data)}")
     if length % 8 and stream.data[-1] >> (length % 8):

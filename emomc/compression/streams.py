@@ -31,12 +31,12 @@ class Stream:
 
 def write_normal(codes: Codes, bits: int) -> Stream:
     """Write all codes one after another."""
-    return Stream(pack(_to_complement(codes, bits), bits), "normal", len(codes))
+    return Stream(pack(to_complement(codes, bits), bits), "normal", len(codes))
 
 
 def read_normal(stream: Stream, count: int, bits: int) -> Codes:
     """Return the codes of ``write_normal``."""
-    return _from_complement(unpack(stream.data, count, bits, 0), bits)
+    return from_complement(unpack(stream.data, count, bits, 0), bits)
 
 
 def write_csr(codes: Codes, bits: int) -> Stream:
@@ -49,13 +49,13 @@ def write_csr(codes: Codes, bits: int) -> Stream:
     indices = np.full(total, (1 << width) - 1, np.int64)
     indices[places] = gaps & ((1 << width) - 1)
     entries = np.zeros(total, np.uint16)
-    entries[places] = _to_complement(codes[positions], bits)
-    return Stream(pack(_join_pairs(indices, entries, width), width + bits), "csr", total, width)
+    entries[places] = to_complement(codes[positions], bits)
+    return Stream(pack(join_pairs(indices, entries, width), width + bits), "csr", total, width)
 
 
 def read_csr(stream: Stream, count: int, bits: int) -> Codes:
     """Return the codes of ``write_csr``."""
-    indices, values = _split_pairs(stream, bits)
+    indices, values = split_pairs(stream, bits)
     # At most 2^28 entries of at most 2^31 each: the sum cannot overflow.
     positions = np.cumsum(indices + 1) - 1
     real = values != 0
@@ -71,18 +71,18 @@ def write_coo(codes: Codes, bits: int) -> Stream:
     """Write the position of each nonzero code, then the code."""
     positions = np.flatnonzero(codes)
     width = position_bits(len(codes))
-    pairs = _join_pairs(positions, _to_complement(codes[positions], bits), width)
+    pairs = join_pairs(positions, to_complement(codes[positions], bits), width)
     return Stream(pack(pairs, width + bits), "coo", len(positions), width)
 
 
 def read_coo(stream: Stream, count: int, bits: int) -> Codes:
     """Return the codes of ``write_coo``."""
-    return all_codes(stream, *_split_pairs(stream, bits), count)
+    return all_codes(stream, *split_pairs(stream, bits), count)
 
 
 def write_bitmap(codes: Codes, bits: int) -> Stream:
     """Write one bit per weight, then the nonzero codes."""
-    values = _to_complement(codes[np.flatnonzero(codes)], bits)
+    values = to_complement(codes[np.flatnonzero(codes)], bits)
     mask = np.packbits(codes != 0, bitorder="little").tobytes()
     data = join(mask, len(codes), pack(values, bits), len(values) * bits)
     return Stream(data, "bitmap", len(values))
@@ -94,7 +94,7 @@ def read_bitmap(stream: Stream, count: int, bits: int) -> Codes:
     positions = np.flatnonzero(mask)
     if len(positions) != stream.entries:
         raise UserError(f"expected {stream.entries} weights in a bitmap, found {len(positions)}")
-    values = _from_complement(unpack(stream.data, stream.entries, bits, count), bits)
+    values = from_complement(unpack(stream.data, stream.entries, bits, count), bits)
     return all_codes(stream, positions, values, count)
 
 
@@ -124,26 +124,26 @@ def all_codes(stream: Stream, positions: Positions, values: Codes, count: int) -
     return codes
 
 
-def _to_complement(codes: NDArray[np.integer], bits: int) -> NDArray[np.uint16]:
+def to_complement(codes: NDArray[np.integer], bits: int) -> NDArray[np.uint16]:
     """Return the codes in two's complement of ``bits`` bits."""
     return codes.astype(np.int16).view(np.uint16) & np.uint16((1 << bits) - 1)
 
 
-def _from_complement(numbers: NDArray[np.integer], bits: int) -> Codes:
+def from_complement(numbers: NDArray[np.integer], bits: int) -> Codes:
     """Return the codes of numbers in two's complement of ``bits`` bits: int8 up to 8 bits, int16 above."""
     spare = 16 - bits
     codes = (numbers.astype(np.uint16) << spare).view(np.int16) >> spare
     return codes.astype(np.int8) if bits <= 8 else codes
 
 
-def _join_pairs(indices: Positions, values: NDArray[np.uint16], width: int) -> NDArray[np.unsignedinteger]:
+def join_pairs(indices: Positions, values: NDArray[np.uint16], width: int) -> NDArray[np.unsignedinteger]:
     """Return numbers with an index in their low ``width`` bits and a code above."""
     kind = np.uint32 if width <= 16 else np.uint64
     return indices.astype(kind) | (values.astype(kind) << kind(width))
 
 
-def _split_pairs(stream: Stream, bits: int) -> tuple[Positions, Codes]:
+def split_pairs(stream: Stream, bits: int) -> tuple[Positions, Codes]:
     """Return the indices and the codes of a csr or coo stream."""
     width = stream.index_bits
     numbers = unpack(stream.data, stream.entries, width + bits, 0)
-    return (numbers & ((1 << width) - 1)).astype(np.int64), _from_complement(numbers >> width, bits)
+    return (numbers & ((1 << width) - 1)).astype(np.int64), from_complement(numbers >> width, bits)

@@ -8,17 +8,19 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from emomc.common.errors import UserError
+from emomc.common.errors import UserError, require
 from emomc.compression.activation_grid import ActivationGrid
 from emomc.compression.activations import ActivationRounding
 from emomc.compression.quantization import dequantize
 from emomc.networks.build import build_network
+from emomc.networks.channel_slicing import slice_network
+from emomc.networks.channels import find_channels
 from emomc.networks.folding import FoldedNetwork
 from emomc.networks.graph import NetworkGraph, trace_network
 from emomc.networks.layers import as_stored
 from emomc.networks.preparation import plain_copy
 from emomc.networks.zoo import NETWORKS
-from emomc.packed_file.network import NetworkDescription, PackedLayer, PackedNetwork
+from emomc.packed_file.network import NetworkDescription, PackedLayer, PackedNetwork, read_channel_bits
 from emomc.packed_file.reader import read_packed
 
 
@@ -56,6 +58,8 @@ def unpack_folded(packed: PackedNetwork, network: nn.Module | None = None) -> Fo
         description.input_shape,
         description.network_output,
     )
+    if description.kept_channels:
+        graph = _without_channels(graph, description)
     if any(norm.mean in packed.tensors for norm in graph.norms):
         graph = graph.without_folding()
     # Correcting a layer's bias gives it one.
@@ -67,6 +71,22 @@ def unpack_folded(packed: PackedNetwork, network: nn.Module | None = None) -> Fo
     folded.module.load_state_dict(state, strict=False, assign=own)
     folded.module.requires_grad_(False)
     return folded
+
+
+def _without_channels(graph: NetworkGraph, description: NetworkDescription) -> NetworkGraph:
+    """Return the graph of what is left of a network.
+
+    Raises:
+        UserError: the network has other layers or channels than the file says.
+    """
+    groups, rows = find_channels(graph, description.input_shape), {}
+    for name, text in description.kept_channels.items():
+        require(name in groups.rows, f"a layer of {description.network} whose channels are left", name)
+        rows[name] = read_channel_bits(text, len(groups.rows[name]))
+    removed = groups.removed_by_rows(rows)
+    some = all(not removed.issuperset(space.tolist()) for space in groups.spaces)
+    require(some, "channels left of every layer", "none")
+    return slice_network(groups, removed, description.input_shape)
 
 
 def round_inputs(folded: FoldedNetwork, packed: PackedNetwork) -> FoldedNetwork:

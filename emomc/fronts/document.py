@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from emomc.candidates.c_memory import needs_entries
@@ -16,9 +16,10 @@ from emomc.common.files import sha256_of_file
 from emomc.common.intervals import wilson_interval
 from emomc.common.metric import ACCURACY
 from emomc.common.versions import versions
+from emomc.compression.levels import UNSTRUCTURED, Level
 from emomc.compression.widths import UNCOMPRESSED_BITS
 from emomc.fronts.front_file import FRONT_FORMAT_VERSION
-from emomc.hardware.energy import ENERGY_PARTS
+from emomc.hardware.energy import ENERGY_PARTS, EnergyBreakdown
 from emomc.library.manifest import Manifest
 from emomc.packed_file.layout import VERSION
 from emomc.search.state import Candidate, Search
@@ -42,12 +43,9 @@ def front_document(search: Search) -> dict[str, Any]:
     points = []
     for row, candidate in enumerate(front):
         point = _point(search, candidate)
-        if energy is not None and stored is not None:
-            point["dataflow"] = energy.dataflows[row]
-            point["energy_by_layer"] = {
-                name: {part: float(getattr(energy, part)[row, column]) for part in ENERGY_PARTS}
-                for column, name in enumerate(names)
-            }
+        if energy is not None:
+            point |= _spent(energy, row, names)
+        if stored is not None:
             point["bytes_by_layer"] = {name: round(float(stored[row, column])) for column, name in enumerate(names)}
         if (expected := candidate.next_bit_costs) is not None:
             layers = zip(search.space.layers, expected, strict=True)
@@ -106,6 +104,17 @@ def front_document(search: Search) -> dict[str, Any]:
     }
 
 
+def _spent(energy: EnergyBreakdown, row: int, names: Sequence[str]) -> dict[str, Any]:
+    """Return the dataflow of a point and, where energies are known, what each part of each layer takes."""
+    found: dict[str, Any] = {"dataflow": energy.dataflows[row]}
+    if energy.unit:
+        found["energy_by_layer"] = {
+            name: {part: float(getattr(energy, part)[row, column]) for part in ENERGY_PARTS}
+            for column, name in enumerate(names)
+        }
+    return found
+
+
 def _preprocessing(manifest: Manifest) -> dict[str, Any]:
     """Return what was done to the images, as far as it is known: a user's data module may do anything."""
     given = ("preset", "image_size", "resize", "crop", "interpolation")
@@ -114,11 +123,12 @@ def _preprocessing(manifest: Manifest) -> dict[str, Any]:
 
 
 def _point(search: Search, candidate: Candidate) -> dict[str, Any]:
-    evaluation = candidate.evaluation
+    evaluation, level = candidate.evaluation, Level.of(candidate.genotype.level)
     inputs = search.cost_model.activation_bits(candidate.genotype)
     return {
         "index": candidate.index,
-        "level": candidate.genotype.level,
+        "level": level.percent,
+        **({} if level.pattern == UNSTRUCTURED else {"pattern": level.pattern}),
         "weights_sha256": _weights_sha256(search, candidate.genotype),
         "calibration_sha256": search.inputs.sha256(candidate.genotype.level) if search.inputs else None,
         "tuned": candidate.genotype.finetuned or None,
@@ -178,7 +188,7 @@ def _metric(kind: str, evaluation: Evaluation | None) -> dict[str, float]:
 
 def _costs(search: Search, costs: Mapping[str, float]) -> dict[str, float | int]:
     """Return the costs under their keys in front.json; ``energy_mj`` is in the unit that ``energy_unit`` names."""
-    energy = search.cost_model.columns["energy"]
+    energy = search.cost_model.columns.get("energy")
     named: dict[str, float] = {("energy_mj" if name == energy else name): value for name, value in costs.items()}
     return {name: int(value) if name in WHOLE_COSTS else value for name, value in named.items()}
 

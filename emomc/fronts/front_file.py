@@ -14,6 +14,7 @@ from emomc.common.errors import UserError, is_whole, require, shown
 from emomc.common.files import read_json
 from emomc.common.metric import ACCURACY, Metric
 from emomc.common.schema import checked
+from emomc.compression.levels import UNSTRUCTURED, Level
 from emomc.compression.widths import FULL_ACTIVATION_BITS, MIN_ACTIVATION_BITS
 
 FRONT_FORMAT_VERSION = 1
@@ -40,8 +41,8 @@ class _Costs:
     """What a point and the uncompressed network have."""
 
     validation_accuracy: float
-    energy_mj: float
     size_kib: float
+    energy_mj: float | None = None
     test_accuracy: float | None = None
     validation_metric: float | None = None
     test_metric: float | None = None
@@ -65,6 +66,7 @@ class _Point(_Costs):
     level: int
     bits: dict[str, int]
     density: dict[str, float]
+    pattern: str = UNSTRUCTURED
     activation_bits: dict[str, int] | None = None
     tuned: str | None = None
     weights_sha256: str | None = None
@@ -147,6 +149,7 @@ def check_front(front: Any, where: str = "the front") -> None:
         raise UserError(f"expected names in objectives of {where}, found none")
     bounded = found.metric is None
     _check_accuracies(found.baseline, f"the baseline of {where}", bounded=bounded)
+    _check_energies(found, where)
     layers = [layer.name for layer in found.layers]
     seen: set[int] = set()
     for number, point in enumerate(found.points):
@@ -154,6 +157,8 @@ def check_front(front: Any, where: str = "the front") -> None:
         if point.index in seen:
             raise UserError(f"expected an index that no other point has in {place}, found {point.index}")
         seen.add(point.index)
+        if point.pattern != UNSTRUCTURED:
+            Level(point.level, point.pattern)
         _check_accuracies(point, place, bounded=bounded)
         by_layer: dict[str, Mapping[str, float]] = {"bits": point.bits, "density": point.density}
         if point.activation_bits is not None:
@@ -165,6 +170,14 @@ def check_front(front: Any, where: str = "the front") -> None:
         for key, value in whole.items():
             if value < 1:
                 raise UserError(f"expected a whole number of at least 1 as {key} of {place}, found {value}")
+
+
+def _check_energies(front: _Front, where: str) -> None:
+    """Check that every entry has an energy, or none has: hardware may have none."""
+    entries = {"the baseline": front.baseline} | {f"points[{number}]": one for number, one in enumerate(front.points)}
+    without = [place for place, entry in entries.items() if entry.energy_mj is None]
+    if without and len(without) < len(entries):
+        raise UserError(f"expected a number as energy_mj in {without[0]} of {where}, as other entries have, found none")
 
 
 def metric_of(front: Front) -> Metric:
@@ -185,6 +198,11 @@ def _check_accuracies(entry: _Costs, place: str, *, bounded: bool) -> None:
                 f"expected {kind}_images of at least 1 and {kind}_correct among them in {place}, "
                 f"found {images} and {correct}"
             )
+
+
+def level_of(point: Point) -> Level:
+    """Return the level of a point."""
+    return Level(point["level"], point.get("pattern", UNSTRUCTURED))
 
 
 def activation_bits(front: Front) -> tuple[int, ...]:

@@ -16,7 +16,8 @@ from emomc.common.errors import UserError
 from emomc.common.intervals import loss_bound
 from emomc.common.metric import Metric
 from emomc.common.pareto import knee
-from emomc.fronts.front_file import Front, Point, metric_of
+from emomc.compression.levels import UNSTRUCTURED
+from emomc.fronts.front_file import Front, Point, level_of, metric_of
 from emomc.fronts.pick_rules import DEFAULT_PICK, Limit, Pick, PickKind, parse_pick
 
 # Percentage points that cover rounding errors; far below the share of one image.
@@ -323,7 +324,10 @@ def _limit_text(limit: Limit, value: float, front: Front) -> str:
 
 
 def _name(front: Front, position: int) -> str:
-    return f"Point {front['points'][position]['index']}"
+    point = front["points"][position]
+    level = level_of(point)
+    pattern = "" if level.pattern == UNSTRUCTURED else f" ({level.label})"
+    return f"Point {point['index']}{pattern}"
 
 
 def _paid(front: Front, position: int) -> str:

@@ -21,7 +21,7 @@ from emomc.hardware.zero_skipping import Zeros
 
 Array = npt.NDArray[np.float64]
 
-_BLOCK_VALUES = 1 << 14
+_BLOCK_VALUES = 1 << 16
 _ARRAYS = ("bits", "density", "coded_bits", "structured_density", "input_density")
 
 

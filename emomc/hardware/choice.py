@@ -83,7 +83,7 @@ def map_dataflow(work: CallWorkload, dataflow: Dataflow, aim: str) -> Mapping:
     hardware, calls = work.hardware, work.calls
     array = hardware.operational_array
     use = array_use(calls, dataflow.unrolled, array.sizes)
-    compute = work.zeros.steps(use.weights, use.inputs) * (use.steps * array.cycles_per_step)
+    compute = work.zeros.steps(use.weights, use.inputs) * (use.steps * array.step_cycles(work.bits, work.widths.inputs))
     mapping = Mapping(hardware, _mac_energy(work), np.atleast_2d(compute), use.used_pes, np.zeros((1, 1)))
     if hardware.counts != "paper":
         return map_layers(work, use, dataclasses.replace(mapping, fill=fill_cycles(work, use)), aim)

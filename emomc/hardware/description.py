@@ -24,7 +24,11 @@ from emomc.common.fields import (
     show,
 )
 from emomc.common.yaml_files import parse_yaml, read_yaml
+from emomc.hardware.accelergy import with_energies
 from emomc.hardware.mac_energy import Mac, build_mac
+from emomc.hardware.measured_hardware import TABLE, MeasuredHardware, hardware_of_table, measured_hardware, table_path
+from emomc.hardware.precision import Precision
+from emomc.hardware.step_cycles import Array, CyclesByBits
 from emomc.hardware.zero_skipping import NONE, SKIPS_WEIGHTS, ZeroSkipping
 
 FORMAT_VERSION = 1
@@ -43,11 +47,19 @@ class OperationalArray:
     """Energy of one multiply-accumulate; None where energies are not known."""
     cycles_per_step: float = 1.0
     """Cycles in which every PE makes one multiply-accumulate; below 1 for a PE that makes several at once."""
+    cycles_by_bits: CyclesByBits | None = None
+    """The same where it depends on the bits of inputs and weights, in place of ``cycles_per_step``."""
+
+    def step_cycles(self, bits: Array, input_bits: Array | float) -> Array | float:
+        """Return the cycles of one step, of a shape that broadcasts to that of the bits."""
+        return self.cycles_per_step if self.cycles_by_bits is None else self.cycles_by_bits.cycles(bits, input_bits)
 
     def __post_init__(self) -> None:
         problems = Problems()
         problems.of(check_positive, self, "cycles_per_step")
         problems.of(self._check_sizes)
+        if self.cycles_by_bits is not None and self.cycles_per_step != 1:
+            problems.of(fail, "cycles_per_step", f"expected none with cycles_by_bits, found {self.cycles_per_step}")
         problems.end()
 
     def _check_sizes(self) -> None:
@@ -116,20 +128,6 @@ class Memory:
 
 
 @dataclasses.dataclass(frozen=True)
-class Precision:
-    """Bits of the feature maps in the accelerator's memories."""
-
-    I: int  # noqa: E741  (the operand's name in hardware descriptions)
-    """Bits of one activation."""
-    O: int  # noqa: E741
-    """Bits of one output or partial sum."""
-
-    def __post_init__(self) -> None:
-        check_count(self, "I")
-        check_count(self, "O")
-
-
-@dataclasses.dataclass(frozen=True)
 class Hardware:
     """Description of an accelerator for the cost model."""
 
@@ -159,7 +157,8 @@ class Hardware:
         for name in ("name", "technology"):
             problems.of(check_text, self, name)
         problems.of(check_choice, self, "energy_unit", ENERGY_UNITS)
-        problems.of(check_choice, self, "counts", COUNTS)
+        if self.counts not in COUNTS:
+            problems.of(fail, "counts", f"expected one of {', '.join((*COUNTS, TABLE))}, found {show(self.counts)}")
         problems.of(check_number, self, "energy_per_cycle")
         if self.clock_mhz is not None:
             problems.of(check_positive, self, "clock_mhz")
@@ -243,6 +242,11 @@ class Hardware:
         """Whether energies are known, absolute or relative."""
         return self.energy_unit != "none"
 
+    @property
+    def has_milliseconds(self) -> bool:
+        """Whether times are known in milliseconds, and not in cycles alone."""
+        return self.clock_mhz is not None
+
     def first_shared(self, operand: str) -> Memory:
         """Return the innermost memory that all PEs share and that holds an operand."""
         return next(memory for memory in self.memories if not memory.per_pe and operand in memory.operands)
@@ -271,6 +275,7 @@ class Hardware:
             "sizes": sizes,
             "mac": None if array.mac is None else {"model": array.mac.model, **dataclasses.asdict(array.mac)},
             "cycles_per_step": array.cycles_per_step,
+            **({} if array.cycles_by_bits is None else {"cycles_by_bits": dict(array.cycles_by_bits.table)}),
         }
         values["memories"] = [{**memory, "operands": list(memory["operands"])} for memory in values["memories"]]
         return {"hardware": values}
@@ -293,6 +298,10 @@ class Hardware:
         )
 
 
+Target = Hardware | MeasuredHardware
+"""What networks run on: an accelerator that is described, or a device that was measured."""
+
+
 def preset_names() -> list[str]:
     """Return the names of the shipped hardware descriptions."""
     folder = importlib.resources.files("emomc.configs.hardware")
@@ -300,15 +309,26 @@ def preset_names() -> list[str]:
 
 
 def load_hardware(name_or_path: str | Path) -> Hardware:
-    """Read a hardware description.
+    """Read the description of an accelerator; arguments and errors as those of ``load_target``."""
+    found = load_target(name_or_path)
+    if isinstance(found, MeasuredHardware):
+        raise UserError(f"expected hardware with counts of {' or '.join(COUNTS)}, found the table {found.table.file}")
+    return found
+
+
+def load_target(name_or_path: str | Path) -> Target:
+    """Read what networks are to run on.
 
     Args:
-        name_or_path: the name of a shipped description (see ``preset_names``), or the path of a YAML file.
+        name_or_path: the name of a shipped description (see ``preset_names``), the path of a YAML file, or
+            ``table:FILE.csv`` for a table of measurements.
 
     Raises:
         UserError: there is no such description, or it is not valid; the message names the file and every wrong value.
     """
-    name = str(name_or_path)
+    name, folder = str(name_or_path), Path()
+    if (path := table_path(name)) is not None:
+        return hardware_of_table(path)
     if name in preset_names():
         text = importlib.resources.files("emomc.configs.hardware").joinpath(f"{name}.yaml").read_text(encoding="utf-8")
         content = parse_yaml(text)
@@ -316,17 +336,22 @@ def load_hardware(name_or_path: str | Path) -> Hardware:
         path = Path(name_or_path)
         if not path.is_file():
             presets = ", ".join(preset_names())
-            raise UserError(f"expected a hardware file or one of {presets}, found neither under {name!r}")
-        content = read_yaml(path, "a hardware file")
+            raise UserError(
+                f"expected a hardware file, table:FILE.csv or one of {presets}, found none of them under {name!r}"
+            )
+        content, folder = read_yaml(path, "a hardware file"), path.parent
     try:
-        return Hardware.from_dict(content)
+        values = _only(content, "hardware")
+        if isinstance(values, Mapping) and values.get("counts") == TABLE:
+            return measured_hardware(values, folder)
+        return Hardware.from_dict({"hardware": with_energies(values, folder)})
     except FieldError as error:
         count = f" ({len(error.every)} wrong entries)" if error.others else ""
         raise UserError(f"{name}: {'; '.join(map(str, error.every))}{count}") from None
 
 
 def _build_array(values: Any) -> OperationalArray:
-    return build(OperationalArray, values, mac=build_mac)
+    return build(OperationalArray, values, mac=build_mac, cycles_by_bits=lambda value: value and CyclesByBits(value))
 
 
 def _build_memories(values: Any) -> tuple[Memory, ...]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from rich.table import Table
 
-from emomc.hardware.description import Hardware, Memory
+from emomc.hardware.description import Hardware, Memory, Target
 from emomc.hardware.mac_energy import AffineMac, BilinearMac, TableMac
+from emomc.hardware.measured_hardware import NEXT, MeasuredHardware
 from emomc.hardware.zero_skipping import GATED, NONE, SKIPPED
 
 _OPERANDS = {"I": "inputs", "W": "weights", "O": "outputs"}
@@ -17,17 +18,42 @@ _ZEROS = {
 _COUNTS = {"paper": "by the EMOMC paper's formulas", "reuse": "by reuse in an array and memories of finite size"}
 
 
-def one_line(hardware: Hardware) -> str:
+def one_line(hardware: Target) -> str:
     """Return a description in one line."""
+    if isinstance(hardware, MeasuredHardware):
+        return f"{hardware.technology}; measured in {hardware.table.file}"
     unit = {"pJ": "joules", "mac16": "relative energies", "none": "cycles only"}[hardware.energy_unit]
     return f"{hardware.technology}; {_array(hardware)}; {unit}"
 
 
-def description_table(hardware: Hardware) -> Table:
+def description_table(hardware: Target) -> Table:
     """Return a description as a rich table of what and how."""
     table = Table(title=hardware.name, show_header=False)
     table.add_column(no_wrap=True)
     table.add_column()
+    for name, text in _measured_rows(hardware) if isinstance(hardware, MeasuredHardware) else _rows(hardware):
+        table.add_row(name, text)
+    return table
+
+
+def _measured_rows(hardware: MeasuredHardware) -> list[tuple[str, str]]:
+    table = hardware.table
+    between = "the next wider that was measured" if hardware.between_bits == NEXT else "on a line between two"
+    energies = "and millijoules" if table.has_energy else "alone, no energies"
+    return [
+        ("technology", hardware.technology),
+        (
+            "measured",
+            f"milliseconds {energies}, in {table.file}: {len(table.by_shape)} shapes of layers and "
+            f"{len(table.by_layer)} layers by name",
+        ),
+        ("other widths", between),
+        ("not rounded", f"{hardware.precision.I} bits an input"),
+        *((f"source of {key}", text) for key, text in hardware.sources.items()),
+    ]
+
+
+def _rows(hardware: Hardware) -> list[tuple[str, str]]:
     unit = hardware.energy_label and f"in {'pJ' if hardware.has_joules else 'energies of a 16-bit multiply-accumulate'}"
     zeros = hardware.zero_skipping
     rows = [
@@ -45,14 +71,14 @@ def description_table(hardware: Hardware) -> Table:
     ]
     if hardware.energy_per_cycle:
         rows.insert(5, ("whatever it does", f"{hardware.energy_per_cycle:g} a cycle"))
-    for name, text in rows:
-        table.add_row(name, text)
-    return table
+    return rows
 
 
 def _array(hardware: Hardware) -> str:
     array = hardware.operational_array
     sizes = "as many PEs as a layer can use" if array.sizes is None else f"{array.sizes[0]} x {array.sizes[1]} PEs"
+    if array.cycles_by_bits is not None:
+        return f"{sizes}, cycles a step by the bits of its operands"
     return sizes if array.cycles_per_step == 1 else f"{sizes}, {array.cycles_per_step:g} cycles a step"
 
 

@@ -7,6 +7,7 @@ energy. ``docs/cost_model.md`` explains the model with one worked layer.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -62,6 +63,24 @@ class EnergyBreakdown:
         return self.per_layer.sum(axis=1)
 
 
+def joined_rows(parts: Sequence[tuple[Sequence[int], EnergyBreakdown]], count: int) -> EnergyBreakdown:
+    """Return the breakdown of all candidates from those of some of them, of networks with as many layers.
+
+    Args:
+        parts: positions of candidates, and their breakdown; each candidate once.
+        count: number of candidates.
+    """
+    first = parts[0][1]
+    dataflows = [""] * count
+    joined = {name: np.empty((count, first.mac.shape[1])) for name in ENERGY_PARTS}
+    for rows, part in parts:
+        for row, dataflow in zip(rows, part.dataflows, strict=True):
+            dataflows[row] = dataflow
+        for name, array in joined.items():
+            array[list(rows)] = getattr(part, name)
+    return EnergyBreakdown(**joined, dataflows=tuple(dataflows), unit=first.unit)
+
+
 def estimate_energy(workload: Workload, *, dataflow: str, hardware: Hardware, aim: str = ENERGY) -> Array:
     """Return the energy of one forward pass of one image for each candidate.
 
@@ -90,6 +109,11 @@ def estimate_energy(workload: Workload, *, dataflow: str, hardware: Hardware, ai
 def energy_breakdown(workload: Workload, *, dataflow: str, hardware: Hardware, aim: str = ENERGY) -> EnergyBreakdown:
     """Return the energy of each candidate by layer and by part; arguments as in ``estimate_energy``."""
     _check_energies(hardware)
+    return layer_energies(workload, dataflow=dataflow, hardware=hardware, aim=aim)
+
+
+def layer_energies(workload: Workload, *, dataflow: str, hardware: Hardware, aim: str = ENERGY) -> EnergyBreakdown:
+    """As ``energy_breakdown``; all parts are 0 where the hardware has no energies."""
     return breakdown_of(choose(CallWorkload.of(workload, hardware), dataflow, aim), dataflow)
 
 

@@ -18,6 +18,7 @@ from emomc.hardware.dataflows import DATAFLOWS, dataflow_label
 from emomc.hardware.description import Hardware
 from emomc.hardware.energy import ENERGY_PARTS, breakdown_of
 from emomc.hardware.mapping import ENERGY
+from emomc.hardware.measured_report import MeasuredReport, measured_csv, measured_table
 from emomc.hardware.reuse_mapping import weight_bits
 from emomc.hardware.widths import activation_widths
 from emomc.hardware.workload import Workload
@@ -171,8 +172,10 @@ def _travels(choice: Choice) -> list[str]:
     return [", ".join(text) for text in texts]
 
 
-def report_csv(report: LayerReport) -> str:
+def report_csv(report: LayerReport | MeasuredReport) -> str:
     """Return the report as CSV, a line a layer, full precision; unknown values are empty, unknown energies left out."""
+    if isinstance(report, MeasuredReport):
+        return measured_csv(report)
     unit = "mj" if report.energy_unit == "mJ" else "mac16"
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -190,8 +193,10 @@ def report_csv(report: LayerReport) -> str:
     return text.getvalue()
 
 
-def report_table(report: LayerReport) -> Table:
+def report_table(report: LayerReport | MeasuredReport) -> Table:
     """Return the report as a rich table with a row of totals; without energies where the hardware has none."""
+    if isinstance(report, MeasuredReport):
+        return measured_table(report)
     unit = f", energies in {report.energy_unit}" if report.energy_unit else ", cycles only"
     table = Table(title=f"{report.hardware}, {dataflow_label(report.dataflow)}{unit}", show_footer=True)
     sums = [sum(getattr(row, f"energy_{part}") for row in report.rows) for part in ENERGY_PARTS]

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from emomc.hardware.description import Hardware
+from emomc.hardware.description import Hardware, Target
 from emomc.hardware.traffic import Flow
 
 Array = npt.NDArray[np.float64]
@@ -22,7 +22,7 @@ TIE = 1e-12
 """Costs that differ by less than this share are the same, so that rounding does not choose."""
 
 
-def aim_of(objectives: Sequence[str], hardware: Hardware) -> str:
+def aim_of(objectives: Sequence[str], hardware: Target) -> str:
     """Return what mappings are chosen for in a search for some objectives."""
     if not hardware.has_energy or ("latency" in objectives and "energy" not in objectives):
         return LATENCY
@@ -42,7 +42,7 @@ class FlowChoice:
     def energy(self) -> Array:
         """Energy in the hardware's unit, of a shape that broadcasts to (n, calls)."""
         energies = [flows_energy(flows) for flows in self.options]
-        return energies[0] if len(energies) == 1 else np.choose(self.index, energies)
+        return picked(self.index, energies)
 
     @functools.cached_property
     def flows(self) -> list[Flow]:
@@ -55,10 +55,23 @@ class FlowChoice:
         if all(way is ways[0] for way in ways):
             return ways[0]
         numbers = ("read_bits", "written_bits", "reads", "writes")
-        mixed: dict[str, Any] = {
-            name: np.choose(self.index, [np.asarray(getattr(way, name)) for way in ways]) for name in numbers
-        }
+        mixed: dict[str, Any] = {name: picked(self.index, [getattr(way, name) for way in ways]) for name in numbers}
         return dataclasses.replace(ways[0], **mixed)
+
+
+def picked(index: npt.NDArray[np.intp], options: Sequence[Array | float]) -> Array:
+    """Return of each place the option that the index names; some times as fast as ``numpy.choose``.
+
+    Args:
+        index: positions of options.
+        options: of shapes that broadcast with it.
+    """
+    first, *others = options
+    found = np.asarray(first)
+    for position, option in enumerate(others, start=1):
+        if option is not first:
+            found = np.where(index == position, option, found)
+    return found
 
 
 def flows_energy(flows: Sequence[Flow]) -> Array:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from emomc.hardware.call_workload import CallWorkload
 from emomc.hardware.description import OPERANDS, Memory
 from emomc.hardware.levels import Level, levels_of
-from emomc.hardware.mapping import ENERGY, LATENCY, Mapping, flows_energy, least_index, only
+from emomc.hardware.mapping import ENERGY, LATENCY, Mapping, flows_energy, least_index, only, picked
 from emomc.hardware.residency import Staying
 from emomc.hardware.reuse_counts import ArrayTraffic, ArrayUse
 from emomc.hardware.tiling import Loads, Passes, open_calls, tilings
@@ -117,8 +117,8 @@ def _best_passes(work: CallWorkload, level: Level, once: dict[str, tuple[Array, 
         operand: _pass_costs(level, operand, *(array[..., rows] for array in pair)) for operand, pair in once.items()
     }
     index = least_index([_score(one, costs, aim) for one in found])
-    passes.inputs[:, rows] = np.choose(index, [one.inputs for one in found])
-    passes.weights[:, rows] = np.choose(index, [one.weights for one in found])
+    passes.inputs[:, rows] = picked(index, [one.inputs for one in found])
+    passes.weights[:, rows] = picked(index, [one.weights for one in found])
     return passes
 
 

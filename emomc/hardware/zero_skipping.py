@@ -8,12 +8,13 @@ energy, skipping saves energy and time.
 from __future__ import annotations
 
 import dataclasses
-import re
 
 import numpy as np
 import numpy.typing as npt
 
 from emomc.common.fields import FieldError, Problems, check_choice, show
+from emomc.compression.levels import parse_block, parse_n_m
+from emomc.compression.pattern_counts import any_of, most_in_group
 from emomc.hardware.traffic import AccessProbability
 
 Array = npt.NDArray[np.float64]
@@ -22,7 +23,6 @@ NONE, GATED, SKIPPED, STRUCTURED = "none", "gated", "skipped", "structured"
 WEIGHT_KINDS = (NONE, GATED, SKIPPED, STRUCTURED)
 INPUT_KINDS = (NONE, GATED, SKIPPED)
 CHANNELS = "channels"
-_PATTERN = re.compile(r"([1-9]\d*):([1-9]\d*)")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,7 +39,8 @@ class ZeroSkipping:
     I: str = NONE  # noqa: E741  (the operand's name in hardware descriptions)
     """Zero inputs: none, gated or skipped."""
     pattern: str | None = None
-    """The pattern of ``structured``: N:M, such as 2:4 (of each M weights at most N are not zero), or channels."""
+    """The pattern of ``structured``: N:M, such as 2:4 (of each M weights at most N are not zero), block:RxC, such as
+    block:4x1 (output channels x inputs), or channels."""
 
     def __post_init__(self) -> None:
         problems = Problems()
@@ -54,9 +55,25 @@ class ZeroSkipping:
             if found is not None:
                 raise FieldError("pattern", f"expected no pattern without W: structured, found {show(found)}")
             return
-        numbers = _PATTERN.fullmatch(found) if isinstance(found, str) else None
-        if found != CHANNELS and (numbers is None or int(numbers[1]) >= int(numbers[2])):
-            raise FieldError("pattern", f"expected channels or N:M with N < M such as '2:4', found {show(found)}")
+        known = isinstance(found, str) and (found == CHANNELS or parse_n_m(found) or parse_block(found))
+        if not known:
+            expected = "channels, N:M with N < M such as '2:4', or block:RxC such as 'block:4x1'"
+            raise FieldError("pattern", f"expected {expected}, found {show(found)}")
+
+    def pattern_density(self, nonzero: npt.NDArray[np.bool_]) -> float:
+        """Return the density of a layer's weights in the pattern: what ``structured_share`` takes, 0..1.
+
+        Args:
+            nonzero: which weights are not zero, (outputs, inputs of a group, positions of the kernel).
+        """
+        if self.pattern == CHANNELS:
+            outputs, inputs = nonzero.any((1, 2)).mean(), nonzero.any((0, 2)).mean()
+            return float(outputs * inputs)
+        if numbers := parse_n_m(str(self.pattern)):
+            # A layer with fewer inputs than a group has no groups.
+            return most_in_group(nonzero, numbers[1]) / min(numbers[1], nonzero.shape[1])
+        rows, columns = parse_block(str(self.pattern)) or (1, 1)
+        return float(any_of(any_of(nonzero, rows, 0), columns, 1).mean())
 
     def structured_share(self, density: Array | None) -> Array | float:
         """Return the share of the MACs that structured zeros leave.
@@ -66,13 +83,16 @@ class ZeroSkipping:
 
         Returns:
             Of the same shape, or 1. With N:M a layer gains the whole factor N / M if its pattern is at least that
-            sparse, and nothing otherwise. Source: the sparse tensor cores of NVIDIA's A100 whitepaper, 2020.
+            sparse, and nothing otherwise. Source: the sparse tensor cores of NVIDIA's A100 whitepaper, 2020. Blocks and
+            channels that are zero cost nothing. Source: Gray, Radford, Kingma, "GPU Kernels for Block-Sparse Weights",
+            2017.
         """
         if density is None or self.W != STRUCTURED:
             return 1.0
-        if self.pattern == CHANNELS:
+        numbers = parse_n_m(str(self.pattern))
+        if numbers is None:
             return density
-        few, many = map(int, str(self.pattern).split(":"))
+        few, many = numbers
         return np.where(density <= few / many, few / many, 1.0)
 
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from emomc.common.errors import UserError, UserNote
 from emomc.common.files import atomic_write, sha256_of_file
+from emomc.compression.levels import Level, LevelName, label_of
 from emomc.library.level_file import mask_key, pack_level, unpack_level, unpack_mask
 from emomc.library.manifest import DENSE, LevelRecord, Manifest, read_manifest, write_manifest
 from emomc.runtime.tensor_files import read_checked, read_tensors
@@ -60,24 +61,25 @@ class Library:
         return self.record(DENSE).validation_accuracy
 
     @property
-    def percents(self) -> tuple[int, ...]:
-        """The levels in the library, descending."""
-        return tuple(record.percent for record in self.manifest.levels)
+    def levels(self) -> tuple[LevelName, ...]:
+        """The names of the levels in the library, descending."""
+        return tuple(record.name for record in self.manifest.levels)
 
-    def record(self, percent: int) -> LevelRecord:
+    def record(self, level: LevelName) -> LevelRecord:
         """Return the record of a level.
 
         Raises:
             UserError: the library has no such level.
         """
         for record in self.manifest.levels:
-            if record.percent == percent:
+            if record.name == level:
                 return record
-        raise UserError(f"expected a level of {', '.join(map(str, self.percents))} % in {self.path}, found {percent}")
+        labels = ", ".join(label_of(name) for name in self.levels)
+        raise UserError(f"expected a level of {labels} in {self.path}, found {label_of(level)}")
 
     def add_level(
         self,
-        percent: int,
+        level: LevelName,
         state: Mapping[str, Tensor],
         masks: Mapping[str, Tensor],
         *,
@@ -88,30 +90,32 @@ class Library:
         """Write a level's weights, then the manifest that names them.
 
         Args:
-            percent: weights remaining, percent; a level of that percentage is replaced.
+            level: its name; a level of that name is replaced.
             state: of the network, see ``unique_state``, with removed weights set to zero.
             masks: layer name -> boolean tensor, true where the weight remains.
             validation_accuracy: 0..1.
             epochs: epochs of training spent on this level.
             metric: value of the metric of a user's task; None for an image classifier.
         """
-        file = self.path / f"level_{percent:03d}.safetensors"
+        kind = Level.of(level)
+        file = self.path / f"level_{kind.slug}.safetensors"
         keys = {layer.name: layer.weight_key for layer in self.manifest.layers}
         of_weights = {keys[name]: mask for name, mask in masks.items()}
         with atomic_write(file) as partial:
             # save_file would make a file that only its owner may read.
             partial.write_bytes(save(pack_level(state, of_weights)))
         record = LevelRecord(
-            percent,
+            kind.percent,
             file.name,
             sha256_of_file(file),
             {name: int(mask.sum()) for name, mask in masks.items()},
             validation_accuracy,
             epochs,
+            kind.pattern,
             metric,
         )
-        others = [other for other in self.manifest.levels if other.percent != percent]
-        levels = sorted([*others, record], key=lambda level: -level.percent)
+        others = [other for other in self.manifest.levels if other.level != kind]
+        levels = sorted([*others, record], key=lambda one: one.level.order, reverse=True)
         self.manifest = dataclasses.replace(self.manifest, levels=tuple(levels))
         write_manifest(self.path, self.manifest)
         return record
@@ -127,23 +131,23 @@ class Library:
         self.manifest = dataclasses.replace(self.manifest, evaluation_batch_size=batch_size)
         write_manifest(self.path, self.manifest)
 
-    def check_file(self, percent: int) -> None:
+    def check_file(self, level: LevelName) -> None:
         """Check that the file of a level is there and has its checksum.
 
         Raises:
             UserError: the level is not in the library, or its file is missing or has another checksum.
         """
-        record = self.record(percent)
-        read_checked(self.path / record.file, f"the weights of level {percent} %", record.sha256)
+        record = self.record(level)
+        read_checked(self.path / record.file, f"the weights of level {label_of(level)}", record.sha256)
 
-    def load_state(self, percent: int) -> dict[str, Tensor]:
+    def load_state(self, level: LevelName) -> dict[str, Tensor]:
         """Read a level's state dict, on the CPU.
 
         Raises:
             UserError: the level is not in the library, or its file is missing, damaged or has another checksum.
         """
-        tensors = self._tensors(percent)
-        file = self.path / self.record(percent).file
+        tensors = self._tensors(level)
+        file = self.path / self.record(level).file
         try:
             state = unpack_level(tensors)
         except UserError as error:
@@ -158,14 +162,14 @@ class Library:
                 )
         return state
 
-    def _tensors(self, percent: int) -> dict[str, Tensor]:
-        record = self.record(percent)
-        tensors, _ = read_tensors(self.path / record.file, f"the weights of level {percent} %", record.sha256)
+    def _tensors(self, level: LevelName) -> dict[str, Tensor]:
+        record = self.record(level)
+        tensors, _ = read_tensors(self.path / record.file, f"the weights of level {label_of(level)}", record.sha256)
         return tensors
 
-    def load_masks(self, percent: int, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def load_masks(self, level: LevelName, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return the masks of a level whose state is ``state``: true where a weight is stored, even if it is zero."""
-        tensors = self._tensors(percent)
+        tensors = self._tensors(level)
         masks = {}
         for layer in self.manifest.compressed_layers:
             weight = state[layer.weight_key]

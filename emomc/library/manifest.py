@@ -11,6 +11,7 @@ from emomc.common.errors import UserError, require
 from emomc.common.files import read_json, write_json
 from emomc.common.metric import ACCURACY, Metric, Mode
 from emomc.common.schema import checked
+from emomc.compression.levels import UNSTRUCTURED, Level, LevelName
 from emomc.networks.layers import LayerShape
 
 FORMAT_VERSION = 1
@@ -41,6 +42,8 @@ class LevelRecord:
     """Fraction of the validation images classified correctly, 0..1; of another metric, the quality: see ``Metric``."""
     epochs: int
     """Epochs of training spent on this level."""
+    pattern: str = UNSTRUCTURED
+    """Of the zeros, see ``Level``."""
     metric: float | None = None
     """Value of the metric of a user's task; None for an image classifier."""
 
@@ -50,16 +53,26 @@ class LevelRecord:
         Raises:
             UserError: a value is out of range, or the file name contains a folder.
         """
-        require(1 <= self.percent <= 100, "a level of 1..100 %", self.percent)
+        label = self.level.label
         plain = Path(self.file).name == self.file and "\0" not in self.file
-        require(plain, f"a file name without folders for level {self.percent} %", self.file)
+        require(plain, f"a file name without folders for level {label}", self.file)
         counts = all(count >= 0 for count in self.remaining.values())
-        require(counts, f"remaining weights by layer in level {self.percent} %", self.remaining)
+        require(counts, f"remaining weights by layer in level {label}", self.remaining)
         known = (self.validation_accuracy, 0.0 if self.metric is None else self.metric)
-        require(all(map(math.isfinite, known)), f"finite results in level {self.percent} %", known)
+        require(all(map(math.isfinite, known)), f"finite results in level {label}", known)
         share = self.metric is not None or 0 <= self.validation_accuracy <= 1
-        require(share, f"a validation_accuracy of 0..1 in level {self.percent} %", self.validation_accuracy)
-        require(self.epochs >= 0, f"epochs of at least 0 in level {self.percent} %", self.epochs)
+        require(share, f"a validation_accuracy of 0..1 in level {label}", self.validation_accuracy)
+        require(self.epochs >= 0, f"epochs of at least 0 in level {label}", self.epochs)
+
+    @property
+    def level(self) -> Level:
+        """The level."""
+        return Level(self.percent, self.pattern)
+
+    @property
+    def name(self) -> LevelName:
+        """What the level is called."""
+        return self.level.name
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,7 +135,7 @@ class Manifest:
     task: TaskRecord | None = None
     """The user's own task; None: the network classifies images. ``network`` then names the LightningModule."""
     levels: tuple[LevelRecord, ...] = ()
-    """Descending, the dense network (100 %) first."""
+    """Descending by ``Level.order``, the dense network (100 %) first."""
 
     def __post_init__(self) -> None:
         """Check the ranges, since the values may come from an untrusted file; their types are the schema's.
@@ -132,6 +145,8 @@ class Manifest:
         """
         require(isinstance(self.data.get("dataset"), str), "a dataset's name in data", self.data.get("dataset"))
         require(min(self.input_shape) >= 1, "an input_shape of at least 1 pixel and channel", self.input_shape)
+        image = "channels, height and width as input_shape"
+        require(self.task is not None or len(self.input_shape) == 3, image, self.input_shape)
         image = f"an input_shape of at most {MOST_IMAGE_VALUES} pixels times channels"
         require(math.prod(self.input_shape) <= MOST_IMAGE_VALUES, image, self.input_shape)
         classes = f"2 to {MOST_CLASSES} class names as class_names"
@@ -144,8 +159,9 @@ class Manifest:
         require(all(value > 0 for value in self.std or ()), "numbers above 0 as std", self.std)
         size = f"an evaluation_batch_size of 1..{MOST_IMAGES}"
         require(1 <= self.evaluation_batch_size <= MOST_IMAGES, size, self.evaluation_batch_size)
-        percents = [record.percent for record in self.levels]
-        require(percents == sorted({*percents}, reverse=True), "levels in descending order, each once", percents)
+        levels = [record.level for record in self.levels]
+        ordered = sorted({*levels}, key=lambda level: level.order, reverse=True)
+        require(levels == ordered, "levels in descending order, each once", [level.name for level in levels])
 
     @property
     def num_classes(self) -> int:
@@ -211,4 +227,9 @@ def read_manifest(folder: Path) -> Manifest:
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Write the manifest into the library's folder, completely or not at all."""
-    write_json(folder / MANIFEST, {"format_version": FORMAT_VERSION, **dataclasses.asdict(manifest)})
+    values = dataclasses.asdict(manifest)
+    for level in values["levels"]:
+        # Libraries did not always have patterns: without one, a level looks as it did then.
+        if level["pattern"] == UNSTRUCTURED:
+            del level["pattern"]
+    write_json(folder / MANIFEST, {"format_version": FORMAT_VERSION, **values})

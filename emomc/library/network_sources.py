@@ -128,11 +128,11 @@ def checked_library_graph(library: Library, network: nn.Module, images: Tensor) 
     """
     manifest = library.manifest
     graph = library_graph(library, network)
-    if not library.percents:
+    if not library.levels:
         raise UserError(f"expected levels in the library {library.path}, found none")
-    percent = library.percents[0]
-    state = library.load_state(percent)
-    check_fit(state, unique_state(network), manifest.network, library.path / library.record(percent).file)
+    level = library.levels[0]
+    state = library.load_state(level)
+    check_fit(state, unique_state(network), manifest.network, library.path / library.record(level).file)
     load_unique(network, state)
     return checked_graph(graph, network, images, manifest.network_output)
 

@@ -153,8 +153,11 @@ class _Builder:
         if not reads:
             return
         made, *others = reads
+        second = made
         for layer, calls, shape in uses:
-            weights = others.pop(0) if shape.kind == "product" and others else None
+            # A map that is multiplied with itself, or with another part of it, is read once.
+            second = others.pop(0) if others else second
+            weights = second if shape.kind == "product" else None
             values = sum(shape.out_channels * math.prod(shape.calls[call].output_size) for call in calls)
             made = self.step(layer, calls, [made], values, weights)
         self.holds[node] = made
@@ -165,12 +168,17 @@ class _Builder:
         if not reads or _is_number(node):
             return
         tensor = node in self.sizes
-        same = tensor and self.sizes.values_of_one(node) == self.values[reads[0]]
+        same = tensor and self.sizes.values_of_one(node) == self.values_of(node)
         if len(reads) == 1 and (same or not tensor or node.target in _PARTS):
             self.holds[node] = reads[0]
         elif tensor:
             layer = self.steps[-1].layer if self.steps else 0
             self.holds[node] = self.step(layer, (), reads, self.sizes.values_of_one(node))
+
+    def values_of(self, node: fx.Node) -> int:
+        """Return how many values of its first map a node reads: a part of it may have passed a view."""
+        source = next(one for one in node.all_input_nodes if one in self.holds)
+        return self.sizes.values_of_one(source) if source in self.sizes else self.values[self.holds[source]]
 
     def answer(self, node: fx.Node) -> None:
         """Keep the answer until the end."""

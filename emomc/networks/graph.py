@@ -122,11 +122,27 @@ def trace_network(network: nn.Module, input_shape: tuple[int, ...], output: str 
     module, constants = export_flat(network, input_shape, output)
     parameter = next((one for one in network.parameters() if one.is_floating_point()), torch.empty(0))
     image = torch.zeros(1, *input_shape, device=parameter.device, dtype=parameter.dtype)
+    graph = describe_graph(module, constants, image)
+    if not any(layer.stored for layer in graph.layers):
+        raise UserError(f"expected a network with convolution or linear layers, found none in {type(network).__name__}")
+    notes = tuple(_notes(network, module, list(graph.graph_layers), image))
+    return dataclasses.replace(graph, notes=notes)
+
+
+def describe_graph(
+    module: fx.GraphModule, constants: frozenset[str], image: torch.Tensor, notes: tuple[str, ...] = ()
+) -> NetworkGraph:
+    """Find the layers of a flat graph, and what else is to be known of it.
+
+    Args:
+        module: the graph.
+        constants: names of its tensors that no state dict holds.
+        image: a batch of one.
+        notes: see ``NetworkGraph``.
+    """
     with torch.inference_mode(False):
         sizes = record_sizes(module, image)
         layers = find_layers(module, sizes)
-    if not any(layer.shape.stored for layer in layers):
-        raise UserError(f"expected a network with convolution or linear layers, found none in {type(network).__name__}")
     (answer,) = next(node for node in module.graph.nodes if node.op == "output").args
     return NetworkGraph(
         module=module,
@@ -136,9 +152,9 @@ def trace_network(network: nn.Module, input_shape: tuple[int, ...], output: str 
         output_shape=sizes[answer][1:],
         digest=_digest(module, sizes),
         maps=schedule_maps(module, layers, sizes),
-        notes=tuple(_notes(network, module, layers, image)),
+        notes=notes,
         # Only images have such a format.
-        channels_last=len(input_shape) == 3,
+        channels_last=image.ndim == 4,
     )
 
 

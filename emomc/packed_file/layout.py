@@ -12,8 +12,10 @@ from emomc.compression.codings import CODINGS
 
 MAGIC = b"EMOMC\r\n\x1a"
 VERSION = 4
-"""Of the files that are written."""
-READ_VERSIONS = (1, 2, 3, 4)
+"""Of the files that are written, but for those below."""
+PATTERN_VERSION = 5
+"""Of those that need it: a layer has one of the codings for patterns, or channels are gone."""
+READ_VERSIONS = (1, 2, 3, 4, 5)
 ALIGNMENT = 4
 MAX_METADATA_BYTES = 1 << 20
 MAX_RECORDS = 1 << 16
@@ -47,6 +49,9 @@ TENSOR_1 = struct.Struct("<IHBB6IQ")
 CODINGS_1 = 4
 """Codings of version 1, the first of ``CODINGS``."""
 CHECKSUM = struct.Struct("<I")
+
+CODINGS_4 = 5
+"""Codings of versions 2 to 4, likewise."""
 
 CODING_NAMES = tuple(CODINGS)
 """A layer's coding is stored as its index in this tuple."""

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from emomc.common.errors import UserError, first_line, require
+from emomc.common.errors import UserError, first_line, require, shown
 from emomc.common.json_values import parse_json
 from emomc.compression.activation_grid import ActivationGrid
 from emomc.compression.codings import MAX_CODE_BITS, MAX_WEIGHTS, MIN_CODE_BITS
@@ -51,6 +51,9 @@ class NetworkDescription:
     """As ``mean``; positive."""
     network_output: str | None = None
     """Key or index of the class scores among several outputs of a user's network."""
+    kept_channels: dict[str, str] = dataclasses.field(default_factory=dict)
+    """Layer name -> which output channels of the whole network are left, as ``channel_bits`` writes them; of layers
+    that say which channels go. Empty: all are left."""
 
     @property
     def sides(self) -> tuple[int, int, int]:
@@ -121,6 +124,9 @@ def check_description(description: NetworkDescription) -> None:
         raise UserError(f"expected the name of a network, found {description.network!r}")
     if not isinstance(description.network_args, dict):
         raise UserError(f"expected network_args as a mapping, found {type(description.network_args).__name__}")
+    kept = description.kept_channels
+    if not all(isinstance(part, str) and part.isprintable() for part in (*kept, *kept.values())):
+        raise UserError(f"expected kept_channels as texts by layer, found {shown(kept)}")
     if not isinstance(description.network_output, str | None):
         raise UserError(f"expected the key of an output as a text, found {description.network_output!r}")
     if digest is not None and not (isinstance(digest, str) and re.fullmatch("[0-9a-f]{64}", digest)):
@@ -140,6 +146,25 @@ def check_description(description: NetworkDescription) -> None:
             f"expected finite means and positive standard deviations, found {mean.tolist()} and {std.tolist()}"
         )
     metadata_of(description)
+
+
+def channel_bits(kept: Sequence[bool]) -> str:
+    """Return which channels are left as hexadecimal digits: one bit a channel, the first the highest of its byte."""
+    return np.packbits(np.array(kept, bool)).tobytes().hex()
+
+
+def read_channel_bits(text: str, channels: int) -> NDArray[np.bool_]:
+    """Return which of so many channels are left, (channels,).
+
+    Raises:
+        UserError: the text is not that of so many channels, or leaves none.
+    """
+    digits = re.fullmatch("(?:[0-9a-f]{2})*", text)
+    bits = np.unpackbits(np.frombuffer(bytes.fromhex(text if digits else ""), np.uint8)).astype(bool)
+    expected = f"which of {channels} channels are left, as {2 * ((channels + 7) // 8)} hexadecimal digits"
+    require(len(bits) == 8 * ((channels + 7) // 8) and bits[:channels].any(), expected, text)
+    require(not bits[channels:].any(), expected, text)
+    return bits[:channels]
 
 
 def _check_names(layers: Sequence[str], tensors: Sequence[str]) -> None:
@@ -196,6 +221,8 @@ def metadata_of(description: NetworkDescription) -> bytes:
     keys = ["network", "network_args", "network_source_sha256", "class_names"]
     if description.network_output is not None:
         keys.append("network_output")
+    if description.kept_channels:
+        keys.append("kept_channels")
     if len(description.input_shape) != len(SIDES):
         keys.append("input_shape")
     try:

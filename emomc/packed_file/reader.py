@@ -153,7 +153,7 @@ class _Reader:
             weights = np.frombuffer(stream.data, "<f4").astype(np.float32).reshape(shape)
             return PackedLayer(name, bits, weights, scale, record.inputs)
         try:
-            codes = decode(stream, count, bits).reshape(shape)
+            codes = decode(stream, shape, bits).reshape(shape)
         except UserError as error:
             raise UserError(f"{error} (layer {name})") from None
         return PackedLayer(name, bits, codes, scale, record.inputs, record.half_scales)
@@ -238,4 +238,5 @@ class _Metadata:
     network_source_sha256: str | None
     class_names: tuple[str, ...]
     network_output: str | None = None
+    kept_channels: dict[str, str] = dataclasses.field(default_factory=dict)
     input_shape: tuple[int, ...] | None = None

@@ -9,7 +9,9 @@ from emomc.common.errors import UserError
 from emomc.compression.activation_grid import ActivationGrid
 from emomc.packed_file.layout import (
     CHANNEL_SCALES,
+    CODING_NAMES,
     CODINGS_1,
+    CODINGS_4,
     HALF_SCALES,
     LAYER,
     LAYER_1,
@@ -17,6 +19,7 @@ from emomc.packed_file.layout import (
     MAX_TENSOR_DIMENSIONS,
     NO_SCALE,
     ONE_SCALE,
+    PATTERN_VERSION,
     SIDE_BYTES,
     SIGNED_INPUTS,
     STEP,
@@ -115,6 +118,8 @@ def read_layer_record(take: Take, version: int) -> LayerRecord:
         take(LAYER.size)
     )
     _check_dimensions(dimensions, inputs if version == 2 else 0)
+    if version < PATTERN_VERSION and CODINGS_4 <= coding < len(CODING_NAMES):
+        raise UserError(f"expected a coding of version {version}, found {coding}")
     shape = _read_shape(take, dimensions)
     most = CHANNEL_SCALES if version < 4 else HALF_SCALES
     if kind > most or (kind >= CHANNEL_SCALES and shape[0] == 1):

@@ -15,8 +15,10 @@ from emomc.compression.widths import UNCOMPRESSED_BITS
 from emomc.packed_file.layout import (
     CHECKSUM,
     CODING_NAMES,
+    CODINGS_4,
     HEADER,
     MAGIC,
+    PATTERN_VERSION,
     SHARED_EXPONENT,
     TYPES,
     VERSION,
@@ -62,8 +64,11 @@ def pack_bytes(packed: PackedNetwork, coding: str) -> bytes:
     texts = [name.encode() for name in (*[layer.name for layer in layers], *tensors)]
 
     records, numbers = [], []
-    for layer, text in zip(layers, texts, strict=False):
-        stream = encode_layer(layer, coding)
+    streams = [encode_layer(layer, coding) for layer in layers]
+    patterned = bool(description.kept_channels) or any(
+        CODING_NAMES.index(stream.coding) >= CODINGS_4 for stream in streams
+    )
+    for layer, text, stream in zip(layers, texts, streams, strict=False):
         record = LayerRecord(
             name_bytes=len(text),
             shape=layer.codes.shape,
@@ -86,8 +91,9 @@ def pack_bytes(packed: PackedNetwork, coding: str) -> bytes:
     normalisation = np.array([*description.mean, *description.std], "<f4").tobytes()
     parts = [normalisation, *records, *texts, metadata]
     before = padded(bytes(HEADER.size) + b"".join(parts))[HEADER.size :]
+    file_bytes = HEADER.size + len(before) + sum(map(len, numbers)) + CHECKSUM.size
     header = HEADER.pack(
-        *(MAGIC, VERSION, len(layers), HEADER.size + len(before) + sum(map(len, numbers)) + CHECKSUM.size),
+        *(MAGIC, PATTERN_VERSION if patterned else VERSION, len(layers), file_bytes),
         *(len(tensors), sum(map(len, texts)), len(metadata)),
         *(*description.sides, len(description.class_names), int(bool(description.mean))),
     )

@@ -6,7 +6,9 @@ import dataclasses
 from typing import Any, Literal
 
 from emomc.common.errors import UserError
+from emomc.compression.channel_options import MAGNITUDE, ImportanceName
 from emomc.compression.criteria import CriterionName, PruningCost
+from emomc.compression.levels import UNSTRUCTURED, Level, LevelName, check_pattern, n_m_percent
 from emomc.runtime.recipe import OptimizerName, Recipe, ScheduleName
 
 _MOST_EPOCHS = 1_000_000
@@ -49,6 +51,14 @@ class PretrainingConfig:
     """Learning rate within a run: one cycle, cosine decay, or halving every 30 epochs."""
     label_smoothing: float = 0.0
     """Share of the target that is spread over all classes, 0..1."""
+    pattern: list[str] = dataclasses.field(default_factory=lambda: [UNSTRUCTURED])
+    """Patterns of the zeros: unstructured, N:M such as 2:4, block:RxC such as block:4x1 (output channels x inputs),
+    channel. Each has levels of its own: N:M one, the others those of the bounds. docs/patterns.md."""
+    channel_importance: ImportanceName = MAGNITUDE
+    """Which channels remain: those of the largest weights (magnitude), of the largest scales of their BatchNorms
+    (batchnorm), or whose removal would change the loss most, to first order (taylor)."""
+    channel_multiple: int = 8
+    """Channels that remain of a layer are a multiple of this, or all, 1 or more."""
     pre_prune_upper_bound: int = 80
     """Highest level, percent of weights remaining."""
     pre_prune_lower_bound: int = 20
@@ -94,6 +104,11 @@ class PretrainingConfig:
             "pre_train_epochs of at least 1, or --weights",
             self.pre_train_epochs,
         )
+        for pattern in self.pattern:
+            check_pattern(pattern)
+        _require(1 <= self.channel_multiple <= 1024, "a channel_multiple of 1..1024", self.channel_multiple)
+        _require(bool(self.pattern), f"one pattern or more, such as {UNSTRUCTURED}", "none")
+        _require(len(set(self.pattern)) == len(self.pattern), "patterns that differ", " ".join(self.pattern))
         _require(
             1 <= self.pre_prune_lower_bound <= self.pre_prune_upper_bound <= 100,
             "1 <= pre_prune_lower_bound <= pre_prune_upper_bound <= 100 (percent of weights remaining)",
@@ -118,8 +133,22 @@ class PretrainingConfig:
         _require(0 <= self.seed <= _LARGEST_SEED, f"a seed of 0..{_LARGEST_SEED}", self.seed)
 
     @property
-    def levels(self) -> tuple[int, ...]:
-        """The levels below the dense network, percent of weights remaining, descending."""
+    def levels(self) -> tuple[LevelName, ...]:
+        """The levels below the dense network in the order in which they are made: chain by chain, each descending."""
+        fixed = {pattern: n_m_percent(pattern) for pattern in self.pattern}
+        levels = [
+            Level(percent, pattern)
+            for pattern, only in fixed.items()
+            for percent in (self._percents if only is None else (only,))
+        ]
+        chains = list(dict.fromkeys(level.chain for level in levels))
+        return tuple(
+            level.name for level in sorted(levels, key=lambda level: (chains.index(level.chain), -level.percent))
+        )
+
+    @property
+    def _percents(self) -> tuple[int, ...]:
+        """The levels of one pattern below the dense network, percent of weights remaining, descending."""
         highest, lowest, ratio = self.pre_prune_upper_bound, self.pre_prune_lower_bound, self.pre_prune_ratio
         levels = list(range(highest, lowest - 1, -self.pre_prune_step)) if ratio is None else [highest]
         while ratio is not None and levels[-1] > lowest:

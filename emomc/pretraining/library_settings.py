@@ -111,9 +111,18 @@ def _manifest_of(
 ) -> Manifest:
     settings = dataclasses.asdict(config)
     # Without the bounds of the levels, so that levels can be added to a library.
+    patterns = ("pattern", "channel_importance", "channel_multiple")
     bounds = ("pre_prune_upper_bound", "pre_prune_lower_bound", "pre_prune_step", "pre_prune_ratio")
     # The batch size of evaluations can be changed later; it is a field of the manifest.
-    for name in (*bounds, "network", "network_args", "network_output", "keep_front", "evaluation_batch_size"):
+    for name in (
+        *patterns,
+        *bounds,
+        "network",
+        "network_args",
+        "network_output",
+        "keep_front",
+        "evaluation_batch_size",
+    ):
         del settings[name]
     if config.weights is not None:
         settings["weights"] = sha256_of_file(existing_file(Path(config.weights), "trained weights"))
@@ -181,7 +190,7 @@ def open_or_create(run: RunFolder, manifest: Manifest) -> Library:
     if not (path / MANIFEST).exists():
         return Library.create(path, manifest)
     library = Library.open(path)
-    if not library.percents and not run.has_checkpoints():
+    if not library.levels and not run.has_checkpoints():
         return Library.create(path, manifest)
     library = open_library(run, manifest)
     if library.manifest.evaluation_batch_size != manifest.evaluation_batch_size:

@@ -18,6 +18,7 @@ from torch.utils.tensorboard.writer import SummaryWriter
 from emomc.common.errors import UserFact, UserNote
 from emomc.common.files import folder_lock, remove_leftovers, shared_lock, write_text
 from emomc.common.run_folder import RunFolder
+from emomc.compression.levels import UNSTRUCTURED
 from emomc.data.config import DataConfig
 from emomc.data.splits import DataFacts, Split, describe_data, has_test_images, hold_split
 from emomc.library.data_sources import build_data
@@ -126,8 +127,8 @@ def prepare_library(
                 doubt = doubt_of_given_weights(network, accuracy, data_module, facts, config.network_output)
                 if doubt is not None:
                     warnings.warn(doubt, UserNote, stacklevel=2)
-            for percent in config.levels:
-                stages.make_level(percent)
+            for level in config.levels:
+                stages.make_level(level)
         if fabric.is_global_zero:
             log_library(library, run)
             if not run.sensitivity_page.exists():
@@ -162,7 +163,7 @@ def opened_library(run: RunFolder, manifest: Manifest, fabric: Fabric, *, overwr
 
 def has_levels(run: RunFolder) -> bool:
     """Return whether a run has a library with a level."""
-    return (run.library / MANIFEST).exists() and bool(Library.open(run.library).percents)
+    return (run.library / MANIFEST).exists() and bool(Library.open(run.library).levels)
 
 
 def load_given_weights(config: PretrainingConfig, network: nn.Module) -> tuple[PretrainingConfig, list[str]]:
@@ -202,7 +203,8 @@ def log_library(library: Library, run: RunFolder) -> None:
         name = library.manifest.metric().name
         for record in library.manifest.levels:
             value = record.validation_accuracy if record.metric is None else record.metric
-            writer.add_scalar(f"library/validation_{name}", value, record.percent)
+            tag = "" if record.pattern == UNSTRUCTURED else f"_{record.pattern.replace(':', '_')}"
+            writer.add_scalar(f"library/validation_{name}{tag}", value, record.percent)
         writer.add_figure("library/accuracy_over_density", library_figure(library))
 
 

@@ -12,6 +12,7 @@ import pytorch_lightning as pl
 
 from emomc.common.errors import UserError
 from emomc.common.run_folder import RunFolder
+from emomc.compression.channel_options import TAYLOR
 from emomc.compression.criteria import SENSITIVITY
 from emomc.data.config import DataConfig
 from emomc.library.library import Library
@@ -98,8 +99,8 @@ def prepare_task_library(
         stages = TaskStages(training, task, inputs, library, run, devices, callbacks)
         with deterministic_algorithms(devices.deterministic):
             stages.make_dense()
-            for percent in config.levels:
-                stages.make_level(percent)
+            for level in config.levels:
+                stages.make_level(level)
         if fabric.is_global_zero:
             log_library(library, run)
     return library
@@ -123,6 +124,11 @@ def _check_settings(config: PretrainingConfig, devices: Devices) -> None:
         raise UserError(
             "expected a criterion of layerwise, global, lamp or macs for a LightningModule of yours, found "
             "sensitivity, which compares class scores"
+        )
+    if config.channel_importance == TAYLOR:
+        raise UserError(
+            f"expected a channel_importance of weights or BatchNorms for a LightningModule of yours, found {TAYLOR}, "
+            f"which needs the loss of a classifier"
         )
     if devices.cuda_graphs:
         raise UserError("expected no cuda_graphs for a LightningModule of yours, found cuda_graphs = True")

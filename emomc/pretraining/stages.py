@@ -19,11 +19,17 @@ from emomc.callbacks.trainer.pareto_checkpoint import ParetoCheckpoint
 from emomc.callbacks.trainer.pruning_schedule import PruningSchedule
 from emomc.common.files import read_json, write_json
 from emomc.common.run_folder import RunFolder, stage_slug
+from emomc.compression.channel_options import TAYLOR
+from emomc.compression.channels import ChannelPruning
 from emomc.compression.criteria import SENSITIVITY
+from emomc.compression.levels import CHANNEL, Level, LevelName
+from emomc.compression.patterns import Structure
 from emomc.data.splits import load_some
 from emomc.library.library import Library
 from emomc.library.manifest import DENSE
 from emomc.lightning_modules.classifier import Classifier
+from emomc.networks.channels import find_channels
+from emomc.networks.graph import trace_network
 from emomc.networks.state import load_unique, unique_state
 from emomc.pretraining.config import PretrainingConfig
 from emomc.pretraining.measured_images import images_to_measure
@@ -37,9 +43,9 @@ from emomc.runtime.seeds import derive_seed
 from emomc.runtime.trainers import training_trainer
 
 
-def stage_of(percent: int) -> str:
+def stage_of(level: LevelName) -> str:
     """Return the name of the stage that makes a level: ``dense`` or, say, ``level 075``."""
-    return "dense" if percent == DENSE else f"level {percent:03d}"
+    return "dense" if level == DENSE else f"level {Level.of(level).slug}"
 
 
 class StageTraining:
@@ -77,7 +83,7 @@ class StageTraining:
 
     def make_dense(self) -> None:
         """Train the dense network and add it to the library."""
-        if DENSE in self.library.percents:
+        if DENSE in self.library.levels:
             self._drop_checkpoint(DENSE)
             return
         epochs = self.config.pre_train_epochs
@@ -90,56 +96,63 @@ class StageTraining:
         }
         self._keep(DENSE, trainer, module, masks, epochs)
 
-    def make_level(self, percent: int) -> None:
+    def make_level(self, level: LevelName) -> None:
         """Prune and fine-tune one level, and add it to the library."""
-        if percent in self.library.percents:
-            self._drop_checkpoint(percent)
+        if level in self.library.levels:
+            self._drop_checkpoint(level)
             return
         config = self.config
         epochs = config.pre_prune_epochs
-        above = [level for level in self.library.percents if level > percent]
-        start = min(above) if config.pre_prune_schedule == "chain" else DENSE
+        start = self._level_above(level) if config.pre_prune_schedule == "chain" else DENSE
         state = self.library.load_state(start)
         load_unique(self.network, state)
-        module, schedule, further = self._level_module(percent, self.library.load_masks(start, state))
-        stage = stage_of(percent)
+        module, schedule, further = self._level_module(level, self.library.load_masks(start, state))
+        stage = stage_of(level)
         trainer = self._trainer(stage, epochs, [schedule, *further, *([self.front] if self.front else [])])
         if not epochs:
-            schedule.prune(trainer, module, percent)
+            schedule.prune(trainer, module, schedule.percents[-1])
         self._fit(trainer, module, stage)
         self._reestimate_norms(trainer, module, derive_seed(config.seed, stage, "norms"))
         # Each process averaged over its own part of the images: all take the statistics of the first.
         self.network.load_state_dict(trainer.strategy.broadcast(self.network.state_dict()))
-        self._keep(percent, trainer, module, schedule.masks_of(module), epochs)
+        self._keep(level, trainer, module, schedule.masks_of(module), epochs)
 
     def _dense_module(self) -> pl.LightningModule:
         """Return the module that trains the dense network."""
         return dense_module(self.config, self.network, self.library.manifest.num_classes)
 
     def _level_module(
-        self, percent: int, masks: Mapping[str, Tensor]
+        self, level: LevelName, masks: Mapping[str, Tensor]
     ) -> tuple[pl.LightningModule, PruningSchedule, list[pl.Callback]]:
         """Return the module that fine-tunes a level, the callback that prunes it, and further callbacks.
 
         Args:
-            percent: weights remaining.
+            level: its name.
             masks: of the level that it starts from.
         """
         manifest = self.library.manifest
         dense = self.library.load_state(DENSE) if self.config.robust else {}
         classes, layers = manifest.num_classes, manifest.compressed_layers
-        return level_module(self.config, self.network, classes, layers, masks, dense), self._pruning(percent), []
+        module = level_module(self.config, self.network, classes, layers, masks, dense)
+        return module, self._pruning(Level.of(level)), []
 
     def _reestimate_norms(self, trainer: pl.Trainer, module: pl.LightningModule, seed: int) -> None:
         """Average the statistics of every BatchNorm again, after the last pruning."""
         reestimate_norms(trainer, module, self.data, seed)
 
-    def _measure(self, trainer: pl.Trainer, module: pl.LightningModule, percent: int) -> dict[str, float]:
+    def _measure(self, trainer: pl.Trainer, module: pl.LightningModule, level: LevelName) -> dict[str, float]:
         """Return the results of a trained network under their names in ``Library.add_level``."""
         results = trainer.validate(module, datamodule=self.data, verbose=False)[0]
         return {"validation_accuracy": results["val/accuracy"]}
 
-    def _pruning(self, percent: int) -> PruningSchedule:
+    def _level_above(self, level: LevelName) -> LevelName:
+        """Return the level of the library that a level starts from: the next one of its chain, or the dense network."""
+        made = Level.of(level)
+        chain = [one for one in map(Level.of, self.library.levels) if one.chain == made.chain]
+        above = [one for one in chain if one.percent > made.percent]
+        return min(above, key=lambda one: one.order).name if above else DENSE
+
+    def _pruning(self, level: Level) -> PruningSchedule:
         """Return the callback that prunes to a level."""
         criterion, cost = self.config.criterion, self.config.pruning_cost
         macs = {layer.name: layer.macs for layer in self.library.manifest.compressed_layers}
@@ -147,7 +160,26 @@ class StageTraining:
         if criterion == SENSITIVITY:
             images, _ = load_some(self.data, "train", images_to_measure(len(macs)))
             batches = images.split(self.library.manifest.data["batch_size"])
-        return PruningSchedule(self._percents(percent), criterion, macs, batches, cost)
+        percents, structure = self._percents(level.percent), self._structure(level)
+        return PruningSchedule(percents, criterion, macs, batches, cost, structure)
+
+    def _structure(self, level: Level) -> Structure:
+        """Return the pattern of a level, and what must be known of the network to prune by it."""
+        return Structure(level.pattern, self.library.manifest.compressed_layers, self._channels(level))
+
+    def _channels(self, level: Level) -> ChannelPruning | None:
+        """Return what is known of the network's channels, for a level of them."""
+        if level.pattern != CHANNEL:
+            return None
+        config, manifest = self.config, self.library.manifest
+        batches: list[tuple[Tensor, Tensor]] = []
+        if config.channel_importance == TAYLOR:
+            images, labels = load_some(self.data, "train", images_to_measure(len(manifest.compressed_layers)))
+            size = manifest.data["batch_size"]
+            batches = list(zip(images.split(size), labels.split(size), strict=True))
+        graph = trace_network(self.network, manifest.input_shape, manifest.network_output)
+        groups = find_channels(graph, manifest.input_shape, manifest.excluded_layers)
+        return ChannelPruning(groups, config.channel_importance, config.channel_multiple, batches)
 
     def _percents(self, percent: int) -> list[Fraction]:
         """Return the weights remaining in each epoch of a level, percent."""
@@ -186,24 +218,29 @@ class StageTraining:
                 raise KeyboardInterrupt
 
     def _keep(
-        self, percent: int, trainer: pl.Trainer, module: pl.LightningModule, masks: Mapping[str, Tensor], epochs: int
+        self,
+        level: LevelName,
+        trainer: pl.Trainer,
+        module: pl.LightningModule,
+        masks: Mapping[str, Tensor],
+        epochs: int,
     ) -> None:
         """Validate the trained network, add it to the library and delete its checkpoint."""
         with self._memory():
-            measured = self._measure(trainer, module, percent)
+            measured = self._measure(trainer, module, level)
         if trainer.is_global_zero:
             # Before the level is added: a level in the library is not made again.
             if self.front is not None:
                 write_json(self.run.state_of_front_of_checkpoints, self.front.state_dict())
             state = unique_state(self.network)
-            self.library.add_level(percent, state, masks, epochs=epochs, **measured)
-            self._drop_checkpoint(percent)
+            self.library.add_level(level, state, masks, epochs=epochs, **measured)
+            self._drop_checkpoint(level)
         trainer.strategy.barrier()
         self.library.reread()
 
-    def _drop_checkpoint(self, percent: int) -> None:
+    def _drop_checkpoint(self, level: LevelName) -> None:
         """Delete the checkpoint of a level that is in the library."""
-        shutil.rmtree(self.run.checkpoint(stage_of(percent)).parent, ignore_errors=True)
+        shutil.rmtree(self.run.checkpoint(stage_of(level)).parent, ignore_errors=True)
 
     def _memory(self) -> contextlib.AbstractContextManager[None]:
         size = self.library.manifest.data["batch_size"]

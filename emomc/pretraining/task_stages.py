@@ -15,6 +15,7 @@ from emomc.callbacks.trainer.pruning_schedule import PruningSchedule
 from emomc.callbacks.trainer.random_bits import RandomBits
 from emomc.common.errors import UserError
 from emomc.common.run_folder import RunFolder
+from emomc.compression.levels import Level, LevelName
 from emomc.library.library import Library
 from emomc.library.manifest import DENSE, metric_of
 from emomc.pretraining.config import PretrainingConfig
@@ -56,13 +57,14 @@ class TaskStages(StageTraining):
         return self.task.module
 
     def _level_module(
-        self, percent: int, masks: Mapping[str, Tensor]
+        self, level: LevelName, masks: Mapping[str, Tensor]
     ) -> tuple[pl.LightningModule, PruningSchedule, list[pl.Callback]]:
         layers = self.library.manifest.compressed_layers
         macs = {layer.name: layer.macs for layer in layers}
         pruned = PrunedNetwork(self.network, layers, masks)
         config = self.config
-        schedule = ModulePruning(pruned, self._percents(percent), config.criterion, macs, config.pruning_cost)
+        percents, structure = self._percents(Level.of(level).percent), self._structure(Level.of(level))
+        schedule = ModulePruning(pruned, percents, config.criterion, macs, structure)
         further: list[pl.Callback] = [LearningRateFactor(self.task.config.learning_rate_factor)]
         if config.robust:
             further.append(RandomBits(self.network, layers))
@@ -72,13 +74,13 @@ class TaskStages(StageTraining):
         device = trainer.strategy.root_device
         update_bn((batch.to(device) for batch in self._inputs), self.network.to(device), device=device)
 
-    def _measure(self, trainer: pl.Trainer, module: pl.LightningModule, percent: int) -> dict[str, float]:
+    def _measure(self, trainer: pl.Trainer, module: pl.LightningModule, level: LevelName) -> dict[str, float]:
         manifest = self.library.manifest
         if manifest.task is None:
             raise UserError(f"expected a library of a task of yours in {self.library.path}, found one of images")
         device = trainer.strategy.root_device
         value = TaskValidation(self.task, "validation", device).run()
-        dense = value if percent == DENSE else manifest.levels[0].metric
+        dense = value if level == DENSE else manifest.levels[0].metric
         metric = metric_of(manifest.task, dense)
         value = finite_or_worst(value, metric.worst)
         return {"validation_accuracy": metric.quality(value), "metric": value}

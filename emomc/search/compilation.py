@@ -78,7 +78,9 @@ def _problem(search: Search, compiled: CompiledNetwork, images: HeldImages) -> s
     allowed = TOLERANCE if "32" in config.precision else _NARROW_TOLERANCE
     genotypes = [uncompressed_genotype(search.library)]
     if config.quantization.rounds_inputs:
-        genotypes.append(search.space.uniform(search.space.levels[-1], config.max_bits))
+        # Levels of channels have networks of their own, which are not compiled.
+        whole = [level for level in search.space.levels if networks.of(level) is networks]
+        genotypes += [search.space.uniform(level, config.max_bits) for level in whole[-1:]]
     for genotype in genotypes:
         networks.load(genotype)
         with silent_logging(), trainer.precision_plugin.val_step_context():

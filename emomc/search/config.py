@@ -8,9 +8,11 @@ from typing import Literal
 from emomc.candidates.objectives import ACCURACY, COST_OBJECTIVES, ObjectiveName
 from emomc.common.errors import UserError
 from emomc.compression.codings import PAPER_CODINGS, CodingName
+from emomc.compression.levels import check_pattern
 from emomc.compression.quantizers import Quantizer, QuantizerName, RoundingName, ScaleName
 from emomc.compression.widths import FULL_ACTIVATION_BITS, MAX_BITS, MIN_ACTIVATION_BITS, MIN_BITS
 from emomc.hardware.dataflows import DataflowName
+from emomc.hardware.description import Target
 
 _MOST_EPOCHS = 1_000_000
 
@@ -59,7 +61,7 @@ class SearchConfig:
     accounting: Accounting = "exact"
     """exact: nonzero weights after quantization, and the bytes of the exported file. paper: the paper's formulas."""
     hardware: str = "emomc_fpga"
-    """Name of a shipped accelerator, or a YAML file that describes one."""
+    """Name of a shipped accelerator, a YAML file that describes one, or table:FILE.csv with what was measured."""
     population_size: int = 20
     """New candidates per generation; twice as many survive."""
     number_generations: int = 120
@@ -80,6 +82,8 @@ class SearchConfig:
     """Upper bound on the time of one image: ms (cycles if the hardware has no clock), or a percentage, as above."""
     ram_constraint: str | None = None
     """Upper bound on the RAM of the network as a program in C: KiB, or a percentage of the uncompressed network."""
+    pattern: list[str] | None = None
+    """Patterns of zeros to search, of those in the library, such as 2:4 or channel; none: all."""
     lowest_level: int = 1
     """Lowest level to search, percent of weights remaining."""
     highest_level: int = 100
@@ -119,6 +123,8 @@ class SearchConfig:
             _require(value <= most, f"{name} of at most {most}", value)
         _require(self.patience is None or self.patience >= 1, "a patience of at least 1", self.patience)
         _require(0 <= self.seed < 1 << 63, "a seed of 0..2^63 - 1", self.seed)
+        for pattern in self.pattern or ():
+            check_pattern(pattern)
         _require(
             1 <= self.lowest_level <= self.highest_level <= 100,
             "1 <= lowest_level <= highest_level <= 100 (percent of weights remaining)",
@@ -204,6 +210,20 @@ class SearchConfig:
         return EvolutionSettings(
             self.algorithm, self.variation, self.population_size, self.number_generations, self.seed
         )
+
+
+def check_known_costs(config: SearchConfig, hardware: Target) -> None:
+    """Check that the costs that a search asks for are known of its hardware.
+
+    Raises:
+        UserError: energies are asked for, and none are known.
+    """
+    if hardware.has_energy:
+        return
+    asked = "objectives" if "energy" in config.objectives else "constraints" if "energy" in config.constraints else None
+    if asked is not None:
+        known = "accuracy, size and latency" if asked == "objectives" else "size, latency and RAM"
+        raise UserError(f"expected {asked} among {known}, as no energies are known of {hardware.name}, found energy")
 
 
 @dataclasses.dataclass(frozen=True)

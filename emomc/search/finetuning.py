@@ -26,6 +26,7 @@ from emomc.candidates.genotype import Genotype
 from emomc.common.files import read_json, write_json
 from emomc.common.schema import checked
 from emomc.common.versions import versions
+from emomc.compression.levels import Level
 from emomc.lightning_modules.candidate import Stopped
 from emomc.lightning_modules.distillation import Teacher
 from emomc.lightning_modules.quantized_classifier import FakeQuantizedWeight, QuantizedClassifier
@@ -156,7 +157,7 @@ def _name(search: Search, genotype: Genotype, key: list[Any]) -> str:
     # Names that are older than bits of inputs by layer do not depend on them.
     inputs = [genotype.activation_bits] if genotype.activation_bits else []
     text = json.dumps([weights, genotype.bits, *inputs, *key], sort_keys=True)
-    return f"{genotype.level:03d}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+    return f"{Level.of(genotype.level).slug}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
 
 def read_finetuned_point(path: Path) -> Evaluation:
@@ -194,11 +195,12 @@ def finetune(
     Raises:
         Stopped: ``stopped`` returned True.
     """
+    whole, networks = networks, networks.of(genotype.level)
     network, fake = trainable_network(networks, genotype)
     recipe = Recipe(settings.learning_rate, weight_decay=0.0, schedule="cosine")
     teacher = None
     if settings.distillation:
-        dense = copy.deepcopy(networks.load(uncompressed_genotype(networks.library)))
+        dense = copy.deepcopy(whole.load(uncompressed_genotype(whole.library)))
         teacher = Teacher(dense, settings.distillation)
     module = QuantizedClassifier(network, networks.library.manifest.num_classes, recipe, fake, teacher=teacher)
     device = networks.device

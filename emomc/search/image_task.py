@@ -19,6 +19,7 @@ from emomc.candidates.genotype import Genotype
 from emomc.candidates.image_order import load_image_order
 from emomc.common.errors import UserNote
 from emomc.common.metric import ACCURACY
+from emomc.compression.levels import LevelName
 from emomc.data.held import HeldImages
 from emomc.data.splits import Split, has_test_images, hold_split, load_some
 from emomc.library.data_sources import check_images, is_data_of, measured_dataset
@@ -77,10 +78,10 @@ class ImageTask(SearchedTask):
         return checked_library_graph(self._library, network, self._images.floats(0, _CHECKED_IMAGES))
 
     def calibrate(
-        self, graph: NetworkGraph, fabric: Fabric, percents: Iterable[int], *, covariances: bool
+        self, graph: NetworkGraph, fabric: Fabric, levels: Iterable[LevelName], *, covariances: bool
     ) -> LayerInputStore:
         """Return the layer inputs of some levels on training images."""
-        return calibrate(self._library, graph, self._data, fabric, percents, covariances=covariances)
+        return calibrate(self._library, graph, self._data, fabric, levels, covariances=covariances)
 
     def evaluator(self, search: Search, graph: NetworkGraph, fabric: Fabric) -> CandidateEvaluator:
         """Return the evaluator on the validation images, hardest first."""

@@ -26,6 +26,7 @@ from emomc.candidates.genotype import Genotype
 from emomc.candidates.image_order import ranking_networks, stored_order
 from emomc.candidates.module_evaluator import ModuleEvaluator, blocks_of
 from emomc.common.errors import UserError, UserFact, UserNote
+from emomc.compression.levels import LevelName
 from emomc.compression.quantizers import Quantizer
 from emomc.library.layer_input_store import LayerInputStore
 from emomc.library.library import Library
@@ -87,12 +88,12 @@ class ModuleTask(SearchedTask):
         return checked_library_graph(self._library, network, noise)
 
     def calibrate(
-        self, graph: NetworkGraph, fabric: Fabric, percents: Iterable[int], *, covariances: bool
+        self, graph: NetworkGraph, fabric: Fabric, levels: Iterable[LevelName], *, covariances: bool
     ) -> LayerInputStore:
         """Return the layer inputs of some levels on what the network gets in training."""
         inputs = torch.cat(training_inputs(self._task, int(self._library.manifest.settings["seed"])))
         digest = tensor_digest(inputs)
-        return calibrate_on(self._library, graph, inputs, fabric, percents, digest=digest, covariances=covariances)
+        return calibrate_on(self._library, graph, inputs, fabric, levels, digest=digest, covariances=covariances)
 
     def evaluator(self, search: Search, graph: NetworkGraph, fabric: Fabric) -> ModuleEvaluator:
         """Return the evaluator on the validation data, the hardest batches first where the metric allows it."""
@@ -119,7 +120,7 @@ class ModuleTask(SearchedTask):
                 stacklevel=2,
             )
         search.baseline = evaluator.evaluate(dense)
-        recorded = self._library.record(DENSE).metric if DENSE in self._library.percents else None
+        recorded = self._library.record(DENSE).metric if DENSE in self._library.levels else None
         if recorded is not None and abs(search.baseline.accuracy - self.metric.quality(recorded)) > _SAME:
             text = (
                 f"{self.metric.name} of the dense network is {search.baseline.metric:g} here, and was {recorded:g} "
@@ -148,6 +149,7 @@ class ModuleTask(SearchedTask):
         stopped: Callable[[], bool],
     ) -> FinetunedNetwork:
         """Fine-tune a candidate by the module's own ``training_step``, with AdamW and a cosine as for images."""
+        networks = networks.of(genotype.level)
         network, fake = trainable_network(networks, genotype)
         quantize_in_training(network, fake)
         seeds = EpochSeed("finetuning", seed, genotype.level, *genotype.bits, *genotype.activation_bits)

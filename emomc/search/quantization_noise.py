@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from emomc.candidates.compressed_networks import CompressedNetworks
 from emomc.candidates.genotype import Genotype, SearchSpace
+from emomc.compression.levels import LevelName
 
 FloatArray = NDArray[np.float64]
 
@@ -26,24 +27,24 @@ class QuantizationNoise:
         """Set the networks, and the levels and bits that may be asked for."""
         self.space = space
         self._networks = networks
-        self._levels: dict[int, FloatArray] = {}
-        self._inputs: dict[int, FloatArray] = {}
+        self._levels: dict[LevelName, FloatArray] = {}
+        self._inputs: dict[LevelName, FloatArray] = {}
 
-    def level(self, percent: int) -> FloatArray:
+    def level(self, level: LevelName) -> FloatArray:
         """Return the noise at a level, shape (layers, numbers of bits); 0 for a layer without nonzero weights."""
         if not self._levels:
             self._measure()
-        return self._levels[percent]
+        return self._levels[level]
 
-    def inputs(self, percent: int) -> FloatArray:
+    def inputs(self, level: LevelName) -> FloatArray:
         """Return the noise of inputs at a level, shape (layers, numbers of bits); (layers, 0) if not searched."""
-        if percent not in self._inputs:
+        if level not in self._inputs:
             noise = [
-                [self._networks.input_noise(percent, layer, bits) for bits in self.space.activation_bits]
+                [self._networks.of(level).input_noise(level, layer, bits) for bits in self.space.activation_bits]
                 for layer in self.space.layers
             ]
-            self._inputs[percent] = np.array(noise).reshape(len(self.space.layers), len(self.space.activation_bits))
-        return self._inputs[percent]
+            self._inputs[level] = np.array(noise).reshape(len(self.space.layers), len(self.space.activation_bits))
+        return self._inputs[level]
 
     def of(self, genotypes: Sequence[Genotype]) -> FloatArray:
         """Return the noise of each layer of each genotype, shape (n, layers): that of its weights.
@@ -63,17 +64,19 @@ class QuantizationNoise:
 
     def _measure(self) -> None:
         numbers = range(self.space.min_bits, self.space.max_bits + 1)
-        noise = {percent: np.zeros((len(self.space.layers), len(numbers))) for percent in self.space.levels}
-        for first in range(0, len(self.space.levels), _TOGETHER):
-            some = self.space.levels[first : first + _TOGETHER]
-            for row, layer in enumerate(self.space.layers):
-                self._networks.quantize_ahead(some, layer, numbers)
-                for percent in some:
-                    noise[percent][row] = self._noise(percent, layer, numbers)
+        noise = {level: np.zeros((len(self.space.layers), len(numbers))) for level in self.space.levels}
+        for networks, positions in self._networks.by_network(self.space.levels).items():
+            for first in range(0, len(positions), _TOGETHER):
+                some = [self.space.levels[position] for position in positions[first : first + _TOGETHER]]
+                for row, layer in enumerate(self.space.layers):
+                    networks.quantize_ahead(some, layer, numbers)
+                    for level in some:
+                        noise[level][row] = _noise(networks, level, layer, numbers)
         self._levels = noise
 
-    def _noise(self, percent: int, layer: str, numbers: Sequence[int]) -> list[float]:
-        weights = self._networks.level(percent).weights[layer]
-        quantized = [self._networks.quantized(percent, layer, bits).dequantize() for bits in numbers]
-        total = float(weights.square().sum())
-        return [float((weights - own).square().sum()) / total if total else 0.0 for own in quantized]
+
+def _noise(networks: CompressedNetworks, level: LevelName, layer: str, numbers: Sequence[int]) -> list[float]:
+    weights = networks.level(level).weights[layer]
+    quantized = [networks.quantized(level, layer, bits).dequantize() for bits in numbers]
+    total = float(weights.square().sum())
+    return [float((weights - own).square().sum()) / total if total else 0.0 for own in quantized]

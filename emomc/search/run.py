@@ -23,16 +23,18 @@ from emomc.common.files import folder_lock, read_json, remove_leftovers, shared_
 from emomc.common.run_folder import RunFolder, SearchFolder
 from emomc.common.schema import checked
 from emomc.common.versions import versions
-from emomc.hardware.description import load_hardware
+from emomc.compression.levels import Level
+from emomc.hardware.description import load_target
 from emomc.library.data_sources import library_data
 from emomc.library.library import Library
+from emomc.library.manifest import DENSE
 from emomc.library.network_sources import library_network
 from emomc.networks.graph import NetworkGraph
 from emomc.networks.preparation import plain_copy
 from emomc.runtime.determinism import deterministic_algorithms
 from emomc.runtime.interrupts import deferred_interrupt
 from emomc.runtime.notices import quiet_lightning
-from emomc.search.config import SearchConfig
+from emomc.search.config import SearchConfig, check_known_costs
 from emomc.search.finetuning import FrontFinetuning
 from emomc.search.image_task import ImageTask
 from emomc.search.loop import SearchLoop
@@ -73,12 +75,13 @@ def run_search(
     files = RunFolder.of_library(library.path).search(run.name)
     fabric = run.fabric or Fabric(accelerator="auto", devices=1)
     with quiet_lightning(), deterministic_algorithms(run.deterministic):
-        hardware, space = load_hardware(config.hardware), search_space(library, config)
+        hardware, space = load_target(config.hardware), search_space(library, config)
+        check_known_costs(config, hardware)
         if not run.overwrite:
             _refuse_other_settings(files.settings, config)
         # Find a damaged level file now, not in the middle of the search.
-        for percent in space.levels:
-            library.check_file(percent)
+        for level in space.levels:
+            library.check_file(level)
         task = _searched_task(library, config, run, fabric)
         graph = task.checked_graph(_network(library, run))
         networks = _networks(library, config, files, task, graph, fabric, space)
@@ -183,15 +186,28 @@ def search_space(library: Library, config: SearchConfig) -> SearchSpace:
     Raises:
         UserError: the library has none of the levels of the settings.
     """
-    levels = [percent for percent in library.percents if config.lowest_level <= percent <= config.highest_level]
+    known = [record.level for record in library.manifest.levels]
+    dense = Level.of(DENSE)
+    for pattern in config.pattern or ():
+        if all(level.pattern != pattern for level in known):
+            patterns = ", ".join(dict.fromkeys(level.pattern for level in known))
+            raise UserError(f"expected a pattern of the library, {patterns}, found {pattern}")
+    levels = [
+        level
+        for level in known
+        if config.lowest_level <= level.percent <= config.highest_level
+        # The dense network is the beginning of every pattern.
+        and (config.pattern is None or level == dense or level.pattern in config.pattern)
+    ]
     if not levels:
         raise UserError(
             f"expected levels of {config.lowest_level}..{config.highest_level} % among those of the library, "
-            f"found {', '.join(map(str, library.percents))}"
+            f"found {', '.join(level.label for level in known)}"
         )
     layers = tuple(layer.name for layer in library.manifest.compressed_layers)
     inputs = config.layer_activation_bits
-    return SearchSpace(tuple(sorted(levels)), layers, config.min_bits, config.max_bits, inputs)
+    names = tuple(level.name for level in sorted(levels, key=lambda level: level.order))
+    return SearchSpace(names, layers, config.min_bits, config.max_bits, inputs)
 
 
 def _conditions(evaluator: Evaluator, config: SearchConfig, task: SearchedTask) -> dict[str, Any]:

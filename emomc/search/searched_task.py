@@ -14,6 +14,7 @@ from emomc.candidates.evaluation import Evaluator
 from emomc.candidates.finetuned_weights import FinetunedNetwork
 from emomc.candidates.genotype import Genotype
 from emomc.common.metric import Metric
+from emomc.compression.levels import LevelName
 from emomc.library.layer_input_store import LayerInputStore
 from emomc.networks.graph import NetworkGraph
 from emomc.search.config import Finetuning
@@ -43,7 +44,7 @@ class SearchedTask(abc.ABC):
 
     @abc.abstractmethod
     def calibrate(
-        self, graph: NetworkGraph, fabric: Fabric, percents: Iterable[int], *, covariances: bool
+        self, graph: NetworkGraph, fabric: Fabric, levels: Iterable[LevelName], *, covariances: bool
     ) -> LayerInputStore:
         """Return the layer inputs of some levels on training data."""
 

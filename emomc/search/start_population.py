@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emomc.candidates.genotype import Genotype, SearchSpace
+from emomc.compression.levels import LevelName
 from emomc.search.bit_allocation import cheapest_allocations
 from emomc.search.forecast import Forecast
 from emomc.search.quantization_noise import QuantizationNoise
@@ -50,7 +51,7 @@ def start_population(search: Search, forecast: Forecast, size: int) -> IntArray:
     return np.concatenate([genes, generator.integers(space.lower, space.upper, size=shape, endpoint=True)])
 
 
-def _cheapest(search: Search, noise: QuantizationNoise, level: int) -> list[Genotype]:
+def _cheapest(search: Search, noise: QuantizationNoise, level: LevelName) -> list[Genotype]:
     """Return the cheapest allocations of a level: of all choices, then of those with inputs of equally many bits."""
     space, cost = search.space, _costs(search, level)
     choices = _choices(space)
@@ -65,7 +66,7 @@ def _cheapest(search: Search, noise: QuantizationNoise, level: int) -> list[Geno
     ]
 
 
-def _costs(search: Search, level: int) -> FloatArray:
+def _costs(search: Search, level: LevelName) -> FloatArray:
     """Return the mean of all costs, each relative to uncompressed, by the bits of one layer; the others have most bits.
 
     Returns:
@@ -88,6 +89,6 @@ def _choices(space: SearchSpace) -> list[_Choice]:
     return [(bits, own) for bits in range(space.min_bits, space.max_bits + 1) for own in inputs]
 
 
-def _genotype(level: int, chosen: Sequence[_Choice]) -> Genotype:
+def _genotype(level: LevelName, chosen: Sequence[_Choice]) -> Genotype:
     inputs = tuple(bits for _, own in chosen for bits in own)
     return Genotype(level, tuple(bits for bits, _ in chosen), activation_bits=inputs)

@@ -16,6 +16,7 @@ from emomc.candidates.genotype import Genotype, SearchSpace
 from emomc.common.errors import UserError
 from emomc.common.pareto import ParetoFront, hypervolume
 from emomc.common.run_folder import SearchFolder
+from emomc.compression.levels import LevelName, label_of
 from emomc.library.layer_input_store import LayerInputStore
 from emomc.library.library import Library
 from emomc.search.config import RAM, Finetuning, SearchConfig, resolve_bound
@@ -174,9 +175,9 @@ class Search:
             return settings.budget // settings.epochs
         return len(self.front)
 
-    def level_accuracy(self, percent: int) -> float:
+    def level_accuracy(self, level: LevelName) -> float:
         """Return the validation accuracy of a level that is not quantized, 0..1, on the library's images."""
-        return self.library.record(percent).validation_accuracy
+        return self.library.record(level).validation_accuracy
 
     @property
     def cost_columns(self) -> tuple[str, ...]:
@@ -210,9 +211,9 @@ class Search:
         """
         if not bounds:
             return
-        level, bits = self.space.levels[0], self.space.min_bits
+        level, bits = label_of(self.space.levels[0]), self.space.min_bits
         narrowest = min(self.space.activation_bits, default=None)
-        cheapest = [self.space.uniform(percent, bits, narrowest) for percent in self.space.levels]
+        cheapest = [self.space.uniform(level, bits, narrowest) for level in self.space.levels]
         costs = self.cost_model.costs(cheapest[:1])
         for name, bound in bounds.items():
             least = float(costs[name][0])
@@ -226,7 +227,7 @@ class Search:
                     )
             elif least > bound:
                 raise UserError(
-                    f"expected {what} to be met by a network of this search, found that the cheapest (level {level} %, "
+                    f"expected {what} to be met by a network of this search, found that the cheapest (level {level}, "
                     f"{bits} bits) has {name} {least:.4g}, above {bound:.4g}"
                 )
 

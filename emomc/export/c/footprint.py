@@ -7,14 +7,14 @@ from collections.abc import Mapping
 
 from emomc.compression.codings import BEST, stream_bits
 from emomc.compression.widths import UNCOMPRESSED_BITS
-from emomc.export.c.kernel_library import DECODER_TABLE_BYTES, HUFFMAN_NAME
+from emomc.export.c.kernel_library import DECODER_TABLE_BYTES, HUFFMAN_NAME, PATTERN_CODINGS
 from emomc.export.c.memory import plan_memory
 from emomc.export.c.number_types import LAYERS
 from emomc.export.c.program import Numbers, Program, Structure
 from emomc.packed_file.network import PackedLayer
 
-RECORD_BYTES = 32
-"""Of a ``packed_layer`` where pointers have 8 bytes."""
+RECORD_BYTES, SHAPE_BYTES = 32, 8
+"""Of a ``packed_layer`` where pointers have 8 bytes, and of the shape that it may have besides."""
 _PIXEL_VALUES = 256
 
 
@@ -45,7 +45,7 @@ def footprint(
     for layer in program.layers:
         bits = known[layer.name] if layer.name in known else stream_bits(layer.codes, layer.bits, coding)
         # An array in C has at least one number.
-        flash += max(1, -(-bits // 8)) + RECORD_BYTES
+        flash += max(1, -(-bits // 8)) + RECORD_BYTES + SHAPE_BYTES * has_shapes(coding)
         flash += 4 * len(layer.scale) if takes_scales(program, layer) else 0
     flash += channels * (8 if program.image_grid is None else _PIXEL_VALUES)
     return Footprint(ram_bytes(program, coding), flash)
@@ -59,6 +59,11 @@ def ram_bytes(program: Program, coding: str) -> int:
 def has_decoder_table(program: Program, coding: str) -> bool:
     """Say whether a program has the table of the coding huffman: if one of its layers may be in that coding."""
     return coding in (BEST, HUFFMAN_NAME) and any(layer.bits != UNCOMPRESSED_BITS for layer in program.layers)
+
+
+def has_shapes(coding: str) -> bool:
+    """Say whether layers hold their shapes: if one of them may be in a coding that needs them."""
+    return coding in (BEST, *PATTERN_CODINGS)
 
 
 def takes_scales(program: Program, layer: PackedLayer) -> bool:

@@ -15,6 +15,8 @@ FLOATS = len(CODINGS)
 """Number that stands for float32 weights among the codings."""
 HUFFMAN_NAME = "huffman"
 HUFFMAN = list(CODINGS).index(HUFFMAN_NAME)
+PATTERN_CODINGS = ("nm", "block")
+"""Codings whose decoder must know the inputs of a layer."""
 DECODER_TABLE_BYTES = 176
 """Of the table in ``memory``, which is there if a layer may be in the coding huffman."""
 
@@ -51,15 +53,21 @@ def _renamed(text: str, name: str, own: str) -> str:
     return f"{head}{{\n{body}".replace(f"{name}(", f"{own}(")
 
 
-def needed_text(wanted: Iterable[str], codings: Iterable[int], memory: str) -> str:
+def needed_text(wanted: Iterable[str], codings: Iterable[int], memory: str, *, shaped: bool = False) -> str:
     """Return the C text of functions and of all that they need, what is needed first.
 
     Args:
         wanted: names of kernels.
         codings: numbers of the codings of the weights, ``FLOATS`` among them where weights are float32.
         memory: C text of the variable ``memory``.
+        shaped: whether layers hold their numbers of inputs and of positions of the kernel.
     """
     known = {**kernels(), **_weight_readers(sorted(set(codings))), "memory": memory}
+    if shaped:
+        fields = (
+            "    uint32_t inputs, taps; /* of an output channel: its inputs, and weights of each */\n} packed_layer;"
+        )
+        known["packed_layer"] = known["packed_layer"].replace("} packed_layer;", fields)
     done: dict[str, str] = {}
 
     def add(name: str) -> None:
@@ -82,7 +90,9 @@ def _weight_readers(codings: list[int]) -> dict[str, str]:
     bitmap = names.index("bitmap")
     table = f"    if (layer->coding == {HUFFMAN} && layer->entries) read_table(&at.from, &memory.table);\n"
     mask = f"    if (layer->coding == {bitmap}) at.from.bit = layer->weights;\n"
-    begin = "".join(line for coding, line in ((HUFFMAN, table), (bitmap, mask)) if coding in codings)
+    block = names.index("block")
+    blocks = f"    if (layer->coding == {block}) at.from.bit = block_of(layer, layer->weights);\n"
+    begin = "".join(line for coding, line in ((HUFFMAN, table), (bitmap, mask), (block, blocks)) if coding in codings)
     integers = [coding for coding in codings if coding != FLOATS]
     cases = "".join(
         f"            case {coding}: at->code = next_{names[coding]}(at); break; /* {names[coding]} */\n"

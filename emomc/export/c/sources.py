@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from emomc.common.errors import UserError
 from emomc.compression.activation_grid import grid_codes
+from emomc.compression.pattern_counts import shape_of
 from emomc.compression.streams import Stream
 from emomc.compression.widths import UNCOMPRESSED_BITS
-from emomc.export.c.footprint import footprint, has_decoder_table, takes_scales
+from emomc.export.c.footprint import footprint, has_decoder_table, has_shapes, takes_scales
 from emomc.export.c.header import header_text
 from emomc.export.c.kernel_library import FLOATS, HUFFMAN, needed_text
 from emomc.export.c.main import main_text
@@ -59,7 +60,8 @@ def source_text(program: Program, description: NetworkDescription, name: str, co
     if table := has_decoder_table(program, coding):
         # Static data may not depend on which coding is the shortest.
         codings.add(HUFFMAN)
-    kernels = needed_text([call.function for call in program.calls], codings, _memory_text(plan, table=table))
+    functions, shaped = [call.function for call in program.calls], has_shapes(coding)
+    kernels = needed_text(functions, codings, _memory_text(plan, table=table), shaped=shaped)
     names: dict[Any, str] = {id(one.layer): f"layer_{number}" for number, one in enumerate(weights)}
     names |= {id(one): f"constant_{number}" for number, one in enumerate(program.constants)}
     names |= {
@@ -69,7 +71,10 @@ def source_text(program: Program, description: NetworkDescription, name: str, co
         header_text(program, description, name, needs),
         _preamble(program),
         kernels,
-        *(_layer_text(number, one, scales=takes_scales(program, one.layer)) for number, one in enumerate(weights)),
+        *(
+            _layer_text(number, one, scales=takes_scales(program, one.layer), shaped=shaped)
+            for number, one in enumerate(weights)
+        ),
         *(_constant_text(names[id(one)], one.numbers) for one in program.constants),
         "".join(_table_text(one, names) for one in tables),
         _functions(program, plan, description, name, names),
@@ -89,7 +94,7 @@ def _preamble(program: Program) -> str:
 """
 
 
-def _layer_text(number: int, weights: _Weights, *, scales: bool) -> str:
+def _layer_text(number: int, weights: _Weights, *, scales: bool, shaped: bool) -> str:
     stream, layer = weights.stream, weights.layer
     numbers = lines_of(str(byte) for byte in (stream.data or b"\0"))
     text = f"/* {_comment(layer.name)}: {layer.codes.size} weights of {layer.bits} bits */\n"
@@ -99,6 +104,9 @@ def _layer_text(number: int, weights: _Weights, *, scales: bool) -> str:
         text += _constant_text(f"scales_{number}", layer.scale)
         factors, per_scale = f"scales_{number}", layer.codes.size // len(layer.scale)
     fields = f"{layer.codes.size}, {per_scale}, {stream.entries}, {weights.coding}, {layer.bits}, {stream.index_bits}"
+    if shaped:
+        _, inputs, taps = shape_of(layer.codes.shape)
+        fields += f", {inputs}, {taps}"
     return f"{text}static const packed_layer layer_{number} = {{stream_{number}, {factors}, {fields}}};\n"
 
 

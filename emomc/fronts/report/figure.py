@@ -37,7 +37,7 @@ def front_figure(front: Front, *, cost: str | None = None) -> Figure:
     points, baseline = front["points"], front["baseline"]
     if not points:
         raise UserError("expected a front with at least one point for a figure, found an empty one")
-    key = cost or next(iter(cost_keys(front)), "energy_mj")
+    key = cost or next(iter(cost_keys(front)), "size_kib")
     if key not in COSTS or any(point.get(key) is None for point in points):
         raise UserError(f"expected a cost that every point of the front has, found {key!r}")
     shown, hidden = _in_range(front)

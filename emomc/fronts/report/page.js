@@ -36,7 +36,9 @@
   // Very inaccurate networks would compress the useful range: at first show only those within 5 points of uncompressed.
   const above = (floor) => points.filter((point) => point.validation_accuracy >= baseline.validation_accuracy - floor / 100).length;
   const closeUp = above(40) < points.length && 2 * above(5) >= points.length ? 5 : null;
-  const state = { selected: 0, hovered: null, x: costs[0] || costKeys[0], y: "validation_accuracy", log: false, below: closeUp, sort: null };
+  const state = { selected: 0, hovered: null, x: costs[0] || costKeys[0], y: "validation_accuracy", log: false, below: closeUp, sort: null, pattern: "" };
+  const patterns = [...new Set(points.map((point) => point.pattern))];
+  const hasPattern = (i) => !state.pattern || points[i].pattern === state.pattern;
 
   function within(kind, position) {
     const ends = position === null ? intervals.baseline[kind] : intervals.points[position][kind];
@@ -70,8 +72,8 @@
     svg.replaceChildren();
     box = sized(svg, { left: 66, right: 16, top: 34, bottom: 54 });
     marks = [];
-    const shown = points.map((_, i) => i).filter(inRange);
-    const visible = shown.length ? shown : points.map((_, i) => i);
+    const shown = points.map((_, i) => i).filter((i) => inRange(i) && hasPattern(i));
+    const visible = shown.length ? shown : points.map((_, i) => i).filter(hasPattern);
     const baseX = state.x === "level" ? 100 : baseline[state.x];
     const baseY = baseline[state.y];
     const xs = visible.map((i) => points[i][state.x]).concat(isNumber(baseX) ? [baseX] : []);
@@ -126,7 +128,7 @@
     // The ring of the selected point is drawn above all points; it is not a point itself, so the tab order does not change.
     const ring = svg.appendChild(build("circle", { class: "ring", r: 10 }));
     Object.assign(drawChart, { yScale: y, whiskers, ring });
-    const hidden = points.length - visible.length;
+    const hidden = points.filter((_, i) => hasPattern(i)).length - visible.length;
     const better = costs.length > 1 || !costs.includes(state.x);
     byId("chart-note").textContent = `The line shows the best ${metric ? metric.name : "accuracy"} for a cost up to here; the dashed line and the square are the uncompressed network.`
       + (state.y === "test_accuracy" ? " The search never saw the test images, so here some points may lie below the line." : "")
@@ -182,7 +184,7 @@
       return [build("dt", {}, measures[key].name), build("dd", {}, amount(key, point[key]), relation ? ` (${relation})` : "")];
     });
     tip.replaceChildren(
-      build("strong", {}, `Point ${point.index} · ${short(point.level)} % of weights remaining`),
+      build("strong", {}, `Point ${point.index} · ${point.pattern === "unstructured" ? `${point.level_label} of weights remaining` : point.level_label}`),
       build("dl", {}, rows),
       bitsByLayer("bits", point.bits),
       point.activation_bits ? bitsByLayer("bits of inputs", point.activation_bits) : null,
@@ -285,7 +287,7 @@
       drawChart();
     }
     byId("selected-title").textContent = `Point ${point.index}`;
-    byId("selected-level").replaceChildren(...(i === recommended.position ? [build("span", { class: "badge" }, "recommended"), " "] : []), `library level ${short(point.level)} %${point.dataflow ? `, dataflow ${flow(point.dataflow)}` : ""}`);
+    byId("selected-level").replaceChildren(...(i === recommended.position ? [build("span", { class: "badge" }, "recommended"), " "] : []), `library level ${point.level_label}${point.dataflow ? `, dataflow ${flow(point.dataflow)}` : ""}`);
     for (const button of document.querySelectorAll("#picks button")) {
       const pick = picks.find((p) => p.rule === button.dataset.rule);
       button.classList.toggle("current", pick.position === i);
@@ -331,14 +333,14 @@
   // ---- table, settings ----------------------------------------------------------------------------------------------
   function drawPoints() {
     const columns = ["index", "level", ...accuracyKeys, ...costKeys];
-    const names = { index: "Point", level: "Level (%)" };
+    const names = { index: "Point", level: patterns.length > 1 ? "Level" : "Level (%)" };
     const key = state.sort || { column: costs[0] || costKeys[0], up: true };
-    const order = points.map((_, i) => i).sort((a, b) => (points[a][key.column] - points[b][key.column]) * (key.up ? 1 : -1) || a - b);
+    const order = points.map((_, i) => i).filter(hasPattern).sort((a, b) => (points[a][key.column] - points[b][key.column]) * (key.up ? 1 : -1) || a - b);
     const head = columns.map((column) => build("th", { class: "number", "aria-sort": key.column === column ? (key.up ? "ascending" : "descending") : "none" },
       build("button", { type: "button", on: { click: () => { state.sort = { column, up: key.column === column ? !key.up : true }; drawPoints(); } } },
         (names[column] || label(column)) + (key.column === column ? (key.up ? " ↑" : " ↓") : ""))));
     const body = order.map((i) => build("tr", { "data-position": i, class: i === state.selected ? "current" : null, on: { click: () => select(i) } },
-      columns.map((column) => build("td", { class: "number", title: interval95(column, i) }, column === "index" ? String(points[i].index) : measures[column].text(points[i][column])))));
+      columns.map((column) => build("td", { class: "number", title: interval95(column, i) }, column === "index" ? String(points[i].index) : column === "level" && patterns.length > 1 ? points[i].level_label : measures[column].text(points[i][column])))));
     byId("points").replaceChildren(build("thead", {}, build("tr", {}, head)), build("tbody", {}, body));
   }
 
@@ -366,6 +368,8 @@
     choose("y-axis", accuracyKeys.map((key) => [key, measures[key].name]), state.y, (value) => { state.y = value; });
     choose("y-range", [["", "all points"], ["20", "within 20 points"], ["5", "within 5 points"], ["2", "within 2 points"]], String(state.below ?? ""),
       (value) => { state.below = value ? Number(value) : null; });
+    byId("patterns").hidden = patterns.length < 2;
+    choose("pattern", [["", "all"], ...patterns.map((name) => [name, name])], "", (value) => { state.pattern = value; drawPoints(); });
     byId("x-log").addEventListener("change", (event) => { state.log = event.target.checked; drawChart(); });
     automatic();
     const svg = byId("chart");

@@ -16,7 +16,7 @@ from emomc.common.errors import UserError
 from emomc.common.files import write_text
 from emomc.common.intervals import wilson_interval
 from emomc.compression.codings import CODINGS
-from emomc.fronts.front_file import Front, Point, check_front, metric_of
+from emomc.fronts.front_file import Front, Point, check_front, level_of, metric_of
 from emomc.fronts.pick_rules import PickKind
 from emomc.fronts.picks import PickedPoint, cost_keys, standard_picks
 from emomc.hardware.dataflows import DATAFLOW_CHOICES, dataflow_label
@@ -112,7 +112,8 @@ def _page_data(front: Front) -> dict[str, Any]:
 
 def _compact_point(point: Point, layers: list[str]) -> dict[str, Any]:
     """Replace maps from layer name by lists in layer order, to make the page smaller."""
-    compact = dict(point)
+    level = level_of(point)
+    compact = dict(point) | {"level_label": level.label, "pattern": level.pattern}
     for key in ("bits", "density", "activation_bits"):
         if (values := point.get(key)) is not None:
             compact[key] = [values[layer] for layer in layers]

@@ -13,6 +13,8 @@ from rich.text import Text
 from emomc.candidates.evaluation import Evaluation
 from emomc.candidates.objectives import COSTS
 from emomc.common.intervals import wilson_interval
+from emomc.compression.levels import label_of
+from emomc.library.manifest import DENSE as DENSE_LEVEL
 from emomc.search.state import Candidate, Search
 
 DENSE = "dense"
@@ -89,7 +91,8 @@ class FrontTable:
             columns.append(_Column(_unit(search, name), [_short(value) for value in values], drop))
             ratios = ["", *(f"{base / value:.1f}x" if value else "" for value in values[1:])]
             columns.append(_Column("less", ratios, 2 if drop == 0 else 6))
-        columns.append(_Column("level", ["100 %", *(f"{candidate.genotype.level} %" for candidate in shown)], 1))
+        levels = [DENSE_LEVEL, *(candidate.genotype.level for candidate in shown)]
+        columns.append(_Column("level", [label_of(level) for level in levels], 1))
         return columns
 
     def _results(self, header: str, evaluations: Sequence[Evaluation | None], *, drop: int) -> list[_Column]:
@@ -120,13 +123,14 @@ def _accuracy(header: str, evaluations: Sequence[Evaluation | None], *, drop: in
 
 
 def _cost_columns(search: Search) -> list[str]:
-    """Return the costs among the objectives, then energy and size if they are not among them."""
-    others = [search.cost_model.columns[name] for name in ("energy", "size")]
+    """Return the costs among the objectives, then energy and size if they are known and not among them."""
+    columns = search.cost_model.columns
+    others = [columns[name] for name in ("energy", "size") if name in columns]
     return list(dict.fromkeys([*search.cost_columns, *others]))
 
 
 def _unit(search: Search, name: str) -> str:
-    if name == search.cost_model.columns["energy"]:
+    if name == search.cost_model.columns.get("energy"):
         return search.cost_model.hardware.energy_label
     return COSTS[name].unit
 

@@ -57,11 +57,11 @@ def test_the_table_has_means_over_seeds_and_the_best_in_bold() -> None:
 
 
 def test_a_verdict_compares_on_the_same_seeds() -> None:
-    ((budget, tool, lead),) = verdicts(TABLE, [26.0])
+    ((budget, tool, lead),) = verdicts(TABLE, budgets=[26.0])
     assert (budget, tool) == (26.0, "mct")
     assert lead == pytest.approx((98 + 94) / 2 - (98.5 + 97.5) / 2)
     # Without the other seed of it: against ours of the same dense network.
-    ((_, _, lead),) = verdicts([row for row in TABLE if row["tool"] == OURS or row["seed"] == 0], [26.0])
+    ((_, _, lead),) = verdicts([row for row in TABLE if row["tool"] == OURS or row["seed"] == 0], budgets=[26.0])
     assert lead == pytest.approx(98 - 98.5)
 
 
@@ -79,7 +79,7 @@ def test_the_page_says_what_failed_what_was_not_run_and_where_ours_is_behind() -
     ]
     environments = {"inc": Environment(Path("python"), {}, "pip is not done in 30 minutes")}
     text = page(TABLE, trials, environments, {"lenet5_mnist": "987 bytes."}, "Made")
-    assert "ours is 2.00 points behind MCT, mixed precision, the best other." in text
+    assert "**EMOMC** is 2.00 points behind MCT, mixed precision, the best other." in text
     assert "hardly one of the dense level" in text
     assert "- At most 6.25 %: only ours has a network." in text
     assert "- Neural Compressor, static, seed 0: no convolutions" in text

@@ -29,7 +29,7 @@ def inputs(shared_library):
     data = build_data(DataConfig(**shared_library.manifest.data))
     fabric = Fabric(accelerator="cpu", devices=1, plugins=[LightningEnvironment()])
     graph = library_graph(shared_library)
-    return calibrate(shared_library, graph, data, fabric, shared_library.percents, covariances=True)
+    return calibrate(shared_library, graph, data, fabric, shared_library.levels, covariances=True)
 
 
 def networks_of(library, inputs, quantizer=LEARNED):

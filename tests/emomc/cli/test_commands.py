@@ -24,7 +24,7 @@ def test_from_nothing_to_a_front(run, tmp_path):
     ran = run("pretrain", *TINY, "--devices", 1)
     assert (ran.status, ran.err) == (0, "")
     library = Library.open(tmp_path / "work" / "runs" / "lenet5-digits" / "library")
-    assert library.percents == (100, 80, 50, 20)
+    assert library.levels == (100, 80, 50, 20)
     lines = ran.out.splitlines()
     assert lines[0] == "Library: runs/lenet5-digits/library"
     assert sum(bool(re.match(r"dense \(1 of 4\): epoch \d/2, ", line)) for line in lines) == 2
@@ -135,7 +135,7 @@ def test_ctrl_c_while_training_and_the_same_command_goes_on(run, tmp_path, monke
     assert ran.err == "emomc-pretrain: interrupted; the same command goes on from here\n"
     assert signal.getsignal(signal.SIGINT) is handler
     assert run("pretrain", *arguments).status == 0
-    assert Library.open(tmp_path / "run" / "library").percents == (100, 80, 50, 20)
+    assert Library.open(tmp_path / "run" / "library").levels == (100, 80, 50, 20)
 
 
 def test_flags_override_configurations(run, library, tmp_path):

@@ -36,7 +36,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def make_library(run: Path, *arguments: str) -> Library:
     assert pretrain.main([*arguments, *ONE_EPOCH, "--output", str(run)]) == 0
     library = Library.open(run / "library")
-    assert set(library.percents) == {100, 80, 20}
+    assert set(library.levels) == {100, 80, 20}
     return library
 
 
@@ -157,7 +157,7 @@ def test_the_user_s_weights_become_the_dense_level(tmp_path, folder):
 def test_streamed_images_make_the_same_library(tmp_path, folder):
     dataset = ["--dataset", f"imagefolder:{folder}"]
     one, other = (make_library(tmp_path / cache, *dataset, "--cache", cache) for cache in ("always", "never"))
-    for level in one.percents:
+    for level in one.levels:
         pairs = zip(one.load_state(level).values(), other.load_state(level).values(), strict=True)
         assert all(torch.equal(a, b) for a, b in pairs)
 

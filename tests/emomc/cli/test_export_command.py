@@ -166,12 +166,12 @@ def test_a_file_that_fails_its_verification_leaves_the_one_before(run_folder, ex
 def test_a_library_that_was_made_again_is_not_exported(run_folder, export, tmp_path):
     copy = shutil.copytree(run_folder, tmp_path / "copy")
     library = Library.open(copy / "library")
-    record = library.percents[-1]
+    record = library.levels[-1]
     state = library.load_state(record)
     masks = library.load_masks(record, state)
     first = library.manifest.compressed_layers[0].weight_key
     state[first] = state[first] * 1.01
-    for percent in library.percents:
+    for percent in library.levels:
         library.add_level(percent, state, masks, validation_accuracy=0.5, epochs=1)
     status, _, error = export(copy)
     assert status == 2

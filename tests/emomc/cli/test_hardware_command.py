@@ -103,7 +103,7 @@ def test_every_wrong_entry_is_named(told: Any, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["nothing"], "expected a hardware file or one of"),
+        (["nothing"], "expected a hardware file, table:FILE.csv or one of"),
         (["emomc_fpga", "--beside", "horowitz_45nm"], "expected --network with --beside"),
         (["--network", "lenet5"], "expected hardware to cost a network with"),
         (["emomc_fpga", "--network", "lenet5", "--bits", "33"], "expected finite bits in 1..32"),

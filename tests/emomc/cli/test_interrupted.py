@@ -74,7 +74,7 @@ def test_pretrain(tmp_path, stage):
     said = interrupt_once(start("pretrain", *TRAINING, "--output", run), reached)
     assert said == "emomc-pretrain: interrupted; the same command goes on from here\n"
     assert finish("pretrain", *TRAINING, "--output", run) == 0
-    assert Library.open(run / "library").percents == (100, 80, 50, 20)
+    assert Library.open(run / "library").levels == (100, 80, 50, 20)
 
 
 def test_pretrain_that_is_ended_by_a_scheduler(tmp_path):

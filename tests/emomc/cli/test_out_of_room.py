@@ -42,7 +42,7 @@ def leftovers(folder):
     return [path.name for path in folder.rglob("*.partial")]
 
 
-@pytest.mark.parametrize("size", [100, 230_000])
+@pytest.mark.parametrize("size", [pytest.param(100, marks=pytest.mark.slow), 230_000])
 def test_pretrain_on_a_full_disk(run, tmp_path, size):
     with files_of_at_most(size):
         one_line(run("pretrain", *TINY, "--output", tmp_path / "run"), "pretrain", "to write", "File too large")
@@ -50,11 +50,11 @@ def test_pretrain_on_a_full_disk(run, tmp_path, size):
     # All files are complete: with free space, the same command continues.
     assert run("pretrain", *TINY, "--output", tmp_path / "run").status == 0
     library = Library.open(tmp_path / "run" / "library")
-    assert library.percents == (100, 80, 20)
-    assert all(library.load_state(percent) for percent in library.percents)
+    assert library.levels == (100, 80, 20)
+    assert all(library.load_state(percent) for percent in library.levels)
 
 
-@pytest.mark.parametrize("size", [300, 20_000])
+@pytest.mark.parametrize("size", [pytest.param(300, marks=pytest.mark.slow), 20_000])
 def test_search_on_a_full_disk(run, library, size):
     with files_of_at_most(size):
         one_line(run("search", "--library", library.path, *SEARCH), "search", "to write", "File too large")
@@ -63,7 +63,7 @@ def test_search_on_a_full_disk(run, library, size):
     assert json.loads((library.path.parent / "search" / "s" / "front.json").read_text())["finished"] is True
 
 
-@pytest.mark.parametrize("format", ["emomc", "torch"])
+@pytest.mark.parametrize("format", ["emomc", pytest.param("torch", marks=pytest.mark.slow)])
 def test_export_on_a_full_disk(run, searched, tmp_path, format):
     arguments = ("--run", searched, "--format", format, "--output", tmp_path / "net")
     with files_of_at_most(1000):

@@ -57,7 +57,7 @@ def inputs(shared_library, one_fabric):
         library_graph(shared_library),
         data,
         one_fabric,
-        shared_library.percents,
+        shared_library.levels,
     )
 
 
@@ -75,7 +75,7 @@ def corrected(library, inputs):
 
 def test_calibration_is_read_back(shared_library, inputs):
     again = open_calibration(shared_library, inputs.digest)
-    for percent in shared_library.percents:
+    for percent in shared_library.levels:
         assert again.level(percent).keys() == {layer.name for layer in shared_library.manifest.layers}
 
 

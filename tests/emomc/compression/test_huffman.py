@@ -51,7 +51,7 @@ def test_the_counted_bits_are_those_of_the_stream(seed, count, bits, density, sp
 def test_the_counted_bits_are_those_of_the_stream_for_trained_layers(shared_library):
     networks = CompressedNetworks(shared_library, library_graph(shared_library), Quantizer(per_channel=True))
     modes = set()
-    for level in shared_library.percents:
+    for level in shared_library.levels:
         for layer in networks.layers:
             for bits in range(2, 13):
                 codes = networks.quantized(level, layer, bits).codes.numpy()

@@ -129,7 +129,14 @@ def test_onnxruntime_computes_convolutions_with_integers_and_gives_the_promised_
     assert not any(ran[operation] for operation in ("Conv", "FusedConv", "NhwcFusedConv", "Gemm", "MatMul"))
 
 
-@pytest.mark.parametrize("target", [target for target in TARGETS if target not in ("onnxruntime", "zigzag")])
+@pytest.mark.parametrize(
+    "target",
+    [
+        target if target in ("openvino", "tflite", "qonnx") else pytest.param(target, marks=pytest.mark.slow)
+        for target in TARGETS
+        if target not in ("onnxruntime", "zigzag")
+    ],
+)
 @pytest.mark.parametrize("bits", [7, pytest.param(3, marks=pytest.mark.slow)])
 def test_every_target_rounds_as_the_search_does(tmp_path, target, bits):
     path, packed, promised = written(tmp_path, "lenet5", bits, target)
@@ -138,7 +145,7 @@ def test_every_target_rounds_as_the_search_does(tmp_path, target, bits):
 
 
 @pytest.mark.filterwarnings("ignore:onnxruntime computes 5 layers in float32")
-@pytest.mark.parametrize("bits", [2, 5, 8, 13])
+@pytest.mark.parametrize("bits", [5, *(pytest.param(bits, marks=pytest.mark.slow) for bits in (2, 8, 13))])
 def test_every_width_is_rounded_as_the_search_does(tmp_path, bits):
     path, packed, promised = written(tmp_path, "lenet5", bits)
     agree(session_of(path), promised, 3 * torch.randn(64, *packed.description.input_shape))
@@ -155,7 +162,9 @@ def test_every_opset(tmp_path, name, opset):
     agree(session_of(path), promised, torch.randn(16, *packed.description.input_shape), most=1)
 
 
-@pytest.mark.parametrize("target", ["onnxruntime", "openvino", "qonnx"])
+@pytest.mark.parametrize(
+    "target", ["onnxruntime", *(pytest.param(target, marks=pytest.mark.slow) for target in ("openvino", "qonnx"))]
+)
 def test_each_layer_has_bits_of_its_own(tmp_path, target):
     with warnings.catch_warnings():
         # onnxruntime computes the layer whose inputs are not rounded in float32.

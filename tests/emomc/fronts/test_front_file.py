@@ -45,11 +45,23 @@ def test_every_required_entry_is_missed_by_name(front):
         broken = {name: value for name, value in front.items() if name != key}
         with pytest.raises(UserError, match=f"an entry {key}, found none"):
             check_front(broken)
-    for key in ("index", "level", "bits", "density", "validation_accuracy", "energy_mj", "size_kib"):
+    for key in ("index", "level", "bits", "density", "validation_accuracy", "size_kib"):
         broken = json.loads(json.dumps(front))
         del broken["points"][2][key]
         with pytest.raises(UserError, match=rf"an entry points\[2\]\.{key}, found none"):
             check_front(broken)
+
+
+def test_energies_are_in_every_entry_or_in_none(front):
+    for entry in (front["baseline"], *front["points"]):
+        entry.pop("energy_by_layer", None)
+    some = json.loads(json.dumps(front))
+    del some["points"][2]["energy_mj"]
+    with pytest.raises(UserError, match=r"energy_mj in points\[2\] of the front, as other entries have, found none"):
+        check_front(some)
+    for entry in (front["baseline"], *front["points"]):
+        del entry["energy_mj"]
+    check_front(front)
 
 
 @pytest.mark.parametrize(
@@ -63,7 +75,7 @@ def test_every_required_entry_is_missed_by_name(front):
         (lambda f: f.update(objectives=[1]), "objectives"),
         (lambda f: f.update(network=3), "a text as network"),
         (lambda f: f.update(finished=1), "true or false as finished"),
-        (lambda f: f["baseline"].update(energy_mj=None), r"a number as baseline\.energy_mj, found None"),
+        (lambda f: f["baseline"].update(energy_mj=None), "a number as energy_mj in the baseline .*found none"),
         (lambda f: f["points"][1].update(index=0), "an index that no other point has"),
         (lambda f: f["points"][1].update(index=True), "whole number"),
         (lambda f: f["points"][1].update(energy_mj="3"), r"a number as points\[1\]\.energy_mj, found '3'"),

@@ -206,3 +206,74 @@ def test_twice_every_energy_is_twice_the_total(
         2 * estimate_energy(workload, dataflow=dataflow, hardware=hardware),
         rtol=1e-9,
     )
+
+
+@settings(max_examples=60, deadline=None)
+@given(hardwares(), networks, seeds, dataflows, varied)
+def test_cycles_never_fall_as_bits_and_densities_rise(
+    hardware: Hardware, layers: list[LayerShape], seed: int, dataflow: str, name: str
+) -> None:
+    candidates = Candidates(layers, seed)
+    less, more = (
+        estimate_cycles(workload, dataflow=dataflow, hardware=hardware, aim="latency").sum(axis=1)
+        for workload in (candidates.workload(), candidates.more_of(name))
+    )
+    assert np.all(more * SLACK >= less)
+
+
+@settings(max_examples=60, deadline=None)
+@given(hardwares(), networks, seeds, dataflows, st.integers(0, 20), st.floats(0.01, 100))
+def test_energy_never_falls_as_an_access_costs_more(
+    hardware: Hardware, layers: list[LayerShape], seed: int, dataflow: str, which: int, more: float
+) -> None:
+    workload = Candidates(layers, seed).workload()
+    dearer = dearer_at(hardware, which, more)
+    before, after = (
+        estimate_energy(workload, dataflow=dataflow, hardware=one, aim="energy") for one in (hardware, dearer)
+    )
+    assert np.all(after * SLACK >= before)
+
+
+def dearer_at(hardware: Hardware, which: int, more: float) -> Hardware:
+    """The same hardware, of which one number costs more: a read or write of a memory, or what a MAC takes."""
+    array, memories = hardware.operational_array, list(hardware.memories)
+    assert isinstance(array.mac, BilinearMac)
+    place, kind = divmod(which % (2 * len(memories) + 2), 2)
+    if place == len(memories):
+        names = ("per_bit2", "add")
+        mac = dataclasses.replace(array.mac, **{names[kind]: getattr(array.mac, names[kind]) + more})
+        return dataclasses.replace(hardware, operational_array=dataclasses.replace(array, mac=mac))
+    name = ("r_cost", "w_cost")[kind]
+    memories[place] = dataclasses.replace(memories[place], **{name: getattr(memories[place], name) + more})
+    return dataclasses.replace(hardware, memories=tuple(memories))
+
+
+@settings(max_examples=60, deadline=None)
+@given(hardwares(), networks, seeds, dataflows, st.integers(0, 3), st.integers(1, 50_000), st.floats(1, 1000))
+def test_a_larger_or_faster_memory_never_costs_more(
+    hardware: Hardware,
+    layers: list[LayerShape],
+    seed: int,
+    dataflow: str,
+    which: int,
+    bits: int,
+    speed: float,
+) -> None:
+    workload = Candidates(layers, seed).workload()
+    place = which % len(hardware.memories)
+    memory = hardware.memories[place]
+    size, bandwidth = memory.size_bits, memory.bw_bits_per_cycle
+    larger = dataclasses.replace(memory, size_bits=None if size is None else size + bits)
+    faster = dataclasses.replace(memory, bw_bits_per_cycle=None if bandwidth is None else bandwidth + speed)
+    for changed, aim, estimate in (
+        (larger, "energy", estimate_energy),
+        (larger, "latency", estimate_cycles),
+        (faster, "latency", estimate_cycles),
+    ):
+        memories = (*hardware.memories[:place], changed, *hardware.memories[place + 1 :])
+        better = dataclasses.replace(hardware, memories=memories)
+        before, after = (
+            estimate(workload, dataflow=dataflow, hardware=one, aim=aim).reshape(len(workload.bits), -1).sum(axis=1)
+            for one in (hardware, better)
+        )
+        assert np.all(after <= before * SLACK), (aim, changed)

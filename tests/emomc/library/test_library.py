@@ -98,7 +98,7 @@ class TestRoundTrip:
         add(made, 80, *random_state(2))
         opened = Library.open(tmp_path)
         assert opened.manifest == made.manifest
-        assert opened.percents == (100, 80, 40)
+        assert opened.levels == (100, 80, 40)
         assert [layer.name for layer in opened.manifest.compressed_layers] == ["conv"]
         assert opened.manifest.num_classes == 3
         assert opened.record(40).sha256 == sha256_of_file(tmp_path / "level_040.safetensors")
@@ -121,7 +121,7 @@ class TestRoundTrip:
         add(library, 40, *random_state(0))
         second, masks = random_state(1)
         add(library, 40, second, masks)
-        assert Library.open(tmp_path).percents == (40,)
+        assert Library.open(tmp_path).levels == (40,)
         assert torch.equal(Library.open(tmp_path).load_state(40)["fc.weight"], second["fc.weight"])
 
     def test_digest_depends_on_content_alone(self):
@@ -180,7 +180,6 @@ class TestWrong:
         [
             lambda v: v.update(layers=[{"name": "conv"}]),
             lambda v: v.update(layers=3),
-            lambda v: v.update(input_shape=[1, 2]),
             lambda v: v.update(levels=[{"percent": 40}]),
             lambda v: v["levels"][0].update(epochs=True),
             lambda v: v["layers"][0].update(in_channels=1.5),
@@ -191,13 +190,17 @@ class TestWrong:
         self.edit(path, change)
         self.refused(path, "expected a complete manifest at .* with (an? .* as|an entry) [a-z_]+.*, found ")
 
+    def test_an_image_without_a_side(self, path):
+        self.edit(path, lambda values: values.update(input_shape=[1, 2]))
+        self.refused(path, "expected channels, height and width as input_shape, found")
+
     @pytest.mark.parametrize("name", ["../outside", "/etc/passwd", "a/b"])
     def test_a_level_outside_the_folder(self, path, name):
         self.edit(path, lambda values: values["levels"][0].update(file=name))
         self.refused(path, "a file name without folders")
 
     def test_a_level_that_is_not_there(self, path):
-        self.refused(path, "expected a level of 80, 40 % in .*, found 50", percent=50)
+        self.refused(path, "expected a level of 80 %, 40 % in .*, found 50 %", percent=50)
 
     def test_a_missing_file(self, path):
         (path / "level_040.safetensors").unlink()

@@ -75,7 +75,7 @@ def fold(network, shape=SHAPE):
     return graph, FoldedNetwork(graph).fold(network.state_dict())
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=5, deadline=None)
 @given(st.integers(0, 10**6))
 def test_folded_logits_are_those_of_the_network(seed):
     torch.manual_seed(seed)
@@ -237,7 +237,7 @@ def test_negative_gammas_give_negative_scales():
     assert scale.sign().tolist() == [1, -1, 0, 1, -1, 1]
 
 
-@pytest.mark.parametrize("name", ["vgg16", "mobilenet", "resnet18"])
+@pytest.mark.parametrize("name", [pytest.param("vgg16", marks=pytest.mark.slow), "mobilenet", "resnet18"])
 def test_the_networks_lose_all_their_norms(name):
     torch.manual_seed(0)
     network = trained(build_network(name, in_channels=3, num_classes=10, network_args={}))

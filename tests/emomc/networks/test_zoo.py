@@ -40,7 +40,7 @@ def test_layer_table_size_and_energy_are_the_reference_s(name):
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-@pytest.mark.parametrize(("in_channels", "num_classes"), [(1, 2), (4, 13)])
+@pytest.mark.parametrize(("in_channels", "num_classes"), [(4, 13), pytest.param(1, 2, marks=pytest.mark.slow)])
 def test_any_number_of_channels_and_classes(name, in_channels, num_classes):
     network = build_network(name, in_channels=in_channels, num_classes=num_classes)
     trace = trace_network(network, (in_channels, 32, 32))

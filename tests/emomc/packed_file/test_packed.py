@@ -208,8 +208,8 @@ def _metadata(text):
     ("change", "message"),
     [
         (_header(magic=b"PK\3\4abcd"), "do not begin like one"),
-        (_header(version=5), "format version 1 to 4, found 5"),
-        (_header(version=0), "format version 1 to 4, found 0"),
+        (_header(version=6), "format version 1 to 5, found 6"),
+        (_header(version=0), "format version 1 to 5, found 0"),
         (_header(file_bytes=2**63), "9223372036854775808 bytes"),
         (_header(layers=0), "1 to 65536 layers"),
         (_header(layers=2**32 - 1), "1 to 65536 layers"),

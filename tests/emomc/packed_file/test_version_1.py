@@ -73,7 +73,7 @@ def _tensor(tensor, field, value=None, more=0):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (_header(version=5), "format version 1 to 4, found 5"),
+        (_header(version=6), "format version 1 to 5, found 6"),
         (_header(layers=60_000), "known kind of layer|at most 6 dimensions|more bytes"),
         (_tensor(5, "name_bytes", more=1), "names one after another"),
         (_tensor(5, "name_bytes", more=-1), "nothing after the last tensor"),

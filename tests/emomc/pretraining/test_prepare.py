@@ -32,14 +32,14 @@ def few_images_for_sensitivity(monkeypatch):
 
 class TestLevels:
     def test_are_those_asked_for_with_exact_densities(self, shared_library):
-        assert shared_library.percents == (100, 80, 50, 20)
+        assert shared_library.levels == (100, 80, 50, 20)
         for record in shared_library.manifest.levels:
             for layer in shared_library.manifest.layers:
                 assert record.remaining[layer.name] == (layer.weights * record.percent + 50) // 100
 
     def test_removed_weights_are_zero_and_masks_are_nested(self, shared_library):
         higher = None
-        for percent in shared_library.percents:
+        for percent in shared_library.levels:
             state = shared_library.load_state(percent)
             masks = shared_library.load_masks(percent, state)
             for name, mask in masks.items():
@@ -154,7 +154,7 @@ class TestLevels:
             assert count == remaining_count(weights, 20)
         # From the dense network, not from level 50: without level 50 it is the same.
         alone = prepare(tmp_path / "alone", pre_prune_upper_bound=20, **settings)
-        assert alone.percents == (100, 20)
+        assert alone.levels == (100, 20)
         assert alone.record(20).sha256 == library.record(20).sha256
 
     def test_without_fine_tuning_are_the_dense_network_cut(self, prepare, tmp_path):
@@ -255,7 +255,7 @@ class TestOthers:
             with pytest.raises(UserError, match="to be free, found it in use by a search of its library"):
                 prepare(run.path, overwrite=True)
             assert (library.path / "library.json").read_bytes() == before
-            assert prepare(run.path).percents == library.percents
+            assert prepare(run.path).levels == library.levels
 
     def test_a_library_that_is_replaced_is_not_searched(self, library, search):
         lock = RunFolder.of_library(library.path).library_lock

@@ -39,7 +39,7 @@ class TestAgain:
         before = level_files(folder)
         library = prepare(folder, callbacks=counter)
         assert counter.epochs == []
-        assert library.percents == (100, 80, 50, 20)
+        assert library.levels == (100, 80, 50, 20)
         assert level_files(folder) == before
 
     def test_the_same_settings_make_the_same_bytes(self, shared_run, prepare, tmp_path):
@@ -84,7 +84,7 @@ class TestAgain:
         shutil.copytree(shared_run, folder)
         before = level_files(folder)
         library = prepare(folder, callbacks=counter, pre_prune_step=15)
-        assert library.percents == (100, 80, 65, 50, 35, 20)
+        assert library.levels == (100, 80, 65, 50, 35, 20)
         assert [stage for stage, _ in counter.epochs] == ["level 065", "level 035"]
         after = level_files(folder)
         assert {name: after[name] for name in before} == before
@@ -136,7 +136,7 @@ class TestAgain:
         folder = tmp_path / "run"
         shutil.copytree(shared_run, folder)
         library = prepare(folder, callbacks=counter, overwrite=True, seed=3, pre_train_epochs=1, pre_prune_step=60)
-        assert library.percents == (100, 80, 20)
+        assert library.levels == (100, 80, 20)
         assert [stage for stage, _ in counter.epochs] == ["dense", "level 080", "level 020"]
         assert sorted(level_files(folder)) == [f"level_{level}.safetensors" for level in ("020", "080", "100")]
 

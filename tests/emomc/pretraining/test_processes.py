@@ -71,7 +71,7 @@ def test_masks_and_weights_are_the_same_on_both(tmp_path):
     assert all(bool(line[3]) == (line[0] != "dense") for line in stages)
 
     library = Library.open(tmp_path / "run" / "library")
-    assert library.percents == (DENSE, 60, 20)
+    assert library.levels == (DENSE, 60, 20)
     for percent in (60, 20):
         state = library.load_state(percent)
         weights = [state[f"{layer.name}.weight"] for layer in library.manifest.compressed_layers]

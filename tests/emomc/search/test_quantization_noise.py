@@ -21,7 +21,7 @@ def networks(shared_library):
 
 @pytest.fixture(scope="module")
 def space(networks):
-    return SearchSpace(tuple(sorted(networks.library.percents)), networks.layers, 3, 10)
+    return SearchSpace(tuple(sorted(networks.library.levels)), networks.layers, 3, 10)
 
 
 def test_is_the_squared_error_relative_to_the_squared_weights(networks, space):

@@ -135,9 +135,9 @@ class TestFront:
     @pytest.mark.parametrize(
         ("objectives", "columns"),
         [
-            (("accuracy", "size"), ["size_kib"]),
+            pytest.param(("accuracy", "size"), ["size_kib"], marks=pytest.mark.slow),
             (("accuracy", "energy", "size"), ["energy_mj", "size_kib"]),
-            (("accuracy", "latency"), ["cycles"]),
+            pytest.param(("accuracy", "latency"), ["cycles"], marks=pytest.mark.slow),
         ],
     )
     def test_of_other_objectives(self, library, search, objectives, columns):
@@ -209,6 +209,7 @@ class TestSameFront:
         assert second.tally.reused == len(second.candidates)
         assert contents(second.folder) == contents(cold[0].folder)
 
+    @pytest.mark.slow
     def test_with_a_log_of_another_search_that_is_half_warm(self, cold, library, search):
         search(library, name="elsewhere", dataflow="icoc", number_generations=4)
         second = search(library, [FrontWriter()], name="second")
@@ -235,6 +236,7 @@ class TestMeasuredOnce:
         assert len(recorder.begun_anew) == len(set(recorder.begun_anew))
         assert len(recorder.begun_anew) == first.tally.measured + second.tally.measured
 
+    @pytest.mark.slow
     def test_another_quantizer_reuses_nothing(self, library, search):
         search(library, name="first", number_generations=1)
         other = search(library, name="second", number_generations=1, quantizer="mse")
@@ -248,7 +250,7 @@ class TestMeasuredOnce:
             raise Opened(conditions)
 
         # Nothing runs, so that the networks of the other search will do.
-        monkeypatch.setattr("emomc.search.run.checked_library_graph", lambda *_: None)
+        monkeypatch.setattr("emomc.search.image_task.checked_library_graph", lambda *_: None)
         monkeypatch.setattr("emomc.search.run._networks", lambda *_: cold[0].cost_model.networks)
         monkeypatch.setattr("emomc.search.run.EvaluationLog", stop_at_the_log)
         library = Library.open(shutil.copytree(cold[0].library.path, tmp_path / "run" / "library"))
@@ -476,7 +478,7 @@ class TestEnd:
         assert len(result.candidates) == 1
         assert len(result.front) == 1
 
-    @pytest.mark.parametrize("algorithm", ["nsga3", "sms-emoa"])
+    @pytest.mark.parametrize("algorithm", ["sms-emoa", pytest.param("nsga3", marks=pytest.mark.slow)])
     def test_algorithms_that_need_every_accuracy_get_it(self, library, search, algorithm):
         result = search(library, algorithm=algorithm, number_generations=3)
         assert result.rejected == 0
@@ -518,7 +520,9 @@ class TestRefusals:
             search(library, name="s", number_generations=1)
 
     def test_levels_that_the_library_lacks(self, library, search):
-        with pytest.raises(UserError, match=r"levels of 85\.\.90 % among those of the library, found 100, 80, 50, 20"):
+        with pytest.raises(
+            UserError, match=r"levels of 85\.\.90 % among those of the library, found 100 %, 80 %, 50 %"
+        ):
             search(library, lowest_level=85, highest_level=90)
         assert not (library.path.parent / "search").exists()
 

@@ -380,3 +380,19 @@ def test_other_fronts(front, show, case):
         "equal costs": "24 compressed networks",
     }
     assert expected[case] in text(page, "body")
+
+
+def test_points_of_one_pattern_can_be_shown_alone(front, show):
+    assert not show(front).locator("#patterns").is_visible()
+    for entry in front["points"][::2]:
+        entry["level"], entry["pattern"] = 50, "2:4"
+    page = show(front)
+    page.locator("#pattern").select_option("2:4")
+    assert page.locator("#chart .point").count() == page.locator("#points tbody tr").count() == 12
+    assert {cell.strip() for cell in page.locator("#points tbody td:nth-child(2)").all_inner_texts()} == {"2:4"}
+    point(page, front["points"][0]["index"]).click()
+    assert "library level 2:4" in text(page, "#selected-level")
+    page.locator("#pattern").select_option("unstructured")
+    assert page.locator("#points tbody tr").count() == 12
+    page.locator("#pattern").select_option("")
+    assert page.locator("#points tbody tr").count() == 24
