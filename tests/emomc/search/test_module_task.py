@@ -76,11 +76,11 @@ def test_levels_are_trained_by_the_modules_own_steps(squared):
     metric, record = library.manifest.metric(), library.manifest.task
     assert (record.attribute, record.monitor, library.manifest.input_shape) == ("net", "val/mse", (6,))
     assert metric.low < metric.high == record.untrained
-    assert library.percents == (100, 80, 60, 40)
+    assert [level.percent for level in library.manifest.levels] == [100, 80, 60, 40]
     for level in library.manifest.levels:
         assert level.validation_accuracy == pytest.approx(metric.quality(level.metric))
         assert sum(level.remaining.values()) <= level.percent / 100 * 228 + 3
-    assert library.record(60).metric < record.untrained
+    assert library.manifest.levels[2].metric < record.untrained
 
 
 def test_the_front_names_the_metric_and_its_values(squared):
