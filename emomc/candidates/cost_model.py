@@ -89,8 +89,13 @@ class CostModel:
         self.networks = networks
         self._c_memory = CMemory(networks, coding)
         self._count_ram = count_ram
-        self._further = {"dataflow": dataflow, "coding": coding, "accounting": accounting, "count_ram": count_ram}
-        self._further["objectives"] = tuple(objectives)
+        self._further: dict[str, Any] = {
+            "dataflow": dataflow,
+            "coding": coding,
+            "accounting": accounting,
+            "count_ram": count_ram,
+            "objectives": tuple(objectives),
+        }
         self._smaller: dict[CompressedNetworks, CostModel] = {}
         self._maps = networks.maps
         # The cost is that of the activation bits used in evaluations; what is not searched has the most.

@@ -230,7 +230,9 @@ class ChannelLabels(fx.Interpreter):
     def _of_maps(self, node: fx.Node, result: Tensor) -> Tensor | None:
         labels = self.labels[arguments(node)[0]]
         maps = 1 if "1d" in str(node.target) else 2
-        of_map = labels[(..., *[slice(0, 1)] * maps)]
+        of_map = labels
+        for dimension in range(labels.ndim - maps, labels.ndim):
+            of_map = of_map.narrow(dimension, 0, 1)
         self._equate(labels, of_map)
         return of_map.expand(result.shape)
 

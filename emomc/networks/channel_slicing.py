@@ -20,7 +20,7 @@ from emomc.networks.label_tensors import varying
 aten = torch.ops.aten
 
 
-def slice_network(groups: ChannelGroups, removed: Iterable[int], input_shape: tuple[int, int, int]) -> NetworkGraph:
+def slice_network(groups: ChannelGroups, removed: Iterable[int], input_shape: tuple[int, ...]) -> NetworkGraph:
     """Return the graph of the smaller network; its layers and tensors have the names that they had.
 
     Args:
@@ -91,8 +91,9 @@ def _resize(node: fx.Node, made: Any, given: Tensor | None, kept: Kept) -> None:
 
 
 def _resize_slice(node: fx.Node, dimension: int, kept: Kept) -> None:
-    _, _, *ends = (*arguments(node)[:4], *[None] * (4 - len(arguments(node))))
-    first, last = (0 if ends[0] is None else ends[0]), (len(kept) if ends[1] is None else ends[1])
+    given = arguments(node)
+    first, last = ((given[place] if len(given) > place else None) for place in (2, 3))
+    first, last = (0 if first is None else first), (len(kept) if last is None else last)
     chosen = range(len(kept))[first:last]
     before = int(kept[: chosen.start].sum())
     node.args = (node.args[0], dimension, before, before + int(kept[chosen.start : chosen.stop].sum()))

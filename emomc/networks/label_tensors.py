@@ -30,7 +30,7 @@ def look_up(labels: Any, table: Tensor) -> Any:
 
 def all_tensors(values: Any) -> list[Tensor]:
     """Return the tensors among values, also those in tuples."""
-    found = []
+    found: list[Tensor] = []
     for value in values:
         found += all_tensors(value) if isinstance(value, (tuple, list)) else [value]
     return found
@@ -80,7 +80,8 @@ def operation_on_labels(target: Any) -> Callable[..., Any]:
         return joined
     if target is aten.contiguous.default:
         return lambda labels, **_: labels
-    return target  # type: ignore[no-any-return]
+    operation: Callable[..., Any] = target
+    return operation
 
 
 def joined(parts: list[Tensor], dimension: int = 0) -> Tensor:
