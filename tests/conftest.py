@@ -149,6 +149,16 @@ def shared_library(shared_run: Path) -> Library:
     return Library.open(shared_run / "library")
 
 
+@pytest.fixture(scope="session")
+def patterned_library(
+    shared_library: Library, prepare: Callable[..., Library], tmp_path_factory: pytest.TempPathFactory
+) -> Library:
+    """The tiny library with levels of every pattern; tests read it and never change its levels."""
+    library = copy_library(shared_library, tmp_path_factory.mktemp("patterned") / "run")
+    patterns = ["unstructured", "2:4", "1:4", "block:4x1", "channel"]
+    return prepare(library.path.parent, pattern=patterns, channel_multiple=2)
+
+
 @pytest.fixture
 def library(shared_library: Library, tmp_path: Path) -> Library:
     """A copy of the tiny library that is the test's own."""

@@ -98,7 +98,7 @@ class CompressedNetworks:
             warnings.warn(f"layers that cannot add a bias of their own are not corrected: {without}", NetworkWarning, 2)
         self.memory = max_cache_bytes if isinstance(max_cache_bytes, MemoryBound) else MemoryBound(max_cache_bytes)
         """What the cached levels, layers and biases share; images on the device may be reserved from it."""
-        self._levels: BoundedCache[LevelName, FoldedState] = BoundedCache(self.memory, _folded_bytes)
+        self._levels: BoundedCache[LevelName, FoldedState] = BoundedCache(self.memory, lambda state: state.nbytes)
         self._quantized: BoundedCache[tuple[LevelName, str, int], QuantizedTensor] = BoundedCache(
             self.memory, lambda tensor: tensor.codes.nbytes + tensor.scale.nbytes
         )
@@ -317,8 +317,7 @@ class CompressedNetworks:
         wanted = self._folded.graph.state
         used = {name: tensor for name, tensor in state.items() if name in wanted}
         check_fit(used, wanted, self.library.manifest.network, self.library.path / self.library.record(level).file)
-        folded = self._folded.fold(used)
-        return FoldedState(*(_to(part, self.device) for part in (folded.weights, folded.factors, folded.rest)))
+        return self._folded.fold(used).to(self.device)
 
     @torch.no_grad()
     def _quantize(self, levels: Sequence[LevelName], layer: str, widths: Sequence[int]) -> list[list[QuantizedTensor]]:
@@ -399,11 +398,3 @@ class CompressedNetworks:
                     f"found {seen}: delete it, and search again"
                 )
         return cast(LayerInputs, inputs)
-
-
-def _to(tensors: dict[str, Tensor], device: torch.device) -> dict[str, Tensor]:
-    return {name: tensor.to(device) for name, tensor in tensors.items()}
-
-
-def _folded_bytes(state: FoldedState) -> int:
-    return sum(tensor.nbytes for part in (state.weights, state.factors, state.rest) for tensor in part.values())

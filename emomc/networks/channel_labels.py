@@ -18,12 +18,20 @@ from scipy.sparse.csgraph import connected_components
 from torch import Tensor, fx
 
 from emomc.networks.graph_layers import ATTENTION, GraphLayer, arguments
+from emomc.networks.label_tensors import (
+    KEPT,
+    all_tensors,
+    first_along,
+    kept_like,
+    look_up,
+    map_dimensions,
+    operation_on_labels,
+    spread_along,
+    varying,
+)
 from emomc.networks.layers import LayerShape
 
 aten = torch.ops.aten
-
-KEPT = 0
-"""The label of values that must stay."""
 
 _MOVING = {
     operator.getitem,
@@ -126,7 +134,7 @@ class ChannelLabels(fx.Interpreter):
         if n.op == "output":
             self._keep(*(self.labels.get(node) for node in n.all_input_nodes))
         elif n in self._weights:
-            self.labels[n] = _zeros_like(result)
+            self.labels[n] = kept_like(result)
         elif n.op == "get_attr" and isinstance(result, Tensor):
             self.labels[n] = self._of_parameter(str(n.target), result)
         elif isinstance(result, (Tensor, tuple, list)):
@@ -140,18 +148,18 @@ class ChannelLabels(fx.Interpreter):
 
     def _of_result(self, node: fx.Node, result: Any) -> Any:
         if node.op == "placeholder":
-            return _zeros_like(result)
+            return kept_like(result)
         if node in self._layer_of:
             return self._of_layer(node, self._layer_of[node].shape, result)
         if node.target in _MOVING and self._can_move(node):
             args, kwargs = fx.node.map_arg((node.args, node.kwargs), self._label_or_value)
-            return _on_labels(node.target)(*args, **kwargs)
+            return operation_on_labels(node.target)(*args, **kwargs)
         known = [node for node in node.all_input_nodes if node in self.labels]
         handle = self._handler(node)
         found = handle(node, result) if handle and isinstance(result, Tensor) else None
         if found is None:
             self._keep(*(self.labels[one] for one in known))
-            found = _zeros_like(result)
+            found = kept_like(result)
         return found
 
     def _handler(self, node: fx.Node) -> Callable[[fx.Node, Tensor], Tensor | None] | None:
@@ -181,7 +189,7 @@ class ChannelLabels(fx.Interpreter):
 
     def _of_layer(self, node: fx.Node, shape: LayerShape, result: Tensor) -> Tensor:
         given = self.labels[arguments(node)[0]]
-        dimension = given.ndim - 1 if shape.kind == "linear" else given.ndim - 1 - _map_dimensions(node)
+        dimension = given.ndim - 1 if shape.kind == "linear" else given.ndim - 1 - map_dimensions(node)
         simple = shape.kind in ("conv", "linear") or (shape.kind == "conv_transpose" and shape.groups == 1)
         if not simple or shape.in_channels != given.shape[dimension]:
             self._keep(*(self.labels[one] for one in node.all_input_nodes if one in self.labels))
@@ -191,12 +199,12 @@ class ChannelLabels(fx.Interpreter):
             self.rows[name] = self._new(shape.out_channels)
             self.columns[name] = self._new(shape.in_channels)
             self._tie_groups(shape)
-        self._equate(given, _along(self.columns[name], dimension, given))
+        self._equate(given, spread_along(self.columns[name], dimension, given))
         bias = arguments(node)[2] if len(arguments(node)) > 2 else node.kwargs.get("bias")
         if isinstance(bias, fx.Node):
             self._equate(self.labels[bias], self.rows[name])
-        at = result.ndim - 1 if shape.kind == "linear" else result.ndim - 1 - _map_dimensions(node)
-        return _along(self.rows[name], at, result)
+        at = result.ndim - 1 if shape.kind == "linear" else result.ndim - 1 - map_dimensions(node)
+        return spread_along(self.rows[name], at, result)
 
     def _tie_groups(self, shape: LayerShape) -> None:
         """Tie what stays together in a convolution of groups, which remain as large as one another."""
@@ -216,7 +224,7 @@ class ChannelLabels(fx.Interpreter):
         labels = self.labels[given]
         for part in parts:
             if isinstance(part, fx.Node):
-                self._equate(labels, _along(self.labels[part], 1, labels))
+                self._equate(labels, spread_along(self.labels[part], 1, labels))
         return labels
 
     def _of_maps(self, node: fx.Node, result: Tensor) -> Tensor | None:
@@ -306,10 +314,10 @@ class ChannelLabels(fx.Interpreter):
         """
         while self._equal:
             self._represent()
-            for labels in (*_tensors(self.labels.values()), *self.parameters.values()):
+            for labels in (*all_tensors(self.labels.values()), *self.parameters.values()):
                 several = varying(labels)
                 if len(several) > 1:
-                    self._equate(labels, _first_along(labels, several[:-1]))
+                    self._equate(labels, first_along(labels, several[:-1]))
             if not self._equal:
                 self._keep(*(labels for node, labels in self.labels.items() if not self._can_change(node)))
 
@@ -336,76 +344,6 @@ class ChannelLabels(fx.Interpreter):
         smallest = np.full(group.max() + 1, self.count)
         np.minimum.at(smallest, group, np.arange(self.count))
         table = torch.from_numpy(smallest[group])
-        self.labels = {node: _mapped(labels, table) for node, labels in self.labels.items()}
+        self.labels = {node: look_up(labels, table) for node, labels in self.labels.items()}
         for known in (self.parameters, self.rows, self.columns):
-            known.update({name: _mapped(labels, table) for name, labels in known.items()})
-
-
-def _mapped(labels: Any, table: Tensor) -> Any:
-    if isinstance(labels, (tuple, list)):
-        return type(labels)(_mapped(one, table) for one in labels)
-    small = labels
-    for dimension in range(labels.ndim):
-        if labels.stride(dimension) == 0 and labels.shape[dimension]:
-            small = small.narrow(dimension, 0, 1)
-    return table[small].expand(labels.shape)
-
-
-def _tensors(values: Any) -> list[Tensor]:
-    found = []
-    for value in values:
-        found += _tensors(value) if isinstance(value, (tuple, list)) else [value]
-    return found
-
-
-def varying(labels: Tensor) -> list[int]:
-    """Return the dimensions along which labels differ."""
-    return [at for at in range(labels.ndim) if labels.shape[at] > 1 and _differs(labels, at)]
-
-
-def _differs(labels: Tensor, at: int) -> bool:
-    return labels.stride(at) != 0 and not torch.equal(labels.narrow(at, 0, 1).expand_as(labels), labels)
-
-
-def _first_along(labels: Tensor, dimensions: list[int]) -> Tensor:
-    for dimension in dimensions:
-        labels = labels.narrow(dimension, 0, 1)
-    return labels
-
-
-def _along(labels: Tensor, dimension: int, like: Tensor) -> Tensor:
-    """Return labels of one dimension as those of a tensor that has them along ``dimension``."""
-    shape = [1] * like.ndim
-    shape[dimension] = len(labels)
-    return labels.view(shape).expand(like.shape)
-
-
-def _map_dimensions(node: fx.Node) -> int:
-    return 1 if "1d" in str(node.target) else 2
-
-
-def _zeros_like(result: Any) -> Any:
-    if isinstance(result, (tuple, list)):
-        return type(result)(_zeros_like(one) for one in result)
-    return torch.zeros((), dtype=torch.int64).expand(result.shape) if isinstance(result, Tensor) else result
-
-
-def _on_labels(target: Any) -> Callable[..., Any]:
-    """Return an operation as it is run on labels: what fills a padding is kept, and so has the label 0."""
-    if target in (aten.constant_pad_nd.default, aten.pad.default):
-        return lambda labels, padding, *_: aten.constant_pad_nd.default(labels, padding, KEPT)
-    if target is aten.cat.default:
-        return _joined
-    if target is aten.contiguous.default:
-        return lambda labels, **_: labels
-    return target  # type: ignore[no-any-return]
-
-
-def _joined(parts: list[Tensor], dimension: int = 0) -> Tensor:
-    """Join labels; dimensions along which no part differs stay as they are, without a copy."""
-    shape = list(parts[0].shape)
-    shape[dimension] = sum(part.shape[dimension] for part in parts)
-    for at in range(len(shape)):
-        if at != dimension % len(shape) and all(part.stride(at) == 0 for part in parts):
-            parts = [part.narrow(at, 0, 1) for part in parts]
-    return torch.cat(parts, dimension).expand(shape)
+            known.update({name: look_up(labels, table) for name, labels in known.items()})

@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor, fx, nn
 
-from emomc.networks.channel_labels import varying
 from emomc.networks.channels import ChannelGroups, Kept, kept_along
 from emomc.networks.graph import NetworkGraph, describe_graph
 from emomc.networks.graph_layers import CONVOLUTIONS, arguments
+from emomc.networks.label_tensors import varying
 
 aten = torch.ops.aten
 

@@ -11,8 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, fx
 
-from emomc.networks.channel_labels import KEPT, PARTS, ChannelLabels, varying
+from emomc.networks.channel_labels import PARTS, ChannelLabels
 from emomc.networks.graph import NetworkGraph
+from emomc.networks.label_tensors import KEPT, varying
 from emomc.networks.layers import LayerShape, as_stored, output_first
 
 Labels = NDArray[np.int64]

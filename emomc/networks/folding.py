@@ -45,6 +45,16 @@ class FoldedState:
         weight, factor = self.weights[layer], self.factors.get(layer)
         return weight if factor is None else weight * factor.view(-1, *[1] * (weight.ndim - 1))
 
+    def to(self, device: torch.device) -> FoldedState:
+        """Return the same state on a device."""
+        parts = (self.weights, self.factors, self.rest)
+        return FoldedState(*({name: tensor.to(device) for name, tensor in part.items()} for part in parts))
+
+    @property
+    def nbytes(self) -> int:
+        """Memory size, bytes."""
+        return sum(tensor.nbytes for part in (self.weights, self.factors, self.rest) for tensor in part.values())
+
 
 class FoldedNetwork:
     """A network without its foldable BatchNorms, as a graph that runs.

@@ -89,7 +89,26 @@ static uint32_t position_bits(size_t weights) {
     return bits;
 }
 
+/* Inputs of an output channel, and weights of each of them. */
+static size_t inputs_of(const emomc_layer *layer) { return layer->shape[1]; }
+static size_t taps_of(const emomc_layer *layer) { return layer->weights / layer->shape[0] / layer->shape[1]; }
+
+/* Parts of so many, to the power of two, that cover a side. */
+static size_t parts(size_t side, uint32_t doublings) { return ((side - 1) >> doublings) + 1; }
+
+/* Entries of the coding nm with `few` in each group of inputs; the last group may have fewer inputs. */
+static uint64_t group_entries(const emomc_layer *layer, size_t few) {
+    size_t groups = inputs_of(layer) >> layer->index_bits, left = inputs_of(layer) & (((size_t)1 << layer->index_bits) - 1);
+    return (uint64_t)layer->shape[0] * taps_of(layer) * (groups * few + (few < left ? few : left));
+}
+
+/* Blocks of outputs x inputs; the index bits hold both sides. */
+static size_t blocks_of(const emomc_layer *layer) {
+    return parts(layer->shape[0], layer->index_bits >> 3) * parts(inputs_of(layer), layer->index_bits & 7) * taps_of(layer);
+}
+
 static uint64_t stream_bits(const emomc_layer *layer) {
+    if (layer->coding == EMOMC_BLOCK) return blocks_of(layer) + (uint64_t)layer->entries * layer->bits;
     uint64_t entries = (uint64_t)layer->entries * (layer->bits + layer->index_bits);
     return layer->coding == EMOMC_BITMAP ? layer->weights + entries : entries;
 }
@@ -100,6 +119,8 @@ static int check_index_bits(const emomc_layer *layer) {
         case EMOMC_CSR: return index <= 31;
         case EMOMC_COO: return index == position_bits(layer->weights);
         case EMOMC_HUFFMAN: return index <= 28 || index == NO_GAPS;
+        case EMOMC_NM: return index >= 1 && index <= 4;
+        case EMOMC_BLOCK: return index && index >> 3 <= 4 && (index & 7) <= 4;
         default: return index == 0;
     }
 }
@@ -112,7 +133,7 @@ static int check_layer(const emomc_layer *layer, const char **reason) {
     } else if (layer->scales != 1 && layer->scales != layer->shape[0]) {
         return fail(reason, "neither one scale nor one per channel");
     }
-    if (layer->coding > EMOMC_HUFFMAN) return fail(reason, "an unknown coding");
+    if (layer->coding > EMOMC_BLOCK) return fail(reason, "an unknown coding");
     if (!check_index_bits(layer)) return fail(reason, "index bits out of range");
     int all = layer->coding == EMOMC_NORMAL || (layer->coding == EMOMC_HUFFMAN && layer->index_bits == NO_GAPS);
     if (layer->entries > layer->weights || (all && layer->entries != layer->weights))
@@ -153,7 +174,7 @@ static int read_layer_record(walk *at, uint32_t version, emomc_layer *layer, con
     layer->entries = (uint32_t)number(record + 8, 4);
     layer->stream_bytes = (uint32_t)number(record + 12, 4);
     if (layer->dimensions < 2 || layer->dimensions > 4 || record[6] > (version < 4 ? CHANNEL_SCALES : HALF_SCALES) ||
-        (version == 2 && record[7]))
+        (version == 2 && record[7]) || (version < 5 && layer->coding > EMOMC_HUFFMAN && layer->coding <= EMOMC_BLOCK))
         return fail(reason, "no convolution or linear layer");
     if (read_shape(at, layer->shape, layer->dimensions)) return fail(reason, "more layers than bytes");
     layer->scales = record[6] > ONE_SCALE ? layer->shape[0] : record[6];
@@ -210,7 +231,7 @@ static int parse(emomc_network *network, const char **reason) {
     if (network->file_bytes < HEADER_BYTES + CHECKSUM_BYTES || memcmp(header, "EMOMC\r\n\x1a", 8))
         return fail(reason, "no packed network");
     uint32_t version = (uint32_t)number(header + 8, 4);
-    if (version < 2 || version > 4) return fail(reason, "another format version than 2, 3 and 4");
+    if (version < 2 || version > 5) return fail(reason, "another format version than 2 to 5");
     if (number(header + 16, 8) != network->file_bytes) return fail(reason, "a truncated file");
     if (crc32(header, end) != number(header + end, 4)) return fail(reason, "a damaged file: the checksum differs");
 
@@ -386,6 +407,48 @@ static int unpack_huffman(const emomc_layer *layer, bit_reader from, float *weig
     return from.end - from.bit < 8 ? 0 : fail(reason, "bytes left over in a stream");
 }
 
+/* Reads a code that may be zero, into its place. */
+static int unpack_code(const emomc_layer *layer, bit_reader *from, size_t position, float *weights, const char **reason) {
+    int32_t code = take_code(from, layer->bits);
+    if (code == -((int32_t)1 << (layer->bits - 1))) return fail(reason, "a code out of range");
+    weights[position] = (float)code * scale_at(layer, position, layer->weights / layer->shape[0]);
+    return 0;
+}
+
+static int unpack_nm(const emomc_layer *layer, bit_reader from, float *weights, const char **reason) {
+    size_t inputs = inputs_of(layer), taps = taps_of(layer), size = (size_t)1 << layer->index_bits, few = 0;
+    while (few < size && group_entries(layer, few) != layer->entries) few++;
+    if (group_entries(layer, few) != layer->entries) return fail(reason, "another number of weights in some groups");
+    for (size_t output = 0; output < layer->shape[0]; output++)
+        for (size_t first = 0; first < inputs; first += size)
+            for (size_t tap = 0; tap < taps; tap++) {
+                size_t room = inputs - first < size ? inputs - first : size, next = 0;
+                for (size_t n = 0; n < (few < room ? few : room); n++) {
+                    size_t index = take_bits(&from, layer->index_bits);
+                    if (index < next || index >= room) return fail(reason, "indices out of order in a group");
+                    next = index + 1;
+                    size_t position = (output * inputs + first + index) * taps + tap;
+                    if (unpack_code(layer, &from, position, weights, reason)) return -1;
+                }
+            }
+    return 0;
+}
+
+static int unpack_blocks(const emomc_layer *layer, bit_reader from, float *weights, const char **reason) {
+    size_t inputs = inputs_of(layer), taps = taps_of(layer), across = parts(inputs, layer->index_bits & 7), found = 0;
+    bit_reader mask = from;
+    from.bit = blocks_of(layer);
+    for (size_t position = 0; position < layer->weights; position++) {
+        size_t output = position / taps / inputs, input = position / taps % inputs;
+        size_t row = output >> (layer->index_bits >> 3), column = input >> (layer->index_bits & 7);
+        mask.bit = (row * across + column) * taps + position % taps;
+        if (!take_bits(&mask, 1)) continue;
+        if (found++ >= layer->entries) return fail(reason, "more weights in blocks than entries");
+        if (unpack_code(layer, &from, position, weights, reason)) return -1;
+    }
+    return found == layer->entries ? 0 : fail(reason, "fewer weights in blocks than entries");
+}
+
 int emomc_unpack(const emomc_layer *layer, float *weights, const char **reason) {
     const unsigned char *stream = layer->data + scale_bytes(layer);
     if (layer->bits == 32) {
@@ -396,6 +459,8 @@ int emomc_unpack(const emomc_layer *layer, float *weights, const char **reason) 
     size_t per_channel = layer->weights / layer->shape[0], position = 0;
     for (size_t i = 0; i < layer->weights; i++) weights[i] = 0;
     if (layer->coding == EMOMC_HUFFMAN) return unpack_huffman(layer, from, weights, reason);
+    if (layer->coding == EMOMC_NM) return unpack_nm(layer, from, weights, reason);
+    if (layer->coding == EMOMC_BLOCK) return unpack_blocks(layer, from, weights, reason);
     if (layer->coding == EMOMC_BITMAP) from.bit = layer->weights;
     for (uint32_t entry = 0; entry < layer->entries; entry++, position++) {
         if (layer->coding == EMOMC_CSR) {

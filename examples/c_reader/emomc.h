@@ -5,7 +5,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { EMOMC_NORMAL, EMOMC_CSR, EMOMC_COO, EMOMC_BITMAP, EMOMC_HUFFMAN };
+enum { EMOMC_NORMAL, EMOMC_CSR, EMOMC_COO, EMOMC_BITMAP, EMOMC_HUFFMAN, EMOMC_NM, EMOMC_BLOCK };
 
 typedef struct {
     const char *name; /* not terminated: name_bytes of them */

@@ -4,7 +4,7 @@
 
 #include "emomc.h"
 
-static const char *const CODINGS[] = {"normal", "csr", "coo", "bitmap", "huffman"};
+static const char *const CODINGS[] = {"normal", "csr", "coo", "bitmap", "huffman", "nm", "block"};
 
 static void list(const emomc_network *network) {
     printf("%.*s\n", (int)network->metadata_bytes, network->metadata);

@@ -11,13 +11,15 @@ from pathlib import Path
 import pytest
 
 COMMAND = ["--config", "lenet5_digits", "--pre_train_epochs", "4"]
-COMMAND += ["--pre_prune_ratio", "0.5", "--pre_prune_epochs", "3"]
+UNSTRUCTURED = ["--pre_prune_ratio", "0.5", "--pre_prune_epochs", "3"]
+PATTERNS = ["--pattern", "unstructured", "2:4", "1:4", "block:4x1", "channel", "--channel_importance", "taylor"]
+PATTERNS += ["--channel_multiple", "2", "--pre_prune_step", "30", "--pre_prune_epochs", "2"]
 KILLS = 5
 
 
-def start(folder: Path) -> subprocess.Popen[bytes]:
+def start(folder: Path, further: list[str]) -> subprocess.Popen[bytes]:
     code = "import sys, torch; torch.set_num_threads(1); from emomc.cli.pretrain import main; sys.exit(main())"
-    arguments = [*COMMAND, "--accelerator", "cpu", "--devices", "1", "--output", str(folder)]
+    arguments = [*COMMAND, *further, "--accelerator", "cpu", "--devices", "1", "--output", str(folder)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
         [sys.executable, "-c", code, *arguments], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
@@ -29,15 +31,16 @@ def library_bytes(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.slow
-def test_same_bytes_after_kills(tmp_path):
+@pytest.mark.parametrize("further", [UNSTRUCTURED, PATTERNS], ids=["unstructured", "patterns"])
+def test_same_bytes_after_kills(tmp_path, further):
     began = time.monotonic()
-    with start(tmp_path / "whole") as undisturbed:
+    with start(tmp_path / "whole", further) as undisturbed:
         assert undisturbed.wait() == 0, undisturbed.stderr.read()
     seconds = time.monotonic() - began
     moments = random.Random(0)
     killed = 0
     while True:
-        with start(tmp_path / "killed") as process:
+        with start(tmp_path / "killed", further) as process:
             try:
                 # Anywhere from the first import to the end; a run that gets further each time ends some time.
                 process.wait(moments.uniform(0.1, 0.9) * seconds if killed < KILLS else None)
