@@ -141,7 +141,7 @@ on this machine, and of several rounds, which all layers or networks take in tur
 - *Rank correlation*: Spearman's, among the random networks of one line; bound: 0.9 with inputs of 8 bits. Networks of
   several sizes together would have a high one by their sizes alone.
 - *Predicted / measured*: the table leaves out poolings, activation functions, additions, and the rounding of the
-  image. In LeNet-5, whose layers take microseconds, these decide.
+  image. The networks of LeNet-5 differ by less than that: by some microseconds.
 - A convolution whose output is not rounded at once has no fused kernel in onnxruntime, and takes several times as long
   in integers: before a layer whose inputs are not rounded, and before the additions of ResNet-18, where 8 bits are
   slower than floats. What a layer takes depends on the next there, which a table by layer cannot say: such networks
