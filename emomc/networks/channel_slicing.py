@@ -20,7 +20,7 @@ from emomc.networks.graph_layers import CONVOLUTIONS, arguments
 aten = torch.ops.aten
 
 
-def slice_network(groups: ChannelGroups, removed: Iterable[int], input_shape: tuple[int, int, int]) -> NetworkGraph:
+def slice_network(groups: ChannelGroups, removed: Iterable[int], input_shape: tuple[int, ...]) -> NetworkGraph:
     """Return the graph of the smaller network; its layers and tensors have the names that they had.
 
     Args:
