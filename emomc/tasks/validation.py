@@ -158,4 +158,5 @@ class _StopBetweenBatches(pl.Callback):
 
     def on_test_batch_start(self, *_: Any) -> None:
         """Raise ``Stopped`` if the test must end."""
-        self.on_validation_batch_start()
+        if self._validation.stopped():
+            raise Stopped
