@@ -165,9 +165,8 @@ def make_readers(folder: Path) -> list[Reader]:
     write_finetuned(tuned, FinetunedNetwork({"linear": quantize_symmetric(weight, 4)}, {"bias": torch.zeros(4)}))
     hardware = folder / "hardware.yaml"
     hardware.write_text(yaml.safe_dump(load_hardware("emomc_fpga").to_dict()))
-    measured = folder / "measured.csv"
+    measured, energies = folder / "measured.csv", folder / "ert.yaml"
     measured.write_text(f"# remark\n{','.join(COLUMNS)}\nfc,,8,8,0.5,1,0.1\nfc,,8,8,1,2,0.2\n,conv 1>2,32,32,,3,0.3\n")
-    energies = folder / "ert.yaml"
     actions = [{"name": "read", "energy": 1.5, "arguments": {}}, {"name": "write", "energy": 1.0}]
     energies.write_text(yaml.safe_dump({"ERT": {"tables": [{"name": "system.buffer[1..1]", "actions": actions}]}}))
     settings = folder / "settings.yaml"
