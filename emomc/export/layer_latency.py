@@ -89,7 +89,8 @@ def run_ms(model: bytes, inputs: Mapping[str, NDArray[Any]], timing: Timing) -> 
         binding.bind_output(output.name)
     for _ in range(_WARM_RUNS):
         session.run_with_iobinding(binding)
-    now, times = timing.now, []
+    now = timing.now
+    times: list[float] = []
     end = now() + timing.seconds
     while len(times) < _FEWEST_RUNS or now() < end:
         started = now()

@@ -92,7 +92,7 @@ def _codes(numbers: Mapping[str, Values], form: OnnxForm) -> dict[str, tuple[Val
         kinds["weights"] = (np.int8 if form.weight_bits == CONTAINER_BITS else np.int16, 0, _SCALE)
     if {"images", "weights"} <= kinds.keys() and form.weight_bits == CONTAINER_BITS and "bias" in numbers:
         kinds["bias"] = (np.int32, 0, _SCALE * _SCALE)
-    found = {}
+    found: dict[str, tuple[Values, Values, Values]] = {}
     for name, (kind, zero, scale) in kinds.items():
         whole = np.rint(numbers[name] / scale) + zero
         codes = np.clip(whole, np.iinfo(kind).min, np.iinfo(kind).max).astype(kind)

@@ -92,7 +92,7 @@ def _component(entry: Any, where: str) -> tuple[str, dict[str, float]]:
         inside = f"{where}.actions[{place}]"
         if not isinstance(action, Mapping) or not isinstance(action.get("name"), str):
             raise FieldError(inside, f"expected a name and an energy, found {show(action)}")
-        energy = action.get("energy")
+        energy: Any = action.get("energy")
         require_number(f"{inside}.energy", energy)
         if energies.setdefault(action["name"], energy) != energy:
             raise FieldError(inside, f"expected one energy of {action['name']}, found others for other arguments")

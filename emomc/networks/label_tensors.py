@@ -98,7 +98,8 @@ def operation_on_labels(target: Any) -> Callable[..., Any]:
         return joined
     if target is aten.contiguous.default:
         return lambda labels, **_: labels
-    return target
+    operation: Callable[..., Any] = target
+    return operation
 
 
 def joined(parts: list[Tensor], dimension: int = 0) -> Tensor:

@@ -79,18 +79,23 @@ def check_exported(task: UsersTask, graph: NetworkGraph) -> None:
     Raises:
         UserError: it gives another, or it fails, since it calls parts of its network.
     """
-    values = []
+    what = "let its steps call the network as a whole, and nothing inside it"
     folded = FoldedNetwork(graph).to(_CPU)
     folded.load(folded.fold(unique_state(task.network)))
     validation = TaskValidation(task, "validation", _CPU, limit_val_batches=_BATCHES)
-    values.append(validation.run())
+    own = validation.run()
     with task.with_network(folded.module):
-        values.append(validation.run())
-    own, exported = values
+        try:
+            exported = validation.run()
+        except UserError as error:
+            reason = error.__cause__ or error
+            raise UserError(
+                f"expected {task.name} to run with the exported graph of its network, found: {reason}; {what}"
+            ) from None
     if abs(exported - own) > _TOLERANCE * max(abs(own), 1e-3):
         raise UserError(
             f"expected {task.name} to log the same {task.monitor} with the exported graph of its network, found "
-            f"{exported:g} in place of {own:g}: let its steps call the network as a whole, and nothing inside it"
+            f"{exported:g} in place of {own:g}: {what}"
         )
 
 

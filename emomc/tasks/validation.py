@@ -85,7 +85,7 @@ class TaskValidation:
             return (monitor,)
         if config.test_monitor is not None:
             return (config.test_monitor,)
-        return (test_name(monitor), monitor)
+        return (name_in_test(monitor), monitor)
 
     def _run(self) -> dict[str, Any]:
         module, run = self.task.module, self._trainer.test if self._tests else self._trainer.validate
@@ -116,7 +116,7 @@ def has_test_data(task: UsersTask) -> bool:
     return own is not pl.LightningDataModule.test_dataloader
 
 
-def test_name(monitor: str) -> str:
+def name_in_test(monitor: str) -> str:
     """Return the name of a validation metric with test in place of val."""
     for word in ("validation", "valid", "val"):
         if monitor.startswith(word):
@@ -156,4 +156,7 @@ class _StopBetweenBatches(pl.Callback):
         if self._validation.stopped():
             raise Stopped
 
-    on_test_batch_start = on_validation_batch_start
+    def on_test_batch_start(self, *_: Any) -> None:
+        """Raise ``Stopped`` if the test must end."""
+        if self._validation.stopped():
+            raise Stopped

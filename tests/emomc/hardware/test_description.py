@@ -154,7 +154,7 @@ def test_a_file_is_read_with_its_defaults(tmp_path: Path) -> None:
         ("memories", "none", "memories: expected a list of memories, innermost first, found the text"),
         ("memories.0", None, "memories[0]: expected keys with values, found nothing"),
         ("energy_unit", "joules", "energy_unit: expected one of pJ, mac16, none, found the text 'joules'"),
-        ("counts", "exact", "counts: expected one of paper, reuse, found the text 'exact'"),
+        ("counts", "exact", "counts: expected one of paper, reuse, table, found the text 'exact'"),
         ("version", 2, "version: expected 1, found 2"),
         ("version", ..., "version: expected a value, found nothing"),
         ("precision.I", 0, "precision.I: expected an integer >= 1, found 0"),

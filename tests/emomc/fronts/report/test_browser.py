@@ -382,6 +382,19 @@ def test_other_fronts(front, show, case):
     assert expected[case] in text(page, "body")
 
 
+def test_hardware_without_energies_shows_none(front, show):
+    front["objectives"], front["energy_unit"] = ["accuracy", "latency"], ""
+    for entry in [front["baseline"], *front["points"]]:
+        entry["latency_ms"] = entry.pop("energy_mj") * 300
+        entry.pop("energy_by_layer", None)
+    page = show(front)
+    assert page.locator("#chart .point").count() == 24
+    shown = " ".join(text(page, place) for place in ("#points", "#comparison", "#picks", "#summary"))
+    assert "Latency (ms)" in shown
+    assert "nergy" not in shown
+    assert "undefined" not in text(page, "body")
+
+
 def test_points_of_one_pattern_can_be_shown_alone(front, show):
     assert not show(front).locator("#patterns").is_visible()
     for entry in front["points"][::2]:

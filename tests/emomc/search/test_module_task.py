@@ -1,0 +1,178 @@
+"""A user's own task through both stages: levels, front, fine-tuning, files, and what early rejection may not change."""
+
+import json
+import shutil
+import warnings
+from pathlib import Path
+
+import pytest
+import torch
+from lightning_fabric import Fabric
+from pytorch_lightning.plugins.environments import LightningEnvironment
+
+from emomc.callbacks.search.front_writer import FrontWriter
+from emomc.cli import export
+from emomc.cli import search as search_command
+from emomc.common.errors import UserError, UserNote
+from emomc.data.config import DataConfig
+from emomc.fronts.front_file import read_front
+from emomc.fronts.picks import pick_point
+from emomc.library.library import Library
+from emomc.pretraining.config import PretrainingConfig
+from emomc.pretraining.prepare_task import prepare_task_library
+from emomc.runtime.devices import Devices
+from emomc.search.config import Finetuning, SearchConfig
+from emomc.search.options import RunOptions
+from emomc.search.run import run_search
+from emomc.tasks.config import TaskConfig
+from emomc.tasks.users_task import UsersTask
+from tests import users_tasks
+
+FILE = users_tasks.__file__
+CPU = Devices(accelerator="cpu", devices=1)
+LEVELS = {"pre_train_epochs": 12, "pre_prune_lower_bound": 40, "pre_prune_step": 20, "pre_prune_epochs": 2}
+CLOSE = {"monitor": "val/close", "mode": "max", "metric_range": (0.0, 1.0), "mean_of_samples": True}
+
+
+def make_task(module=users_tasks.Regressor, data=users_tasks.Points, **settings) -> UsersTask:
+    torch.manual_seed(0)
+    usual = {"monitor": "val/mse", "mode": "min"}
+    return UsersTask(module(), data(), TaskConfig(module=f"{FILE}:{module.__name__}", **{**usual, **settings}))
+
+
+def prepare(folder, task, **settings) -> Library:
+    config = PretrainingConfig(network=str(task.config.module), **{**LEVELS, **settings})
+    data = DataConfig(dataset=f"{FILE}:{type(task.data).__name__}")
+    return prepare_task_library(config, task, data, folder, devices=CPU)
+
+
+def run(library, task, name, **settings):
+    how = {key: settings.pop(key) for key in ("early_rejection", "finetuning") if key in settings}
+    fabric = Fabric(accelerator="cpu", devices=1, plugins=[LightningEnvironment()])
+    config = SearchConfig(**{"population_size": 5, "number_generations": 4, "rounding": "nearest", **settings})
+    with warnings.catch_warnings():
+        # That every candidate is evaluated on all samples, and that a task has no test data.
+        warnings.simplefilter("ignore", UserNote)
+        return run_search(library, config, [FrontWriter()], RunOptions(name=name, task=task, fabric=fabric, **how))
+
+
+@pytest.fixture(scope="module")
+def squared(tmp_path_factory):
+    """A library whose metric is to be small, and of all samples together; and a searched front of it."""
+    task = make_task()
+    library = prepare(tmp_path_factory.mktemp("squared") / "run", task)
+    return library, task, run(library, task, "front")
+
+
+@pytest.fixture(scope="module")
+def close(tmp_path_factory):
+    """A library whose metric is a mean of values per sample."""
+    task = make_task(data=lambda: users_tasks.Points(batch_size=4), **CLOSE)
+    return prepare(tmp_path_factory.mktemp("close") / "run", task), task
+
+
+def test_levels_are_trained_by_the_modules_own_steps(squared):
+    library, _, _ = squared
+    metric, record = library.manifest.metric(), library.manifest.task
+    assert (record.attribute, record.monitor, library.manifest.input_shape) == ("net", "val/mse", (6,))
+    assert metric.low < metric.high == record.untrained
+    assert [level.percent for level in library.manifest.levels] == [100, 80, 60, 40]
+    for level in library.manifest.levels:
+        assert level.validation_accuracy == pytest.approx(metric.quality(level.metric))
+        assert sum(level.remaining.values()) <= level.percent / 100 * 228 + 3
+    assert library.manifest.levels[2].metric < record.untrained
+
+
+def test_the_front_names_the_metric_and_its_values(squared):
+    _, _, search = squared
+    front = read_front(search.files.front)
+    assert front["metric"] == {**front["metric"], "name": "val/mse", "mode": "min"}
+    values = [point["validation_metric"] for point in front["points"]]
+    assert values == sorted(values)
+    assert all(point["test_metric"] > 0 and point["validation_correct"] is None for point in front["points"])
+    reason = pick_point("within:30", front).reason
+    assert "val/mse" in reason
+    assert "accuracy" not in reason
+    assert "val/mse" in search.files.report.read_text()
+
+
+def test_every_candidate_sees_all_where_bounds_are_not_known(squared):
+    assert all(candidate.measured for candidate in squared[2].candidates)
+
+
+def test_early_rejection_does_not_change_the_front(close, tmp_path):
+    library, task = close
+    # Searches of one library learn from each other's logs.
+    shutil.copytree(library.path, tmp_path / "library")
+    few = run(library, task, "few", number_generations=8)
+    all_ = run(Library.open(tmp_path / "library"), task, "all", number_generations=8, early_rejection=False)
+    points = [[(point.genotype, point.evaluation) for point in search.front] for search in (few, all_)]
+    assert points[0] == points[1]
+    assert few.rejected
+    assert few.tally.images < all_.tally.images
+
+
+def test_a_metric_that_is_no_mean_of_samples_is_found_out(tmp_path):
+    task = make_task(monitor="val/mse", mode="min", metric_range=(0.0, 1e-3), mean_of_samples=True)
+    library = prepare(tmp_path / "run", task, pre_prune_lower_bound=80)
+    with pytest.raises(UserError, match=r"val/mse within 0..0.001 for every sample"):
+        run(library, task, "wrong")
+
+
+def test_a_search_goes_on_from_its_log(squared):
+    library, task, search = squared
+    again = run(library, task, "again")
+    assert again.tally.measured == 0
+    assert [point.genotype for point in again.front] == [point.genotype for point in search.front]
+
+
+def test_points_are_fine_tuned_by_the_modules_own_loss(squared):
+    library, task, _ = squared
+    tuned = run(library, task, "tuned", finetuning=Finetuning(3)).finetuned
+    assert any(point.kept and point.after.evaluation.metric < point.before.evaluation.metric for point in tuned)
+
+
+def test_robust_levels_of_a_signal_over_time(tmp_path):
+    task = make_task(users_tasks.Signal, users_tasks.Signals)
+    library = prepare(tmp_path / "run", task, robust=True, pre_prune_lower_bound=80, pre_train_epochs=4)
+    assert library.manifest.input_shape == (2, 24)
+    search = run(library, task, "front", objectives=("accuracy", "size"))
+    assert len(search.front) > 1
+    assert search.front[0].test is None
+
+
+@pytest.mark.parametrize("format", ["emomc", "onnx", "torch", "c"])
+def test_an_exported_file_gives_the_metric_of_the_front(squared, tmp_path, capsys, format):
+    _, _, search = squared
+    named = ["--module", f"{FILE}:Regressor", "--dataset", f"{FILE}:Points"]
+    point = ["--run", str(search.folder), "--pick", "max-accuracy", "--verify"]
+    assert export.main([*point, *named, "--format", format, "--output", str(tmp_path / f"net.{format}")]) == 0
+    printed = capsys.readouterr().out
+    best = json.loads(search.files.front.read_text())["points"][0]
+    for split in ("validation", "test"):
+        metric = f"{split} {'val/mse'} {best[f'{split}_metric']:.4g}"
+        assert metric[:-1] in printed
+
+
+def test_a_search_needs_the_module_that_made_the_library(squared, tmp_path, capsys):
+    other = tmp_path / "other.py"
+    other.write_text(Path(FILE).read_text() + "\n# another source\n")
+    library, _, _ = squared
+    arguments = ["--library", str(library.path), "--dataset", f"{FILE}:Points", "--accelerator", "cpu"]
+    for options, message in (([], "expected --module"), (["--module", f"{other}:Regressor"], "another source")):
+        assert search_command.main([*arguments, *options]) == 2
+        assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"learning_rate": 0.1}, "no learning_rate for a LightningModule of yours"),
+        ({"criterion": "sensitivity"}, "found sensitivity, which compares class scores"),
+        ({"keep_front": True}, "no keep_front"),
+    ],
+)
+def test_settings_without_an_effect_are_refused(tmp_path, settings, message):
+    with pytest.raises(UserError, match=message):
+        prepare(tmp_path / "run", make_task(), **settings)
+    assert not (tmp_path / "run").exists()
