@@ -87,4 +87,7 @@ def _metric(search: Search, evaluation: Evaluation | None, test: Evaluation | No
     if search.metric is ACCURACY:
         return {}
     complete = evaluation if evaluation and evaluation.complete else None
-    return {f"{kind}_metric": found and found.metric for kind, found in (("validation", complete), ("test", test))}
+    return {
+        f"{kind}_metric": None if found is None else found.metric
+        for kind, found in (("validation", complete), ("test", test))
+    }

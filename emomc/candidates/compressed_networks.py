@@ -8,7 +8,7 @@ import math
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -109,7 +109,7 @@ class CompressedNetworks:
             self.memory, lambda tensor: tensor.nbytes
         )
         # Not ``self``: in a cycle, the networks would fill a GPU until Python's collector comes.
-        further = {"device": device, "inputs": inputs, "finetuned_folder": finetuned_folder}
+        further: dict[str, Any] = {"device": device, "inputs": inputs, "finetuned_folder": finetuned_folder}
         further["max_cache_bytes"] = self.memory
         self._sliced = SlicedLevels(
             library, graph, lambda own, smaller: CompressedNetworks(own, smaller, quantizer, **further)

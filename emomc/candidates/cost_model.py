@@ -89,8 +89,13 @@ class CostModel:
         self.networks = networks
         self._c_memory = CMemory(networks, coding)
         self._count_ram = count_ram
-        self._further = {"dataflow": dataflow, "coding": coding, "accounting": accounting, "count_ram": count_ram}
-        self._further["objectives"] = tuple(objectives)
+        self._further: dict[str, Any] = {
+            "dataflow": dataflow,
+            "coding": coding,
+            "accounting": accounting,
+            "count_ram": count_ram,
+            "objectives": tuple(objectives),
+        }
         self._smaller: dict[CompressedNetworks, CostModel] = {}
         self._maps = networks.maps
         # The cost is that of the activation bits used in evaluations; what is not searched has the most.
@@ -131,12 +136,14 @@ class CostModel:
             that are not known are left out.
         """
         found: dict[str, FloatArray] = {}
-        for model, rows in self._by_model(genotypes):
-            some = [genotypes[row] for row in rows]
-            own = model._costs(model._workload(some), model._own_bytes(some)) | model._ram(some)
-            for name, column in own.items():
+        for model, rows, some in self._by_model(genotypes):
+            for name, column in (self._own_costs(some) if model is self else model.costs(some)).items():
                 found.setdefault(name, np.empty(len(genotypes)))[rows] = column
         return found
+
+    def _own_costs(self, genotypes: Sequence[Genotype]) -> dict[str, FloatArray]:
+        """Return the costs of genotypes of this model's network; see ``costs``."""
+        return self._costs(self._workload(genotypes), self._own_bytes(genotypes)) | self._ram(genotypes)
 
     def uncompressed(self) -> dict[str, float]:
         """Return the costs of the dense network at 32 bits, every weight stored, under the same dataflow."""
@@ -163,9 +170,11 @@ class CostModel:
     def density(self, genotype: Genotype) -> dict[str, float]:
         """Return the fraction of the weights of each layer of the whole network that count as nonzero, 0..1."""
         model = self.of(genotype.level)
-        (density,) = model._workload([genotype]).density
-        left = density * model._weights / self._weights
-        return {layer.name: float(value) for layer, value in zip(self.layers, left, strict=True)}
+        if model is not self:
+            left = {layer.name: layer.weights / whole for layer, whole in zip(model.layers, self._weights, strict=True)}
+            return {name: value * float(left[name]) for name, value in model.density(genotype).items()}
+        (density,) = self._workload([genotype]).density
+        return {layer.name: float(value) for layer, value in zip(self.layers, density, strict=True)}
 
     def bits(self, genotype: Genotype) -> dict[str, int]:
         """Return the bits of each layer's weights; of a product, those of its second operand."""
@@ -187,29 +196,34 @@ class CostModel:
         """
         if not isinstance(self.hardware, Hardware):
             return None
-        parts = [
-            (rows, layer_energies(model._workload([genotypes[row] for row in rows]), **model._on))
-            for model, rows in self._by_model(genotypes)
-        ]
+        parts = []
+        for model, rows, some in self._by_model(genotypes):
+            own = layer_energies(self._workload(some), **self._on) if model is self else model.energy_by_layer(some)
+            if own is not None:
+                parts.append((rows, own))
         return joined_rows(parts, len(genotypes))
 
     def bytes_by_layer(self, genotypes: Sequence[Genotype]) -> FloatArray:
         """Return the stored bytes of each layer, shape (n, layers)."""
         found = np.empty((len(genotypes), len(self.layers)))
-        for model, rows in self._by_model(genotypes):
-            some = [genotypes[row] for row in rows]
-            found[rows] = model._layer_bytes(model._workload(some), model._own_bytes(some))
+        for model, rows, some in self._by_model(genotypes):
+            if model is self:
+                found[rows] = self._layer_bytes(self._workload(some), self._own_bytes(some))
+            else:
+                found[rows] = model.bytes_by_layer(some)
         return found
 
     def report(self, genotype: Genotype) -> LayerReport | MeasuredReport:
         """Return the cost of each layer of one genotype."""
         model = self.of(genotype.level)
-        workload = model._workload([genotype])
-        (stored_bytes,) = model._layer_bytes(workload, model._own_bytes([genotype]))
+        if model is not self:
+            return model.report(genotype)
+        workload = self._workload([genotype])
+        (stored_bytes,) = self._layer_bytes(workload, self._own_bytes([genotype]))
         if not isinstance(self.hardware, Hardware):
             stored_bits = (8 * stored_bytes).tolist()
             return measured_report(workload, self.hardware, stored_bits=stored_bits)
-        return layer_report(workload, **model._on, stored_bits=8 * stored_bytes)
+        return layer_report(workload, **self._on, stored_bits=8 * stored_bytes)
 
     @property
     def _on(self) -> dict[str, Any]:
@@ -228,23 +242,26 @@ class CostModel:
     def c_needs(self, genotype: Genotype) -> CNeeds | None:
         """Return what a genotype needs as a program in C; None if it cannot be written in C."""
         model, widths = self.of(genotype.level), self.bits(genotype)
+        if model is not self:
+            return model.c_needs(genotype)
         coded = {
-            layer.name: model._count(genotype.level, place, widths[layer.name], genotype.finetuned)[1]
-            for place, layer in enumerate(model.layers)
+            layer.name: self._count(genotype.level, place, widths[layer.name], genotype.finetuned)[1]
+            for place, layer in enumerate(self.layers)
             if layer.stored
         }
-        return model._c_memory.needs(genotype, coded)
+        return self._c_memory.needs(genotype, coded)
 
     def ram_bytes(self, genotype: Genotype) -> int:
         """Return the bytes of RAM of a genotype as a program in C; see ``CMemory.ram_bytes``."""
-        return self.of(genotype.level)._c_memory.ram_bytes(genotype)
+        model = self.of(genotype.level)
+        return self._c_memory.ram_bytes(genotype) if model is self else model.ram_bytes(genotype)
 
-    def _by_model(self, genotypes: Sequence[Genotype]) -> list[tuple[CostModel, list[int]]]:
-        """Return the models of some genotypes, and the positions of their genotypes."""
+    def _by_model(self, genotypes: Sequence[Genotype]) -> list[tuple[CostModel, list[int], list[Genotype]]]:
+        """Return the models of some genotypes, the positions of each one's genotypes, and these."""
         rows: dict[CostModel, list[int]] = {}
         for row, genotype in enumerate(genotypes):
             rows.setdefault(self.of(genotype.level), []).append(row)
-        return list(rows.items())
+        return [(model, own, [genotypes[row] for row in own]) for model, own in rows.items()]
 
     def _ram(self, genotypes: Sequence[Genotype]) -> dict[str, FloatArray]:
         if not self._count_ram:

@@ -66,7 +66,7 @@ class CandidateEvaluator:
         genotype: Genotype,
         *,
         previous: Evaluation | None = None,
-        required_correct: int = 0,
+        required_correct: float = 0,
         stopped: Callable[[], bool] = lambda: False,
     ) -> Evaluation:
         """Count the images that the candidate classifies correctly.

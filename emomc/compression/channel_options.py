@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Final, Literal
 
-MAGNITUDE, BATCHNORM, TAYLOR = "magnitude", "batchnorm", "taylor"
+MAGNITUDE: Final = "magnitude"
+BATCHNORM: Final = "batchnorm"
+TAYLOR: Final = "taylor"
 
 ImportanceName = Literal["magnitude", "batchnorm", "taylor"]

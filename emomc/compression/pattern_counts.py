@@ -58,7 +58,7 @@ def count_patterns(nonzero: Bits) -> PatternCounts:
     Args:
         nonzero: which codes are not zero, (outputs, inputs, positions).
     """
-    shape: Shape = nonzero.shape  # type: ignore[assignment]
+    shape: Shape = nonzero.shape
     counts, groups = nonzero.view(np.uint8), {}
     for index_bits in GROUP_BITS:
         counts = _halved(counts, 1, np.add)

@@ -46,7 +46,7 @@ def verify_task(
         UserError: a metric differs from that in the front, or the module fails.
     """
     metric, lines = Metric(**front["metric"]), []
-    with exported as network, task.with_network(network.to(memory_format=conditions.memory_format)):  # type: ignore[call-overload]
+    with exported as network, task.with_network(network.to(memory_format=conditions.memory_format)):
         for split in ("validation", "test") if has_test_data(task) else ("validation",):
             found = TaskValidation(task, split, torch.device("cpu"), conditions.precision).run()
             value = finite_or_worst(found, metric.worst)

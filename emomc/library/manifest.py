@@ -209,7 +209,8 @@ def metric_of(task: TaskRecord, dense: float | None) -> Metric:
             f"expected training to make {task.monitor} better than the {task.untrained:g} of the untrained network, "
             f"found {dense:g} ({task.mode} is better): name the range of the metric with --metric_range"
         )
-    return Metric(task.monitor, task.mode, *sorted((task.untrained, dense)))
+    low, high = sorted((task.untrained, dense))
+    return Metric(task.monitor, task.mode, low, high)
 
 
 def read_manifest(folder: Path) -> Manifest:

@@ -11,10 +11,7 @@ import operator
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import torch
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 from torch import Tensor, fx
 
 from emomc.networks.graph_layers import ATTENTION, GraphLayer, arguments
@@ -26,6 +23,7 @@ from emomc.networks.label_tensors import (
     look_up,
     map_dimensions,
     operation_on_labels,
+    smallest_equal,
     spread_along,
     varying,
 )
@@ -230,7 +228,7 @@ class ChannelLabels(fx.Interpreter):
     def _of_maps(self, node: fx.Node, result: Tensor) -> Tensor | None:
         labels = self.labels[arguments(node)[0]]
         maps = 1 if "1d" in str(node.target) else 2
-        of_map = labels[(..., *[slice(0, 1)] * maps)]
+        of_map = first_along(labels, list(range(labels.ndim - maps, labels.ndim)))
         self._equate(labels, of_map)
         return of_map.expand(result.shape)
 
@@ -337,13 +335,8 @@ class ChannelLabels(fx.Interpreter):
 
     def _represent(self) -> None:
         """Replace each label by the smallest of those that are equal to it."""
-        first, second = torch.cat(self._equal, dim=1).numpy()
+        table = smallest_equal(torch.cat(self._equal, dim=1), self.count)
         self._equal = []
-        links = coo_array((np.ones(len(first), np.int8), (first, second)), shape=(self.count, self.count))
-        _, group = connected_components(links, directed=False)
-        smallest = np.full(group.max() + 1, self.count)
-        np.minimum.at(smallest, group, np.arange(self.count))
-        table = torch.from_numpy(smallest[group])
         self.labels = {node: look_up(labels, table) for node, labels in self.labels.items()}
         for known in (self.parameters, self.rows, self.columns):
             known.update({name: look_up(labels, table) for name, labels in known.items()})

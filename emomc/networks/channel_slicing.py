@@ -20,7 +20,7 @@ from emomc.networks.label_tensors import varying
 aten = torch.ops.aten
 
 
-def slice_network(groups: ChannelGroups, removed: Iterable[int], input_shape: tuple[int, int, int]) -> NetworkGraph:
+def slice_network(groups: ChannelGroups, removed: Iterable[int], input_shape: tuple[int, ...]) -> NetworkGraph:
     """Return the graph of the smaller network; its layers and tensors have the names that they had.
 
     Args:
@@ -91,9 +91,8 @@ def _resize(node: fx.Node, made: Any, given: Tensor | None, kept: Kept) -> None:
 
 
 def _resize_slice(node: fx.Node, dimension: int, kept: Kept) -> None:
-    _, _, *ends = (*arguments(node)[:4], *[None] * (4 - len(arguments(node))))
-    first, last = (0 if ends[0] is None else ends[0]), (len(kept) if ends[1] is None else ends[1])
-    chosen = range(len(kept))[first:last]
+    start, end = (*arguments(node)[2:4], None, None)[:2]
+    chosen = range(len(kept))[start:end]
     before = int(kept[: chosen.start].sum())
     node.args = (node.args[0], dimension, before, before + int(kept[chosen.start : chosen.stop].sum()))
 

@@ -139,7 +139,7 @@ def kept_along(labels: Tensor, dimension: int, kept: Kept) -> Kept:
     return kept[labels.reshape(-1).numpy()]
 
 
-def find_channels(graph: NetworkGraph, input_shape: tuple[int, int, int], kept: Iterable[str] = ()) -> ChannelGroups:
+def find_channels(graph: NetworkGraph, input_shape: tuple[int, ...], kept: Iterable[str] = ()) -> ChannelGroups:
     """Find the channels that can be removed from a network.
 
     What reaches an operation that is not known, or that combines channels (a norm over all of them, say), stays, and so

@@ -17,6 +17,24 @@ KEPT = 0
 """The label of values that must stay."""
 
 
+def smallest_equal(pairs: Tensor, count: int) -> Tensor:
+    """Return for each of so many labels the smallest of those that it is equal to, (count,).
+
+    Args:
+        pairs: labels that are equal, (2, pairs).
+        count: number of labels.
+    """
+    smallest = torch.arange(count)
+    while True:
+        before = smallest.clone()
+        lower = smallest[pairs].amin(0)
+        for side in pairs:
+            smallest.scatter_reduce_(0, side, lower, "amin")
+        smallest = smallest[smallest]
+        if torch.equal(smallest, before):
+            return smallest
+
+
 def look_up(labels: Any, table: Tensor) -> Any:
     """Return the entries of a table at labels, a tensor or a tuple of some."""
     if isinstance(labels, (tuple, list)):
@@ -30,7 +48,7 @@ def look_up(labels: Any, table: Tensor) -> Any:
 
 def all_tensors(values: Any) -> list[Tensor]:
     """Return the tensors among values, also those in tuples."""
-    found = []
+    found: list[Tensor] = []
     for value in values:
         found += all_tensors(value) if isinstance(value, (tuple, list)) else [value]
     return found
@@ -80,7 +98,8 @@ def operation_on_labels(target: Any) -> Callable[..., Any]:
         return joined
     if target is aten.contiguous.default:
         return lambda labels, **_: labels
-    return target  # type: ignore[no-any-return]
+    operation: Callable[..., Any] = target
+    return operation
 
 
 def joined(parts: list[Tensor], dimension: int = 0) -> Tensor:

@@ -162,8 +162,8 @@ def read_channel_bits(text: str, channels: int) -> NDArray[np.bool_]:
     digits = re.fullmatch("(?:[0-9a-f]{2})*", text)
     bits = np.unpackbits(np.frombuffer(bytes.fromhex(text if digits else ""), np.uint8)).astype(bool)
     expected = f"which of {channels} channels are left, as {2 * ((channels + 7) // 8)} hexadecimal digits"
-    require(len(bits) == 8 * ((channels + 7) // 8) and bits[:channels].any(), expected, text)
-    require(not bits[channels:].any(), expected, text)
+    fits = len(bits) == 8 * ((channels + 7) // 8) and bool(bits[:channels].any()) and not bits[channels:].any()
+    require(fits, expected, text)
     return bits[:channels]
 
 

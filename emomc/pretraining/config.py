@@ -6,7 +6,7 @@ import dataclasses
 from typing import Any, Literal
 
 from emomc.common.errors import UserError
-from emomc.compression.channel_options import MAGNITUDE, ImportanceName
+from emomc.compression.channel_options import ImportanceName
 from emomc.compression.criteria import CriterionName, PruningCost
 from emomc.compression.levels import UNSTRUCTURED, Level, LevelName, check_pattern, n_m_percent
 from emomc.runtime.recipe import OptimizerName, Recipe, ScheduleName
@@ -54,7 +54,7 @@ class PretrainingConfig:
     pattern: list[str] = dataclasses.field(default_factory=lambda: [UNSTRUCTURED])
     """Patterns of the zeros: unstructured, N:M such as 2:4, block:RxC such as block:4x1 (output channels x inputs),
     channel. Each has levels of its own: N:M one, the others those of the bounds. docs/patterns.md."""
-    channel_importance: ImportanceName = MAGNITUDE
+    channel_importance: ImportanceName = "magnitude"
     """Which channels remain: those of the largest weights (magnitude), of the largest scales of their BatchNorms
     (batchnorm), or whose removal would change the loss most, to first order (taylor)."""
     channel_multiple: int = 8

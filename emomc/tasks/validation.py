@@ -156,4 +156,7 @@ class _StopBetweenBatches(pl.Callback):
         if self._validation.stopped():
             raise Stopped
 
-    on_test_batch_start = on_validation_batch_start
+    def on_test_batch_start(self, *_: Any) -> None:
+        """Raise ``Stopped`` if the test must end."""
+        if self._validation.stopped():
+            raise Stopped
