@@ -58,7 +58,7 @@ class PretrainingConfig:
     """Which channels remain: those of the largest weights (magnitude), of the largest scales of their BatchNorms
     (batchnorm), or whose removal would change the loss most, to first order (taylor)."""
     channel_multiple: int = 8
-    """Channels that remain of a layer are a multiple of this, or all, 1 or more."""
+    """Channels that remain of a layer are all of them or a multiple of this, a count of 1..1024."""
     pre_prune_upper_bound: int = 80
     """Highest level, percent of weights remaining."""
     pre_prune_lower_bound: int = 20

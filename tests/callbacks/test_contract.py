@@ -12,10 +12,12 @@ from pathlib import Path
 import pytest
 import pytorch_lightning as pl
 import torch
+from torch import nn
 
 import emomc.callbacks
 from emomc.callbacks.trainer.epoch_lines import EpochLines
 from emomc.callbacks.trainer.epoch_seed import EpochSeed
+from emomc.callbacks.trainer.module_pruning import PrunedNetwork
 from emomc.callbacks.trainer.pareto_checkpoint import ParetoCheckpoint
 from emomc.callbacks.trainer.pruning_schedule import PruningSchedule
 from emomc.data.config import DataConfig
@@ -56,6 +58,9 @@ ARGUMENTS = {
     "ParetoCheckpoint": lambda: {"monitor": {"val/accuracy": "max", "val/loss": "min"}},
     "PacedCheckpoint": lambda: {"path": Path("last.ckpt")},
     "PruningSchedule": lambda: {"percents": [80, 50]},
+    "ModulePruning": lambda: {"pruned": PrunedNetwork(nn.Identity(), (), {}), "percents": [80, 50]},
+    "LearningRateFactor": lambda: {"factor": 0.4},
+    "RandomBits": lambda: {"network": nn.Identity(), "layers": ()},
 }
 OBSERVERS = [kind for kind in CALLBACKS if issubclass(kind, SearchCallback)]
 

@@ -18,8 +18,9 @@ FILES = re.findall(r"```yaml\n(hardware:.*?)```", TEXT, re.DOTALL)
 
 
 def test_every_hardware_file_is_one(tmp_path: Path) -> None:
-    assert len(FILES) == 2
-    for text in FILES:
+    described = [text for text in FILES if "counts: table" not in text]
+    assert (len(FILES), len(described)) == (3, 2)
+    for text in described:
         path = tmp_path / "mine.yaml"
         path.write_text(text)
         assert load_hardware(path).counts == "reuse"

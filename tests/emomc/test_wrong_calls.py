@@ -35,7 +35,7 @@ CALL = LayerCall((8, 8), (6, 6))
 CALLS = {
     "no library": (lambda library: Library.open("nowhere"), "manifest of a library .*nowhere"),
     "no packed file": (lambda library: load_compressed("nowhere"), "packed network at nowhere"),
-    "no hardware": (lambda library: load_hardware("nowhere"), "hardware file .*nowhere"),
+    "no hardware": (lambda library: load_hardware("nowhere"), "hardware file, .*nowhere"),
     "no front": (lambda library: read_front(Path("nowhere")), r"front\.json at nowhere"),
     "no weights": (lambda library: load_weights(nn.Linear(2, 2), Path("nowhere")), "file of weights at nowhere"),
     "a name that leads elsewhere": (
@@ -54,7 +54,7 @@ CALLS = {
     ),
     "other levels": (
         lambda library: run_search(library, SearchConfig(lowest_level=90, highest_level=95)),
-        "levels of 90..95 % .*100, 80, 50, 20",
+        "levels of 90..95 % .*100 %, 80 %, 50 %, 20 %",
     ),
     "a library that is none": (
         lambda library: prepare_library(PreparationConfig(network="x"), DataConfig(), "r"),

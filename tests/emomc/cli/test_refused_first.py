@@ -155,7 +155,7 @@ def test_other_settings_are_refused_before_images_are_read(refused, run, library
         raise AssertionError("images were read")
 
     monkeypatch.setattr(splits, "hold_split", load)
-    monkeypatch.setattr("emomc.search.run.hold_split", load)
+    monkeypatch.setattr("emomc.search.image_task.hold_split", load)
     refused("search", "--library", library.path, *TINY, "--name", "s", "--seed", 3, words="seed = 3")
 
 

@@ -73,7 +73,7 @@ SEARCH = {
     "missing library": (["--library", "nowhere"], "nowhere"),
     "0 generations": (["--number_generations", "0"], "number_generations of at least 1, found 0"),
     "a population of 1": (["--population_size", "1"], "population_size of at least 2, found 1"),
-    "levels the library lacks": (["--lowest_level", "81", "--highest_level", "90"], "100, 80, 50, 20"),
+    "levels the library lacks": (["--lowest_level", "81", "--highest_level", "90"], "100 %, 80 %, 50 %, 20 %"),
     "level out of range": (["--highest_level", "101"], "101"),
     "unknown dataflow": (["--dataflow", "xz"], "xz"),
     "unknown coding": (["--coding", "zip"], "zip"),

@@ -151,7 +151,7 @@ LIBRARY: dict[str, tuple[Damage, str]] = {
     "a layer of another shape": (layer(out_channels=7), "conv1"),
     "a layer of a negative size": (layer(in_channels=-1), "in_channels|conv1"),
     "a layer without a name": (layer(name=None), "name|conv1"),
-    "an image of two sides": (entry(input_shape=[32, 32]), "complete manifest"),
+    "an image of two sides": (entry(input_shape=[32, 32]), "channels, height and width as input_shape"),
     "an image of no size": (entry(input_shape=[1, 0, 32]), "input_shape"),
     "classes that are none": (entry(class_names=[]), "class"),
     "another number of classes": (

@@ -208,7 +208,7 @@ EXPORT: dict[str, tuple[Damage, tuple[str, ...], str]] = {
         FIRST,
         "fine-tuned weights of the library's network in .*, found other layers or shapes",
     ),
-    "a point of a level that is not there": (point(level=55), FIRST, "80, 50, 20.*55"),
+    "a point of a level that is not there": (point(level=55), FIRST, "80 %, 50 %, 20 %.*55 %"),
     "a point of half a level": (point(level=50.5), FIRST, r"50\.5"),
     "a point with too many bits": (point(bits={**BITS, "conv1": 99}), FIRST, "99"),
     "a point with 0 bits": (point(bits={**BITS, "conv1": 0}), FIRST, "bits"),
