@@ -1,4 +1,4 @@
-"""Ship a point of a searched front of five networks in three formats, and count the right answers of each file.
+"""Ship a point of a searched front of each of five networks in three formats, and count the right answers of each file.
 
     python -m benchmarks.quality.shipped_networks --mnist data --cifar10 imagefolder:data/cifar10-jpeg \\
         --output docs/results/shipped_networks.md
@@ -161,6 +161,8 @@ def _number(text: str) -> int:
 
 
 def _page(rows: list[list[str]]) -> str:
+    missing = [name for name in NETWORKS if name not in {row[0] for row in rows}]
+    left = f"\nNot run for this page: {', '.join(missing)}.\n" if missing else ""
     head = ["network", "right answers promised", *FORMATS, "layers that onnxruntime computes with integers"]
     return f"""# What is shipped, and what it answers
 
@@ -171,7 +173,7 @@ of the recommended point. A cell has the right answers of the file on all test i
 promised.
 
 {table(head, rows)}
-
+{left}
 `C` was compiled with the flags of `--verify` and run on every test image, in both arithmetics of `--c_arithmetic`.
 """
 
