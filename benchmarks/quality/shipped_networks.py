@@ -70,6 +70,10 @@ class Found:
     """Images of another class than from the network that was searched; 0 where only the counts are compared."""
 
 
+class Refused(Exception):
+    """A command ended with an error, which is the text."""
+
+
 def main() -> None:
     parser = argument_parser(__doc__)
     parser.add_argument("--mnist", required=True, help="folder of MNIST")
@@ -99,12 +103,15 @@ def _row(name: str, arguments: argparse.Namespace) -> list[str]:
     _run("emomc-search", "--library", run / "library", *users, *STAGE_TWO)
     search = find_finished_search(run, None)
     front = read_front(search.front)
-    found: dict[str, Found] = {}
+    exported = ("--run", run, *users)
+    found: dict[str, Found | Refused] = {}
     for format, (file, options) in FORMATS.items():
-        output = run / file
-        text = _run("emomc-export", "--run", run, *users, *options, "--output", output, "--verify")
-        found[format] = _found(text)
-    promised = _promised(front, text)
+        try:
+            text = _run("emomc-export", *exported, *options, "--output", run / file, "--verify")
+        except Refused as refused:
+            found[format] = refused
+        else:
+            found[format], promised = _found(text), _promised(front, text)
     shape = json.loads(search.run.library.joinpath("library.json").read_text(encoding="utf-8"))["input_shape"]
     cells = [_cell(found[format], promised) for format in FORMATS]
     row = [name, f"{promised:,} of {front['points'][0]['test_images']:,}", *cells, _integers(run, shape)]
@@ -116,12 +123,12 @@ def _run(command: str, *words: object) -> str:
     """Run one of the commands, and return what it prints.
 
     Raises:
-        RuntimeError: it fails.
+        Refused: it fails.
     """
     line = [str(COMMANDS / command), *map(str, words)]
     done = subprocess.run(line, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise RuntimeError(f"{' '.join(line)}: {(done.stderr or done.stdout).strip().splitlines()[-1]}")
+        raise Refused(f"{' '.join(line)}: {(done.stderr or done.stdout).strip().splitlines()[-1]}")
     return done.stdout
 
 
@@ -141,7 +148,12 @@ def _promised(front: Mapping[str, Any], text: str) -> int:
     return int(point["test_correct"])
 
 
-def _cell(found: Found, promised: int) -> str:
+def _cell(found: Found | Refused, promised: int) -> str:
+    if isinstance(found, Refused):
+        count = re.search(r"found test accuracy [\d.]+ % \(([\d,]+) of", str(found))
+        if count is None:
+            raise found
+        return f"{_number(count[1]) - promised:+d}, refused"
     difference = f"{found.correct - promised:+d}" if found.correct != promised else "the same"
     return difference + (f" ({found.others} of another class)" if found.others else "")
 
@@ -174,6 +186,10 @@ promised.
 
 {table(head, rows)}
 {left}
+"Refused": the number of right answers differs by more than the 0.1 % that `--verify` allows, and no file is written.
+An input half-way between two codes goes either way, as the sums of the layer before are rounded, and takes images
+whose scores are close to one another to another class.
+
 `C` was compiled with the flags of `--verify` and run on every test image, in both arithmetics of `--c_arithmetic`.
 """
 
