@@ -13,7 +13,7 @@ import pytest
 COMMAND = ["--config", "lenet5_digits", "--pre_train_epochs", "4"]
 UNSTRUCTURED = ["--pre_prune_ratio", "0.5", "--pre_prune_epochs", "3"]
 PATTERNS = ["--pattern", "unstructured", "2:4", "1:4", "block:4x1", "channel", "--channel_importance", "taylor"]
-PATTERNS += ["--channel_multiple", "2", "--pre_prune_step", "30", "--pre_prune_epochs", "2"]
+PATTERNS += ["--channel_multiple", "2", "--pre_prune_ratio", "0.4", "--pre_prune_epochs", "2"]
 KILLS = 5
 
 
