@@ -270,7 +270,8 @@ memory, and fewer bits where arithmetic has them.
 
 LeNet-5 on MNIST: mean of the seeds that were run, 2 epochs for the dense network and 1 for a level. ResNet-18 and
 MobileNet, a quarter as wide, on 1,200 training images of CIFAR-10 (JPEG), a third of them for validation: one seed, 10
-and 1 epochs. With so few images a point of accuracy is 3.6 images, so these two rows say which way it goes, and no more.
+and 1 epochs. With so few images a point of accuracy is 3.6 images, so these two rows say which way it goes, and no
+more.
 
 ## Hypervolume
 
