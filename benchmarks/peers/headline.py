@@ -18,7 +18,7 @@ from emomc.common.files import write_text
 
 MARK = "side by side, by python -m benchmarks.peers.headline"
 NETWORK = "lenet5_mnist"
-TOOLS = (*OUR_WAYS, "mct_gptq", "aimet_adaround", "modelopt", "onnxruntime", "torchao", "inc")
+TOOLS = (*OUR_WAYS, "mct_gptq", "aimet", "modelopt", "onnxruntime", "torchao", "inc")
 """The README has ten lines for them; the page has all."""
 BUDGETS = (26.0, 12.5, 9.0, 6.25)
 

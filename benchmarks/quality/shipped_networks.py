@@ -150,6 +150,9 @@ def _promised(front: Mapping[str, Any], text: str) -> int:
 
 def _cell(found: Found | Refused, promised: int) -> str:
     if isinstance(found, Refused):
+        others = re.search(r"for every test image, .* found ([\d,]+) others", str(found))
+        if others is not None:
+            return f"refused ({others[1]} of another class)"
         count = re.search(r"found test accuracy [\d.]+ % \(([\d,]+) of", str(found))
         if count is None:
             raise found
@@ -186,7 +189,8 @@ promised.
 
 {table(head, rows)}
 {left}
-"Refused": the number of right answers differs by more than the 0.1 % that `--verify` allows, and no file is written.
+"Refused": more images get another class, or the number of right answers differs by more, than the 0.1 % that
+`--verify` allows, and no file is written.
 An input half-way between two codes goes either way, as the sums of the layer before are rounded, and takes images
 whose scores are close to one another to another class.
 

@@ -88,8 +88,7 @@ def export(
             conditions = _conditions(networks, front)
             for split, measured in images.items():
                 found = verify_export(path, arguments.format, packed, *measured, conditions, users_network)
-                rounded = networks.grids(genotype) is not None
-                verdict.append(_verdict(found, split, len(measured[1]), point, arguments.format, rounded=rounded))
+                verdict.append(_verdict(found, split, len(measured[1]), point, arguments.format))
             if task is not None and arguments.verify:
                 exported = FORMATS[arguments.format].running(path, packed, users_network)
                 verdict.extend(
@@ -340,22 +339,18 @@ def _promise(front: Front, point: Point, format: str, coding: str, written: int)
     return ", as the search counted"
 
 
-def _verdict(found: ReadBack, split: Split, images: int, point: Point, format: FormatName, *, rounded: bool) -> str:
+def _verdict(found: ReadBack, split: Split, images: int, point: Point, format: FormatName) -> str:
     """Compare the file's accuracy with that of the front.
-
-    Where inputs of layers are rounded, one half-way between two codes may go either way, and the image with it to
-    another class, right or wrong: then five times as many images may get another class.
 
     Raises:
         UserError: they differ; if the format is not exact, by more than one image and more than 0.1 % of the images.
     """
     text = f"{split} accuracy {100 * found.correct / images:.2f} % ({found.correct:,} of {images:,} images)"
     allowed = 0.0 if FORMATS[format].exact else max(1.0, images / 1000)
-    others_allowed = 5 * allowed if rounded else allowed
-    if found.other_class is not None and found.other_class > others_allowed:
+    if found.other_class is not None and found.other_class > allowed:
         raise UserError(
             f"expected the class of the network that was searched for every {split} image, or all but "
-            f"{int(others_allowed)}, found {found.other_class:,} others: nothing is written"
+            f"{int(allowed)}, found {found.other_class:,} others: nothing is written"
         )
     promised = point.get(f"{split}_correct")
     if promised is None:

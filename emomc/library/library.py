@@ -6,6 +6,7 @@ import dataclasses
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import save
@@ -119,6 +120,11 @@ class Library:
         self.manifest = dataclasses.replace(self.manifest, levels=tuple(levels))
         write_manifest(self.path, self.manifest)
         return record
+
+    def add_settings(self, settings: Mapping[str, Any]) -> None:
+        """Record settings that the levels so far do not depend on, and that those to come do."""
+        self.manifest = dataclasses.replace(self.manifest, settings={**self.manifest.settings, **settings})
+        write_manifest(self.path, self.manifest)
 
     def change_evaluation_batch_size(self, batch_size: int) -> None:
         """Set the images per batch of later evaluations; the levels do not change."""

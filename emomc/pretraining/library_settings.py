@@ -15,6 +15,7 @@ from emomc.common.errors import UserError
 from emomc.common.files import existing_file, sha256_of_file
 from emomc.common.run_folder import RunFolder
 from emomc.common.user_code import names_user_code, source_sha256
+from emomc.compression.levels import CHANNEL
 from emomc.data.config import DataConfig
 from emomc.data.image_folder import FOLDER_PREFIX
 from emomc.data.splits import DataFacts
@@ -28,6 +29,9 @@ from emomc.networks.layers import LayerShape
 from emomc.pretraining.config import PretrainingConfig
 from emomc.tasks.build import A_MODULE
 from emomc.tasks.users_task import UsersTask
+
+CHANNEL_SETTINGS = ("channel_importance", "channel_multiple")
+"""Settings that levels of channels alone depend on: a library has them once it has such levels."""
 
 # Fields of a DataConfig that do not change the images.
 _DATA_ACCESS = ("data_dir", "cache", "num_workers", "class_map")
@@ -111,7 +115,7 @@ def _manifest_of(
 ) -> Manifest:
     settings = dataclasses.asdict(config)
     # Without the bounds of the levels, so that levels can be added to a library.
-    patterns = ("pattern", "channel_importance", "channel_multiple")
+    patterns = ("pattern", *(CHANNEL_SETTINGS if CHANNEL not in config.pattern else ()))
     bounds = ("pre_prune_upper_bound", "pre_prune_lower_bound", "pre_prune_step", "pre_prune_ratio")
     # The batch size of evaluations can be changed later; it is a field of the manifest.
     for name in (
@@ -193,6 +197,9 @@ def open_or_create(run: RunFolder, manifest: Manifest) -> Library:
     if not library.levels and not run.has_checkpoints():
         return Library.create(path, manifest)
     library = open_library(run, manifest)
+    asked = {key: manifest.settings[key] for key in CHANNEL_SETTINGS if key in manifest.settings}
+    if any(library.manifest.settings.get(key) != value for key, value in asked.items()):
+        library.add_settings(asked)
     if library.manifest.evaluation_batch_size != manifest.evaluation_batch_size:
         library.change_evaluation_batch_size(manifest.evaluation_batch_size)
     return library
@@ -215,6 +222,7 @@ def open_library(run: RunFolder, manifest: Manifest) -> Library:
         if field.name == "settings":
             found = {key: value for key, value in found.items() if key != "evaluation_batch_size"}
             # Settings that libraries did not always have, as they were made then.
+            found, asked = _without_channels(library, found, asked)
             found = {"weights_strict": False, "robust": False, "distillation": 0.5, "pruning_cost": "both", **found}
         if field.name not in _NOT_COMPARED and found != asked:
             raise UserError(
@@ -223,6 +231,13 @@ def open_library(run: RunFolder, manifest: Manifest) -> Library:
             )
     _check_same_network(library, manifest)
     return library
+
+
+def _without_channels(library: Library, *settings: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return settings without those of channels that may differ: not all have them, or no level depends on them."""
+    bound = any(record.pattern == CHANNEL for record in library.manifest.levels)
+    free = [key for key in CHANNEL_SETTINGS if not bound or any(key not in part for part in settings)]
+    return [{key: value for key, value in part.items() if key not in free} for part in settings]
 
 
 def _difference(name: str, asked: Any, found: Any) -> str:

@@ -32,8 +32,8 @@ class TaskConfig:
     mode: Mode | None = None
     """Whether a larger (max) or a smaller (min) value of the metric is better."""
     metric_range: tuple[float, float] | None = None
-    """Lowest and highest value of the metric, in its unit; none: from that of the untrained network to that of the
-    dense one."""
+    """Lowest and highest value of the metric, such as 0..1 for a share; none: from that of the untrained network to
+    that of the dense one."""
     mean_of_samples: bool = False
     """The metric is a mean of one value for each sample, each within ``metric_range``: then candidates that cannot
     survive are stopped early."""

@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[3]
 
 def test_damaged_files_are_read_or_refused_in_one_line(tmp_path):
     module = "benchmarks.quality.fuzz_readers"
-    options = ["--inputs", "40", "--seconds", "0.04", "--seed", "7", "--failures", str(tmp_path)]
+    options = ["--inputs", "100", "--seconds", "0.06", "--seed", "7", "--failures", str(tmp_path)]
     done = subprocess.run(
         [sys.executable, "-m", module, *options],
         cwd=ROOT,

@@ -210,7 +210,9 @@ def test_a_file_that_is_no_description_gets_one_line(text: str, message: str, tm
 
 
 def test_an_unknown_name_lists_the_presets() -> None:
-    with pytest.raises(UserError, match=r"accelergy_eyeriss_32nm, .*emomc_fpga, .* found none of them under 'tpu'"):
+    with pytest.raises(
+        UserError, match=r"one of accelergy_eyeriss_32nm, .*emomc_fpga, .* found none of them under 'tpu'"
+    ):
         load_hardware("tpu")
 
 

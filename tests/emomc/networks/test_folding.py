@@ -75,7 +75,7 @@ def fold(network, shape=SHAPE):
     return graph, FoldedNetwork(graph).fold(network.state_dict())
 
 
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(st.integers(0, 10**6))
 def test_folded_logits_are_those_of_the_network(seed):
     torch.manual_seed(seed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from itertools import pairwise
 
 import pytest
@@ -10,6 +11,7 @@ import torch
 from emomc.common.errors import UserError
 from emomc.compression.levels import Level
 from emomc.library.library import Library
+from emomc.library.manifest import MANIFEST
 from emomc.networks.layers import output_first
 from emomc.pretraining.config import PretrainingConfig
 
@@ -30,6 +32,22 @@ def test_each_pattern_has_its_own_levels(patterned_library):
 def test_levels_without_a_pattern_are_those_of_a_library_without_patterns(patterned_library, shared_library):
     for name in shared_library.levels:
         assert patterned_library.record(name) == shared_library.record(name)
+
+
+def test_settings_of_channels_are_those_of_the_levels_that_are_there(
+    shared_library, patterned_library, prepare, tmp_path
+):
+    assert "channel_multiple" not in shared_library.manifest.settings
+    assert patterned_library.manifest.settings["channel_multiple"] == 2
+    copied = Library.open(shutil.copytree(patterned_library.path, tmp_path / "run" / "library"))
+    before = (copied.path / MANIFEST).read_bytes()
+    with pytest.raises(UserError, match="channel_multiple = 4, found 2"):
+        prepare(copied.path.parent, pattern=["channel"], channel_multiple=4)
+    with pytest.raises(UserError, match="channel_importance = 'taylor', found 'magnitude'"):
+        prepare(copied.path.parent, pattern=["channel"], channel_multiple=2, channel_importance="taylor")
+    # Without channels nothing is asked of them.
+    assert prepare(copied.path.parent).levels == copied.levels
+    assert (copied.path / MANIFEST).read_bytes() == before
 
 
 def test_the_masks_are_exact(patterned_library):
