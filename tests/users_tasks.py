@@ -133,17 +133,9 @@ class WithoutLayers(Regressor):
         self.net = nn.Sequential(nn.ReLU())
 
 
-class TwoInputs(Regressor):
-    def __init__(self) -> None:
-        super().__init__()
-        self.net = nn.Bilinear(FEATURES, FEATURES, 1)
-        self.net.layer = nn.Linear(1, 1)
-
-    def training_step(self, batch: Any, index: int) -> Tensor:
-        return self.net(batch[0], batch[0]).square().mean()
-
+class TakesWholeNumbers(Regressor):
     def measure(self, batch: Any, split: str) -> None:
-        self.log(f"{split}/mse", self.net(batch[0], batch[0]).square().mean())
+        self.log(f"{split}/mse", self.net(batch[0].long()).square().mean())
 
 
 class Breaks(Regressor):
@@ -179,3 +171,69 @@ class Signals(pl.LightningDataModule):
     def val_dataloader(self) -> DataLoader:
         signals = torch.randn(32, 2, 24, generator=torch.Generator().manual_seed(1))
         return DataLoader([{"signal": one, "target": one.sum(0, keepdim=True)} for one in signals], 16)
+
+
+class SceneNetwork(nn.Module):
+    """Takes an image and, by keyword, numbers; returns a map and, nested, two answers of different shapes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(1, 6, 3, padding=1), nn.BatchNorm2d(6), nn.ReLU())
+        self.numbers = nn.Sequential(nn.Linear(3, 6), nn.ReLU())
+        self.map = nn.Conv2d(6, 1, 1)
+        self.direction = nn.Linear(12, 2)
+        self.total = nn.Linear(12, 1)
+
+    def forward(self, image: Tensor, *, numbers: Tensor) -> dict[str, Any]:
+        features = self.body(image)
+        both = torch.cat([features.mean((2, 3)), self.numbers(numbers)], 1)
+        return {"map": self.map(features), "heads": (self.direction(both), self.total(both)[:, 0])}
+
+
+class Scene(pl.LightningModule):
+    """A network of several inputs and outputs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = SceneNetwork()
+
+    def error(self, batch: Any) -> Tensor:
+        found = self.net(batch["image"], numbers=batch["numbers"])
+        direction, total = found["heads"]
+        errors = (
+            found["map"] - batch["image"].relu(),
+            direction - batch["numbers"][:, :2],
+            total - batch["image"].mean((1, 2, 3)) - batch["numbers"][:, 2],
+        )
+        return sum(error.square().mean() for error in errors)
+
+    def training_step(self, batch: Any, index: int) -> Tensor:
+        return self.error(batch)
+
+    def validation_step(self, batch: Any, index: int) -> None:
+        self.log("val/mse", self.error(batch))
+
+    def test_step(self, batch: Any, index: int) -> None:
+        self.log("test/mse", self.error(batch))
+
+    def configure_optimizers(self) -> Any:
+        return torch.optim.Adam(self.parameters(), 0.02)
+
+
+class Scenes(pl.LightningDataModule):
+    """Images of 8x8 with three numbers each."""
+
+    def loader(self, seed: int, count: int) -> DataLoader:
+        generator = torch.Generator().manual_seed(seed)
+        images, numbers = torch.randn(count, 1, 8, 8, generator=generator), torch.randn(count, 3, generator=generator)
+        pairs = zip(images, numbers, strict=True)
+        return DataLoader([{"image": image, "numbers": three} for image, three in pairs], 16, shuffle=seed == 0)
+
+    def train_dataloader(self) -> DataLoader:
+        return self.loader(0, 96)
+
+    def val_dataloader(self) -> DataLoader:
+        return self.loader(1, 48)
+
+    def test_dataloader(self) -> DataLoader:
+        return self.loader(2, 48)

@@ -34,6 +34,7 @@ def describe(library: Library) -> NetworkDescription:
         mean=tuple(manifest.mean or ()),
         std=tuple(manifest.std or ()),
         network_output=manifest.network_output,
+        interface=None if manifest.task is None else manifest.task.interface,
         kept_channels={name: channel_bits(rows) for name, rows in kept.items()},
     )
 

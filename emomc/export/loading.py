@@ -53,11 +53,9 @@ def unpack_folded(packed: PackedNetwork, network: nn.Module | None = None) -> Fo
     """
     description = packed.description
     own = network is None
-    graph = trace_network(
-        _own_network(description) if network is None else plain_copy(network, description.input_shape),
-        description.input_shape,
-        description.network_output,
-    )
+    shape, form = description.input_shape, description.form
+    network = _own_network(description) if network is None else plain_copy(network, shape, form)
+    graph = trace_network(network, shape, form)
     if description.kept_channels:
         graph = _without_channels(graph, description)
     if any(norm.mean in packed.tensors for norm in graph.norms):

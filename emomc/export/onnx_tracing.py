@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from emomc.common.errors import UserError, first_line
 from emomc.compression.activations import insert_before_layers
 from emomc.export.onnx_editing import import_onnx
+from emomc.export.onnx_interface import separate
 from emomc.export.onnx_opset import LOWEST_TRACED, lower_opset
 from emomc.networks.folding import FoldedNetwork
 from emomc.networks.layers import LayerShape
@@ -81,6 +82,8 @@ def trace_onnx(
             f"{first_line(error)}"
         ) from error
     _clean(model)
+    if description.interface is not None:
+        separate(model, description.interface)
     lower_opset(model, opset)
     return model
 

@@ -21,6 +21,7 @@ from emomc.export.onnx_pixels import PIXELS, as_pixels, properties_of
 from emomc.lightning_modules.candidate import CandidateClassifier
 from emomc.networks.equivalence import TOLERANCE, deviation
 from emomc.networks.folding import FoldedNetwork
+from emomc.networks.interface import NetworkInterface
 from emomc.packed_file.network import PackedNetwork
 from emomc.packed_file.reader import read_packed
 from emomc.runtime.compilation import CompiledNetwork
@@ -103,7 +104,7 @@ def scores_dense(path: Path, packed: PackedNetwork, images: Tensor, network: nn.
 
 def scores_onnx(path: Path, packed: PackedNetwork, images: Tensor, network: nn.Module | None) -> Tensor:
     """Return the class scores of an ONNX file in onnxruntime, (n, classes)."""
-    return _run_onnx(_session(path), images)
+    return _run_onnx(_session(path), images, packed.description.interface)
 
 
 def scores_c(path: Path, packed: PackedNetwork, images: Tensor, network: nn.Module | None) -> Tensor:
@@ -165,7 +166,7 @@ def read_back_onnx(
     Both compute in float32 what is not computed with integers: a few images may get another class.
     """
     session = _session(path)
-    return _read_back(lambda part: _run_onnx(session, part), packed, images, labels, conditions, network)
+    return _read_back(lambda part: _run_onnx(session, part, None), packed, images, labels, conditions, network)
 
 
 @torch.no_grad()
@@ -204,7 +205,7 @@ def running_dense(path: Path, packed: PackedNetwork, network: nn.Module | None) 
 def running_onnx(path: Path, packed: PackedNetwork, network: nn.Module | None) -> Iterator[nn.Module]:
     """Give an ONNX file in onnxruntime as a network."""
     session = _session(path)
-    yield Running(lambda inputs: _run_onnx(session, inputs))
+    yield Running(lambda inputs: _run_onnx(session, inputs, packed.description.interface))
 
 
 @contextlib.contextmanager
@@ -240,11 +241,16 @@ def _read_dense(path: Path, packed: PackedNetwork, network: nn.Module | None) ->
     return round_inputs(loaded, packed)
 
 
-def _run_onnx(session: Any, images: Tensor) -> Tensor:
-    (given,), properties = session.get_inputs(), properties_of(session)
-    values = as_pixels(images, properties) if given.name == PIXELS else images.contiguous().numpy()
-    (scores,) = session.run(None, {given.name: values})
-    return torch.from_numpy(scores)
+def _run_onnx(session: Any, images: Tensor, interface: NetworkInterface | None) -> Tensor:
+    given, properties = session.get_inputs(), properties_of(session)
+    if given[0].name == PIXELS:
+        values = [as_pixels(images, properties)]
+    else:
+        inputs = [images] if interface is None else interface.split_inputs(images)
+        values = [part.contiguous().numpy() for part in inputs]
+    feed = {one.name: value for one, value in zip(given, values, strict=True)}
+    outputs = [torch.from_numpy(scores) for scores in session.run(None, feed)]
+    return outputs[0] if interface is None else interface.join_outputs(outputs)
 
 
 def _session(path: Path) -> Any:

@@ -12,6 +12,7 @@ from emomc.common.files import read_json, write_json
 from emomc.common.metric import ACCURACY, Metric, Mode
 from emomc.common.schema import checked
 from emomc.compression.levels import UNSTRUCTURED, Level, LevelName
+from emomc.networks.interface import NetworkForm, NetworkInterface
 from emomc.networks.layers import LayerShape
 
 FORMAT_VERSION = 1
@@ -93,6 +94,8 @@ class TaskRecord:
     """Whether the metric is a mean of values per sample within the range."""
     test_monitor: str | None = None
     """Name of the metric on the test data; None: it follows from that of validation."""
+    interface: NetworkInterface | None = None
+    """Inputs and outputs of the network, where they are more than one tensor each."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -147,6 +150,9 @@ class Manifest:
         require(min(self.input_shape) >= 1, "an input_shape of at least 1 pixel and channel", self.input_shape)
         image = "channels, height and width as input_shape"
         require(self.task is not None or len(self.input_shape) == 3, image, self.input_shape)
+        interface = None if self.task is None else self.task.interface
+        if interface is not None and interface.inputs:
+            require(self.input_shape == interface.input_shape, "the shape of the joined inputs", self.input_shape)
         image = f"an input_shape of at most {MOST_IMAGE_VALUES} pixels times channels"
         require(math.prod(self.input_shape) <= MOST_IMAGE_VALUES, image, self.input_shape)
         classes = f"2 to {MOST_CLASSES} class names as class_names"
@@ -162,6 +168,11 @@ class Manifest:
         levels = [record.level for record in self.levels]
         ordered = sorted({*levels}, key=lambda level: level.order, reverse=True)
         require(levels == ordered, "levels in descending order, each once", [level.name for level in levels])
+
+    @property
+    def form(self) -> NetworkForm:
+        """How the network is seen as a function of one tensor."""
+        return self.network_output if self.task is None or self.task.interface is None else self.task.interface
 
     @property
     def num_classes(self) -> int:

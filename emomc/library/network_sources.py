@@ -105,7 +105,7 @@ def library_graph(library: Library, network: nn.Module | None = None) -> Network
     """
     manifest = library.manifest
     network = network or library_network(library)
-    graph = trace_network(network, manifest.input_shape, manifest.network_output)
+    graph = trace_network(network, manifest.input_shape, manifest.form)
     if graph.layers != manifest.layers or (has_comparable_digest(manifest) and graph.digest != manifest.graph_sha256):
         raise UserError(
             f"expected the network of the library {library.path}, {manifest.network} with the layers "
@@ -134,7 +134,7 @@ def checked_library_graph(library: Library, network: nn.Module, images: Tensor) 
     state = library.load_state(level)
     check_fit(state, unique_state(network), manifest.network, library.path / library.record(level).file)
     load_unique(network, state)
-    return checked_graph(graph, network, images, manifest.network_output)
+    return checked_graph(graph, network, images, manifest.form)
 
 
 def has_comparable_digest(manifest: Manifest) -> bool:

@@ -50,7 +50,8 @@ def library_task(library: Library, data: LightningDataModule, named: str | None)
         test_monitor=record.test_monitor,
     )
     task = UsersTask(module, data, config)
-    make_plain(task.network, manifest.input_shape)
+    task.interface = record.interface
+    make_plain(task.network, manifest.input_shape, manifest.form)
     return task
 
 

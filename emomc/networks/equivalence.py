@@ -8,9 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from emomc.common.errors import UserError
-from emomc.networks.answer import select_answer
 from emomc.networks.folding import FoldedNetwork
 from emomc.networks.graph import NetworkGraph, NetworkWarning
+from emomc.networks.interface import NetworkForm
+from emomc.networks.joined import one_tensor_network
 from emomc.networks.state import unique_state
 
 TOLERANCE = 1e-4
@@ -24,14 +25,14 @@ def deviation(scores: Tensor, expected: Tensor) -> float:
 
 
 @torch.no_grad()
-def checked_graph(graph: NetworkGraph, network: nn.Module, images: Tensor, output: str | None = None) -> NetworkGraph:
+def checked_graph(graph: NetworkGraph, network: nn.Module, images: Tensor, form: NetworkForm = None) -> NetworkGraph:
     """Return the graph of a network, rewritten only in ways that give the network's own scores.
 
     Args:
         graph: of the network.
         network: on the CPU, with trained weights.
         images: float, (n, channels, height, width), normalised.
-        output: which output has the class scores.
+        form: how it is seen as a function of one tensor.
 
     Returns:
         The graph, or one that is run in contiguous memory format, or whose BatchNorms are kept: a note says so.
@@ -40,7 +41,7 @@ def checked_graph(graph: NetworkGraph, network: nn.Module, images: Tensor, outpu
         UserError: even that one gives other scores.
     """
     training = network.training
-    expected = select_answer(network.eval()(images), output)
+    expected = one_tensor_network(network.eval(), form)(images)
     network.train(training)
     found = _deviation_of(graph, network, images, expected)
     if found <= TOLERANCE:

@@ -17,6 +17,7 @@ from emomc.common.errors import UserError, UserNote
 from emomc.networks.feature_maps import MapSchedule, schedule_maps
 from emomc.networks.graph_export import export_flat
 from emomc.networks.graph_layers import GraphLayer, TensorSizes, arguments, find_layers, record_sizes
+from emomc.networks.interface import NetworkForm
 from emomc.networks.layers import LayerShape
 
 aten = torch.ops.aten
@@ -107,19 +108,19 @@ def trace_layers(network: nn.Module, input_shape: tuple[int, ...]) -> tuple[Laye
     return trace_network(network, input_shape).layers
 
 
-def trace_network(network: nn.Module, input_shape: tuple[int, ...], output: str | None = None) -> NetworkGraph:
+def trace_network(network: nn.Module, input_shape: tuple[int, ...], form: NetworkForm = None) -> NetworkGraph:
     """Export a network and find its layers.
 
     Args:
         network: any module that takes a float batch, such as images (n, channels, height, width).
         input_shape: of one input, such as (channels, height, width) of an image.
-        output: key or index of the class scores among several outputs.
+        form: how it is seen as a function of one tensor, such as the index of one of several outputs.
 
     Raises:
         UserError: the network fails on images of that shape, cannot be exported, returns no tensor of class scores, or
             has no layer to compress.
     """
-    module, constants = export_flat(network, input_shape, output)
+    module, constants = export_flat(network, input_shape, form)
     parameter = next((one for one in network.parameters() if one.is_floating_point()), torch.empty(0))
     image = torch.zeros(1, *input_shape, device=parameter.device, dtype=parameter.dtype)
     graph = describe_graph(module, constants, image)

@@ -13,19 +13,20 @@ from torch.export import Dim, ExportedProgram
 from torch.export.graph_signature import InputKind
 
 from emomc.common.errors import UserError, first_line
-from emomc.networks.answer import AnswerOnly
+from emomc.networks.interface import NetworkForm
+from emomc.networks.joined import one_tensor_network
 from emomc.networks.state import first_names
 from emomc.runtime.notices import silent_logging
 
 _PREFIX = "network."
-"""What the answer's wrapper puts before every name of the network."""
+"""What the wrapper of one tensor puts before every name of the network."""
 _IMAGES = 2
 """Images of the example batch: one would be taken for a constant."""
 _MOST_IMAGES = 1 << 16
 
 
 def export_flat(
-    network: nn.Module, input_shape: tuple[int, ...], output: str | None = None
+    network: nn.Module, input_shape: tuple[int, ...], form: NetworkForm = None
 ) -> tuple[fx.GraphModule, frozenset[str]]:
     """Return the network in eval mode as one graph without modules, and the names of its constants.
 
@@ -34,15 +35,15 @@ def export_flat(
     open. Inactive dropout is left out, and every ``view`` is a ``reshape``, which works for any memory format.
 
     Args:
-        network: maps a float batch, such as images (n, channels, height, width), to one tensor; see ``select_answer``.
+        network: maps a float batch, such as images (n, channels, height, width), to one tensor, or as ``form`` says.
         input_shape: of one input, such as (channels, height, width) of an image.
-        output: which output has the class scores.
+        form: how it is seen as a function of one tensor.
 
     Raises:
         UserError: the network fails on images of that shape, or cannot be exported.
     """
     name = type(network).__name__
-    wrapper = AnswerOnly(network, output)
+    wrapper = one_tensor_network(network, form)
     parameter = next((one for one in network.parameters() if one.is_floating_point()), torch.empty(0))
     images = torch.zeros(_IMAGES, *input_shape, device=parameter.device, dtype=parameter.dtype)
     with _quiet_eval(network):
@@ -56,7 +57,7 @@ def export_flat(
                 f"{first_line(error)}"
             ) from error
         try:
-            shapes = {"images": {0: Dim("batch", min=_IMAGES, max=_MOST_IMAGES)}}
+            shapes = ({0: Dim("batch", min=_IMAGES, max=_MOST_IMAGES)},)
             with _silent():
                 program = torch.export.export(wrapper, (images,), dynamic_shapes=shapes, strict=False)
         except Exception as error:

@@ -11,9 +11,11 @@ from torch.nn.parameter import is_lazy
 from torch.nn.utils import parametrize, remove_spectral_norm, remove_weight_norm
 
 from emomc.common.errors import UserError, first_line
+from emomc.networks.interface import NetworkForm
+from emomc.networks.joined import one_tensor_network
 
 
-def make_plain(network: nn.Module, input_shape: tuple[int, ...]) -> nn.Module:
+def make_plain(network: nn.Module, input_shape: tuple[int, ...], form: NetworkForm = None) -> nn.Module:
     """Initialise the lazy modules of a network and bake its parametrizations into weights, in place; return it.
 
     Weight and spectral norms are removed, by either of torch's ways: the weights that they compute in eval mode become
@@ -22,13 +24,14 @@ def make_plain(network: nn.Module, input_shape: tuple[int, ...]) -> nn.Module:
     Args:
         network: any module.
         input_shape: of one input, such as (channels, height, width) of an image.
+        form: how it is seen as a function of one tensor.
 
     Raises:
         UserError: lazy modules cannot be initialised, since the network fails on images of that shape.
     """
     training = network.training
     network.eval()
-    initialise(network, input_shape)
+    initialise(network, input_shape, form)
     for module in [*network.modules()]:
         if parametrize.is_parametrized(module):
             _bake(module)
@@ -43,17 +46,17 @@ def make_plain(network: nn.Module, input_shape: tuple[int, ...]) -> nn.Module:
     return network.train(training)
 
 
-def plain_copy(network: nn.Module, input_shape: tuple[int, ...]) -> nn.Module:
+def plain_copy(network: nn.Module, input_shape: tuple[int, ...], form: NetworkForm = None) -> nn.Module:
     """Return a copy of a network with plain weights; see ``make_plain``."""
     for module in network.modules():
         for name, value in vars(module).items():
             # The older weight norm keeps its last result, which cannot be copied; the next forward makes it anew.
             if isinstance(value, torch.Tensor) and not value.is_leaf:
                 setattr(module, name, value.detach())
-    return make_plain(copy.deepcopy(network), input_shape)
+    return make_plain(copy.deepcopy(network), input_shape, form)
 
 
-def initialise(network: nn.Module, input_shape: tuple[int, ...]) -> None:
+def initialise(network: nn.Module, input_shape: tuple[int, ...], form: NetworkForm = None) -> None:
     """Give lazy modules their shapes by running two images of zeros through the network, if there are any.
 
     Raises:
@@ -64,7 +67,7 @@ def initialise(network: nn.Module, input_shape: tuple[int, ...]) -> None:
     training = network.training
     try:
         with torch.no_grad():
-            network.eval()(torch.zeros(2, *input_shape))
+            one_tensor_network(network.eval(), form)(torch.zeros(2, *input_shape))
         network.train(training)
     except Exception as error:
         raise UserError(

@@ -15,6 +15,7 @@ from emomc.common.json_values import parse_json
 from emomc.compression.activation_grid import ActivationGrid
 from emomc.compression.codings import MAX_CODE_BITS, MAX_WEIGHTS, MIN_CODE_BITS
 from emomc.compression.widths import UNCOMPRESSED_BITS
+from emomc.networks.interface import NetworkForm, NetworkInterface
 from emomc.packed_file.layout import (
     LAYER_DIMENSIONS,
     MAX_CLASSES,
@@ -51,9 +52,16 @@ class NetworkDescription:
     """As ``mean``; positive."""
     network_output: str | None = None
     """Key or index of the class scores among several outputs of a user's network."""
+    interface: NetworkInterface | None = None
+    """Inputs and outputs of a network, where they are more than one tensor each."""
     kept_channels: dict[str, str] = dataclasses.field(default_factory=dict)
     """Layer name -> which output channels of the whole network are left, as ``channel_bits`` writes them; of layers
     that say which channels go. Empty: all are left."""
+
+    @property
+    def form(self) -> NetworkForm:
+        """How the network is seen as a function of one tensor."""
+        return self.network_output if self.interface is None else self.interface
 
     @property
     def sides(self) -> tuple[int, int, int]:
@@ -136,6 +144,9 @@ def check_description(description: NetworkDescription) -> None:
     sides = description.input_shape
     if not 1 <= len(sides) <= len(SIDES) or not all(1 <= side <= MAX_SIDE for side in sides):
         raise UserError(f"expected 1 to 3 sides, as channels, height and width, in 1..{MAX_SIDE}, found {sides}")
+    interface = description.interface
+    if interface is not None and interface.inputs:
+        require(sides == interface.input_shape, "the shape of the joined inputs", sides)
     mean, std = (np.array(values, np.float32) for values in (description.mean, description.std))
     if not len(mean) == len(std) or len(mean) not in (0, description.sides[0]):
         raise UserError(
@@ -221,6 +232,8 @@ def metadata_of(description: NetworkDescription) -> bytes:
     keys = ["network", "network_args", "network_source_sha256", "class_names"]
     if description.network_output is not None:
         keys.append("network_output")
+    if description.interface is not None:
+        keys.append("interface")
     if description.kept_channels:
         keys.append("kept_channels")
     if len(description.input_shape) != len(SIDES):

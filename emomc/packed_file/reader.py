@@ -18,6 +18,7 @@ from emomc.compression.codings import MAX_WEIGHTS, decode
 from emomc.compression.float16 import join_scales
 from emomc.compression.streams import Stream
 from emomc.compression.widths import UNCOMPRESSED_BITS
+from emomc.networks.interface import NetworkInterface
 from emomc.packed_file.layout import (
     ALIGNMENT,
     CHECKSUM,
@@ -240,3 +241,4 @@ class _Metadata:
     network_output: str | None = None
     kept_channels: dict[str, str] = dataclasses.field(default_factory=dict)
     input_shape: tuple[int, ...] | None = None
+    interface: NetworkInterface | None = None

@@ -81,11 +81,11 @@ def prepare_task_library(
     training_trainer(devices, enable_progress_bar=False, max_epochs=1, logger=False)
     with quiet_lightning():
         example = try_validation(task)
-        shape = tuple(example.shape[1:])
-        make_plain(task.network, shape)
+        shape, form = tuple(example.shape[1:]), task.interface
+        make_plain(task.network, shape, form)
         inputs = training_inputs(task, config.seed)
-        graph = trace_network(task.network, shape)
-        check_exported(task, checked_graph(graph, task.network, example[:_CHECKED_INPUTS]))
+        graph = trace_network(task.network, shape, form)
+        check_exported(task, checked_graph(graph, task.network, example[:_CHECKED_INPUTS], form))
         manifest = _manifest(config, task, data, graph, run, shape)
         training, unfit = load_given_weights(config, task.network)
     with (
@@ -152,6 +152,7 @@ def _manifest(
         metric_range=settings.metric_range,
         mean_of_samples=settings.mean_of_samples,
         test_monitor=settings.test_monitor,
+        interface=task.interface,
     )
     return task_manifest(config, task, data, graph, run, record, shape)
 

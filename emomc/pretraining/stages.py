@@ -177,7 +177,7 @@ class StageTraining:
             images, labels = load_some(self.data, "train", images_to_measure(len(manifest.compressed_layers)))
             size = manifest.data["batch_size"]
             batches = list(zip(images.split(size), labels.split(size), strict=True))
-        graph = trace_network(self.network, manifest.input_shape, manifest.network_output)
+        graph = trace_network(self.network, manifest.input_shape, manifest.form)
         groups = find_channels(graph, manifest.input_shape, manifest.excluded_layers)
         return ChannelPruning(groups, config.channel_importance, config.channel_multiple, batches)
 

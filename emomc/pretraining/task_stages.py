@@ -18,6 +18,7 @@ from emomc.common.run_folder import RunFolder
 from emomc.compression.levels import Level, LevelName
 from emomc.library.library import Library
 from emomc.library.manifest import DENSE, metric_of
+from emomc.networks.joined import one_tensor_network
 from emomc.pretraining.config import PretrainingConfig
 from emomc.pretraining.stages import StageTraining
 from emomc.runtime.devices import Devices
@@ -72,7 +73,8 @@ class TaskStages(StageTraining):
 
     def _reestimate_norms(self, trainer: pl.Trainer, module: pl.LightningModule, seed: int) -> None:
         device = trainer.strategy.root_device
-        update_bn((batch.to(device) for batch in self._inputs), self.network.to(device), device=device)
+        network = one_tensor_network(self.network.to(device), self.library.manifest.form)
+        update_bn((batch.to(device) for batch in self._inputs), network, device=device)
 
     def _measure(self, trainer: pl.Trainer, module: pl.LightningModule, level: LevelName) -> dict[str, float]:
         manifest = self.library.manifest

@@ -150,7 +150,7 @@ def _network(library: Library, run: RunOptions) -> nn.Module:
         return run.task.network
     if run.network is None:
         return library_network(library)
-    return plain_copy(run.network, library.manifest.input_shape)
+    return plain_copy(run.network, library.manifest.input_shape, library.manifest.form)
 
 
 def _networks(

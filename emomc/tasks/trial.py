@@ -14,7 +14,7 @@ from emomc.networks.graph import NetworkGraph
 from emomc.networks.state import unique_state
 from emomc.runtime.seeds import derive_seed
 from emomc.runtime.trainers import quiet_trainer
-from emomc.tasks.network_inputs import NetworkInputs
+from emomc.tasks.network_calls import NetworkCalls
 from emomc.tasks.users_task import UsersTask, errors_of
 from emomc.tasks.validation import TaskValidation, has_test_data
 
@@ -31,18 +31,22 @@ _CPU = torch.device("cpu")
 def try_validation(task: UsersTask) -> Tensor:
     """Run some batches of validation and, if there is one, of the test; return inputs of the network, (n, ...).
 
+    The task learns whether its network has several inputs or outputs.
+
     Raises:
-        UserError: a step fails, the metric is not logged, or the network is called with something else than one tensor.
+        UserError: a step fails, the metric is not logged, or the network is called with something else than tensors.
     """
     _refuse_unusual(task)
-    with NetworkInputs(task.network, _CHECKED) as inputs:
+    with NetworkCalls(task.network, _CHECKED) as calls:
         try:
             TaskValidation(task, "validation", _CPU, limit_val_batches=_BATCHES).run()
         except UserError as error:
             raise _better(error, task) from None
     if has_test_data(task):
         TaskValidation(task, "test", _CPU, limit_val_batches=_BATCHES, limit_test_batches=_BATCHES).run()
-    return inputs.tensor()
+    joined = calls.inputs()
+    task.interface = calls.interface()
+    return joined
 
 
 def training_inputs(task: UsersTask, seed: int, samples: int = SAMPLES) -> list[Tensor]:
@@ -59,8 +63,8 @@ def training_inputs(task: UsersTask, seed: int, samples: int = SAMPLES) -> list[
         UserError: the training fails.
     """
     module = _detached_copy(task)
-    with NetworkInputs(module.get_submodule(task.attribute), samples) as inputs:
-        trainer = quiet_trainer(_CPU, "32-true", [_Enough(inputs)], max_epochs=1, limit_val_batches=0)
+    with NetworkCalls(module.get_submodule(task.attribute), samples) as calls:
+        trainer = quiet_trainer(_CPU, "32-true", [_Enough(calls)], max_epochs=1, limit_val_batches=0)
         with (
             torch.random.fork_rng(devices=[]),
             torch.inference_mode(False),
@@ -69,8 +73,8 @@ def training_inputs(task: UsersTask, seed: int, samples: int = SAMPLES) -> list[
         ):
             torch.manual_seed(derive_seed(seed, "inputs"))
             trainer.fit(module, datamodule=copy.copy(task.data))
-    inputs.tensor()  # or it was never called
-    return inputs.batches
+    calls.inputs()  # or it was never called
+    return calls.batches
 
 
 def check_exported(task: UsersTask, graph: NetworkGraph) -> None:
@@ -141,11 +145,11 @@ def _detached_copy(task: UsersTask) -> pl.LightningModule:
 class _Enough(pl.Callback):
     """Ends a training once enough inputs were kept."""
 
-    def __init__(self, inputs: NetworkInputs) -> None:
-        self._inputs = inputs
+    def __init__(self, calls: NetworkCalls) -> None:
+        self._calls = calls
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: object, batch: object, batch_idx: int
     ) -> None:
         """Stop after some batches at least."""
-        trainer.should_stop = trainer.should_stop or (self._inputs.left <= 0 and batch_idx + 1 >= _BATCHES)
+        trainer.should_stop = trainer.should_stop or (self._calls.left <= 0 and batch_idx + 1 >= _BATCHES)

@@ -10,6 +10,8 @@ from torch import nn
 
 from emomc.common.errors import UserError, first_line
 from emomc.lightning_modules.candidate import Stopped
+from emomc.networks.interface import NetworkInterface
+from emomc.networks.joined import SeparatedNetwork
 from emomc.tasks.config import TaskConfig
 from emomc.tasks.network_within import find_network
 
@@ -42,6 +44,8 @@ class UsersTask:
         self.data = data
         self.config = config
         self.attribute = find_network(module, config.network_attribute)
+        self.interface: NetworkInterface | None = None
+        """Inputs and outputs of the network, where they are more than one tensor each; a trial finds out."""
 
     @property
     def name(self) -> str:
@@ -60,10 +64,10 @@ class UsersTask:
 
     @contextlib.contextmanager
     def with_network(self, network: nn.Module) -> Iterator[None]:
-        """Put another network into the module while the block runs."""
+        """Put another network, a function of one tensor to one tensor, into the module while the block runs."""
         owner, _, last = self.attribute.rpartition(".")
         parent, own = self.module.get_submodule(owner), self.network
-        setattr(parent, last, network)
+        setattr(parent, last, network if self.interface is None else SeparatedNetwork(network, self.interface))
         try:
             yield
         finally:

@@ -65,6 +65,14 @@ def squared(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
+def scene(tmp_path_factory):
+    """A searched front of a network with several inputs and outputs, whose levels are of all kinds of patterns."""
+    task = make_task(users_tasks.Scene, users_tasks.Scenes)
+    patterns = {"pattern": ("unstructured", "channel"), "pre_prune_lower_bound": 60}
+    return run(prepare(tmp_path_factory.mktemp("scene") / "run", task, **patterns), task, "front")
+
+
+@pytest.fixture(scope="module")
 def close(tmp_path_factory):
     """A library whose metric is a mean of values per sample."""
     task = make_task(data=lambda: users_tasks.Points(batch_size=4), **CLOSE)
@@ -141,17 +149,38 @@ def test_robust_levels_of_a_signal_over_time(tmp_path):
     assert search.front[0].test is None
 
 
-@pytest.mark.parametrize("format", ["emomc", "onnx", "torch", "c"])
+FORMATS = pytest.mark.parametrize("format", ["emomc", "onnx", "torch", "c"])
+
+
+@FORMATS
 def test_an_exported_file_gives_the_metric_of_the_front(squared, tmp_path, capsys, format):
-    _, _, search = squared
-    named = ["--module", f"{FILE}:Regressor", "--dataset", f"{FILE}:Points"]
-    point = ["--run", str(search.folder), "--pick", "max-accuracy", "--verify"]
-    assert export.main([*point, *named, "--format", format, "--output", str(tmp_path / f"net.{format}")]) == 0
+    exported_and_run(squared[2], tmp_path, capsys, format, ["Regressor", "Points"])
+
+
+@FORMATS
+def test_an_exported_file_of_several_inputs_and_outputs_gives_the_metric_of_the_front(scene, tmp_path, capsys, format):
+    exported_and_run(scene, tmp_path, capsys, format, ["Scene", "Scenes"])
+
+
+def exported_and_run(search, folder, capsys, format, names):
+    module, data = (f"{FILE}:{name}" for name in names)
+    point = ["--run", str(search.folder), "--pick", "max-accuracy", "--verify", "--module", module, "--dataset", data]
+    assert export.main([*point, "--format", format, "--output", str(folder / f"net.{format}")]) == 0
     printed = capsys.readouterr().out
     best = json.loads(search.files.front.read_text())["points"][0]
     for split in ("validation", "test"):
-        metric = f"{split} {'val/mse'} {best[f'{split}_metric']:.4g}"
+        metric = f"{split} val/mse {best[f'{split}_metric']:.4g}"
         assert metric[:-1] in printed
+
+
+def test_an_onnx_file_has_the_inputs_and_outputs_of_the_network(scene, tmp_path):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    named = ["--module", f"{FILE}:Scene", "--dataset", f"{FILE}:Scenes", "--format", "onnx"]
+    assert export.main(["--run", str(scene.folder), *named, "--output", str(tmp_path / "net.onnx")]) == 0
+    session = onnxruntime.InferenceSession(str(tmp_path / "net.onnx"), providers=["CPUExecutionProvider"])
+    assert {one.name: one.shape[1:] for one in session.get_inputs()} == {"images_0": [1, 8, 8], "numbers": [3]}
+    found = {one.name: one.shape[1:] for one in session.get_outputs()}
+    assert found == {"map": [1, 8, 8], "heads_0": [2], "heads_1": []}
 
 
 def test_a_search_needs_the_module_that_made_the_library(squared, tmp_path, capsys):

@@ -8,6 +8,7 @@ import torch
 
 from emomc.common.errors import UserError
 from emomc.networks.graph import trace_network
+from emomc.networks.interface import NetworkInterface, Part
 from emomc.tasks.config import TaskConfig
 from emomc.tasks.trial import check_exported, training_inputs, try_validation
 from emomc.tasks.users_task import UsersTask
@@ -23,7 +24,7 @@ def task_of(module: pl.LightningModule, data: pl.LightningDataModule | None = No
 def tried(task: UsersTask) -> None:
     shape = tuple(try_validation(task).shape[1:])
     training_inputs(task, 0)
-    check_exported(task, trace_network(task.network, shape))
+    check_exported(task, trace_network(task.network, shape, task.interface))
 
 
 @pytest.mark.parametrize("module", [modules.Regressor, modules.ManualOptimization, modules.NeedsItsData])
@@ -38,6 +39,16 @@ def test_inputs_may_lie_over_time_and_in_mappings():
     assert [tuple(batch.shape) for batch in training_inputs(task, 0, samples=20)] == [(16, 2, 24), (4, 2, 24)]
 
 
+def test_a_network_may_have_several_inputs_and_outputs():
+    task = task_of(modules.Scene(), modules.Scenes())
+    tried(task)
+    assert task.interface == NetworkInterface(
+        (Part((0,), (1, 8, 8)), Part(("numbers",), (3,))),
+        (Part(("map",), (1, 8, 8)), Part(("heads", 0), (2,)), Part(("heads", 1), ())),
+    )
+    assert [tuple(batch.shape) for batch in training_inputs(task, 0, samples=20)] == [(16, 67), (4, 67)]
+
+
 @pytest.mark.parametrize(
     ("module", "settings", "message"),
     [
@@ -45,7 +56,7 @@ def test_inputs_may_lie_over_time_and_in_mappings():
         (modules.LogsInTrainingAlone, {"monitor": "val/other"}, "found that it logs it in training alone"),
         (modules.TwoOptimizers, {}, "to train on its first batches, found: Training with multiple optimizers"),
         (modules.CallsParts, {}, "let its steps call the network as a whole"),
-        (modules.TwoInputs, {}, "to be called with one float tensor, found"),
+        (modules.TakesWholeNumbers, {}, r"to be called with float tensors of samples, \(n, ...\), found torch.int64"),
         (modules.Breaks, {}, "validation_step of Breaks to run on its batches, found: the wheels came off"),
     ],
 )
