@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 from torchmetrics import MeanSquaredError
+from torchmetrics.classification import BinaryAccuracy
 
 FEATURES = 6
 
@@ -68,6 +69,17 @@ class Regressor(pl.LightningModule):
 
     def configure_optimizers(self) -> Any:
         return torch.optim.Adam(self.parameters(), self.learning_rate)
+
+
+class LogsAccuracy(Regressor):
+    def __init__(self) -> None:
+        super().__init__()
+        self.near = BinaryAccuracy()
+
+    def measure(self, batch: Any, split: str) -> None:
+        answers, targets = self.net(batch[0]), batch[1]
+        self.near(answers > 0, targets > 0)
+        self.log_dict({f"{split}/near": self.near})
 
 
 class LogsInTrainingAlone(Regressor):

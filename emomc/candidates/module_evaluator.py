@@ -94,7 +94,7 @@ class ModuleEvaluator:
         if abs(found.accuracy - whole.accuracy) > _TOLERANCE:
             raise UserError(
                 f"expected {self._metric.name} to be a mean of one value for each sample, found {whole.metric:g} over "
-                f"all data and {found.metric:g} as the mean over batches: leave --mean_of_samples out"
+                f"all data and {found.metric:g} as the mean over batches: make the library with --mean_of_samples false"
             )
 
     def quality_of_batch(self, genotype: Genotype, position: int) -> float:
@@ -119,8 +119,8 @@ class ModuleEvaluator:
             if not -_TOLERANCE <= quality <= 1 + _TOLERANCE:
                 raise UserError(
                     f"expected {self._metric.name} within {self._metric.low:g}..{self._metric.high:g} for every "
-                    f"sample, found {self._metric.value(quality):g}: give its bounds as --metric_range, or leave "
-                    f"--mean_of_samples out"
+                    f"sample, found {self._metric.value(quality):g}: give its bounds as --metric_range, or say "
+                    f"--mean_of_samples false"
                 )
             seen, total = seen + samples, total + samples * quality
             # Below the next lower whole number the candidate does not contend; between the two it is not known.

@@ -150,7 +150,7 @@ def _manifest(
         mode=settings.mode or "max",
         untrained=untrained,
         metric_range=settings.metric_range,
-        mean_of_samples=settings.mean_of_samples,
+        mean_of_samples=bool(settings.mean_of_samples),
         test_monitor=settings.test_monitor,
         interface=task.interface,
     )

@@ -34,9 +34,9 @@ class TaskConfig:
     metric_range: tuple[float, float] | None = None
     """Lowest and highest value of the metric, such as 0..1 for a share; none: from that of the untrained network to
     that of the dense one."""
-    mean_of_samples: bool = False
+    mean_of_samples: bool | None = None
     """The metric is a mean of one value for each sample, each within ``metric_range``: then candidates that cannot
-    survive are stopped early."""
+    survive are stopped early; none: accuracies of torchmetrics are, within 0..1, and other metrics are not."""
     test_monitor: str | None = None
     """Name of the metric that ``test_step`` logs; none: the same with test in place of val."""
     learning_rate_factor: float = 0.4

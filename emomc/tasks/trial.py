@@ -14,6 +14,7 @@ from emomc.networks.graph import NetworkGraph
 from emomc.networks.state import unique_state
 from emomc.runtime.seeds import derive_seed
 from emomc.runtime.trainers import quiet_trainer
+from emomc.tasks.logged_metric import logged_metric
 from emomc.tasks.network_calls import NetworkCalls
 from emomc.tasks.users_task import UsersTask, errors_of
 from emomc.tasks.validation import TaskValidation, has_test_data
@@ -31,21 +32,21 @@ _CPU = torch.device("cpu")
 def try_validation(task: UsersTask) -> Tensor:
     """Run some batches of validation and, if there is one, of the test; return inputs of the network, (n, ...).
 
-    The task learns whether its network has several inputs or outputs.
+    The task learns what its network takes and returns, and what the metric is.
 
     Raises:
         UserError: a step fails, the metric is not logged, or the network is called with something else than tensors.
     """
     _refuse_unusual(task)
-    with NetworkCalls(task.network, _CHECKED) as calls:
-        try:
+    try:
+        with NetworkCalls(task.network, _CHECKED) as calls, logged_metric(task.module, task.monitor) as logged:
             TaskValidation(task, "validation", _CPU, limit_val_batches=_BATCHES).run()
-        except UserError as error:
-            raise _better(error, task) from None
+    except UserError as error:
+        raise _better(error, task) from None
     if has_test_data(task):
         TaskValidation(task, "test", _CPU, limit_val_batches=_BATCHES, limit_test_batches=_BATCHES).run()
     joined = calls.inputs()
-    task.interface = calls.interface()
+    task.learn(calls.interface(), logged[-1])
     return joined
 
 

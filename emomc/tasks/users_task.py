@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import warnings
 from collections.abc import Iterator
 
 import pytorch_lightning as pl
 from torch import nn
 
-from emomc.common.errors import UserError, first_line
+from emomc.common.errors import UserError, UserFact, first_line
 from emomc.lightning_modules.candidate import Stopped
 from emomc.networks.interface import NetworkInterface
 from emomc.networks.joined import SeparatedNetwork
 from emomc.tasks.config import TaskConfig
+from emomc.tasks.logged_metric import SHARE, is_share_of_samples
 from emomc.tasks.network_within import find_network
 
 
@@ -45,7 +48,25 @@ class UsersTask:
         self.config = config
         self.attribute = find_network(module, config.network_attribute)
         self.interface: NetworkInterface | None = None
-        """Inputs and outputs of the network, where they are more than one tensor each; a trial finds out."""
+        """Inputs and outputs of the network, where they are more than one tensor each."""
+
+    def learn(self, interface: NetworkInterface | None, logged: object) -> None:
+        """Take what a trial has found out.
+
+        Args:
+            interface: inputs and outputs of the network, where they are more than one tensor each.
+            logged: what the module logs as its metric, a number or a metric of torchmetrics.
+        """
+        self.interface = interface
+        config = self.config
+        if config.mean_of_samples is None and config.metric_range in (None, SHARE) and is_share_of_samples(logged):
+            self.config = dataclasses.replace(config, metric_range=SHARE, mean_of_samples=True)
+            warnings.warn(
+                f"{self.monitor} is a mean over samples within 0 to 1, {type(logged).__name__} of torchmetrics: "
+                f"searches stop candidates early that cannot survive (--mean_of_samples false: they do not).",
+                UserFact,
+                stacklevel=2,
+            )
 
     @property
     def name(self) -> str:

@@ -120,6 +120,16 @@ def test_early_rejection_does_not_change_the_front(close, tmp_path):
     assert few.tally.images < all_.tally.images
 
 
+def test_an_accuracy_of_torchmetrics_is_known_to_be_such_a_mean(tmp_path):
+    task = make_task(users_tasks.LogsAccuracy, lambda: users_tasks.Points(4), monitor="val/near", mode="max")
+    with pytest.warns(UserNote, match="searches stop candidates early"):
+        library = prepare(tmp_path / "run", task, pre_prune_lower_bound=60)
+    assert library.manifest.task.mean_of_samples
+    search = run(library, task, "front", number_generations=8)
+    assert search.rejected
+    assert search.front[0].evaluation.metric <= 1
+
+
 def test_a_metric_that_is_no_mean_of_samples_is_found_out(tmp_path):
     task = make_task(monitor="val/mse", mode="min", metric_range=(0.0, 1e-3), mean_of_samples=True)
     library = prepare(tmp_path / "run", task, pre_prune_lower_bound=80)

@@ -1,12 +1,15 @@
 """What is refused before anything is trained, in one line; and what is right as it is."""
 
 import dataclasses
+import warnings
 
 import pytest
 import pytorch_lightning as pl
 import torch
+from torchmetrics import MeanSquaredError
+from torchmetrics.classification import BinaryAccuracy, BinaryF1Score, MulticlassAccuracy, MultilabelAccuracy
 
-from emomc.common.errors import UserError
+from emomc.common.errors import UserError, UserFact
 from emomc.networks.graph import trace_network
 from emomc.networks.interface import NetworkInterface, Part
 from emomc.tasks.config import TaskConfig
@@ -82,6 +85,42 @@ def test_the_network_must_be_one_attribute(module, message):
 def test_an_attribute_that_is_none_is_refused():
     with pytest.raises(UserError, match="an attribute of Regressor that is a network, found no 'nets'"):
         task_of(modules.Regressor(), network_attribute="nets")
+
+
+@pytest.mark.parametrize(
+    ("metric", "known"),
+    [
+        (BinaryAccuracy(), True),
+        (MulticlassAccuracy(3, average="micro"), True),
+        (MultilabelAccuracy(3, average="micro"), True),
+        (MulticlassAccuracy(3, average="macro"), False),
+        (MulticlassAccuracy(3, average="micro", ignore_index=0), False),
+        (BinaryAccuracy(multidim_average="samplewise"), False),
+        (BinaryF1Score(), False),
+        (MeanSquaredError(), False),
+        (torch.tensor(0.5), False),
+    ],
+)
+def test_shares_of_samples_are_known_by_their_class(metric, known):
+    task = task_of(modules.Regressor())
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        task.learn(None, metric)
+    assert (task.config.mean_of_samples, task.config.metric_range) == ((True, (0.0, 1.0)) if known else (None, None))
+    assert len(told) == known
+
+
+@pytest.mark.parametrize("settings", [{"mean_of_samples": False}, {"metric_range": (0.5, 1.0)}])
+def test_what_the_user_says_of_a_metric_holds(settings):
+    task = task_of(modules.Regressor(), **settings)
+    task.learn(None, BinaryAccuracy())
+    assert task.config == dataclasses.replace(MSE, **settings)
+
+
+def test_the_metric_that_is_logged_is_found():
+    task = task_of(modules.LogsAccuracy(), monitor="val/near", mode="max")
+    with pytest.warns(UserFact, match="val/near is a mean over samples within 0 to 1, BinaryAccuracy of torchmetrics"):
+        tried(task)
 
 
 def test_a_trial_changes_neither_the_module_nor_the_random_numbers():
