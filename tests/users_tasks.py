@@ -23,6 +23,9 @@ class Points(pl.LightningDataModule):
         self.set_up_for: list[str] = []
         self.scale = 1.0
 
+    def prepare_data(self) -> None:
+        """Nothing to download, but Lightning makes processes wait for each other here."""
+
     def setup(self, stage: str) -> None:
         self.set_up_for.append(stage)
         inputs = torch.randn(192, FEATURES, generator=torch.Generator().manual_seed(0))

@@ -40,6 +40,7 @@ from emomc.search.config import Finetuning
 from emomc.search.finetuning import trainable_network
 from emomc.search.searched_task import SearchedTask
 from emomc.search.state import Search
+from emomc.tasks.own_process import in_own_process
 from emomc.tasks.trial import training_inputs
 from emomc.tasks.users_task import UsersTask, errors_of
 from emomc.tasks.validation import TaskValidation, has_test_data
@@ -101,6 +102,8 @@ class ModuleTask(SearchedTask):
         if search.config.compile == "always":
             raise UserError("expected --compile auto or never for a LightningModule of yours, found always")
         networks.load(dense)
+        with fabric.rank_zero_first(local=True):
+            self._task.prepare_data()
         with self._task.with_network(networks.network):
             self._validation.run()
         batches = self._validation.batches
@@ -156,15 +159,16 @@ class ModuleTask(SearchedTask):
         callbacks: Sequence[pl.Callback] = [seeds, StopTraining(stopped)]
         options = {"max_epochs": settings.epochs, "limit_val_batches": 0}
         trainer = quiet_trainer(networks.device, precision, callbacks, **options)
-        task = self._task
+        task, data = self._task, copy.copy(self._task.data)
         with (
             task.with_network(network),
+            in_own_process(task.module, data),
             _optimized_by(task.module, settings.learning_rate),
             torch.inference_mode(False),
             torch.enable_grad(),
             errors_of(f"{task.name} to fine-tune a candidate"),
         ):
-            trainer.fit(task.module.train(), datamodule=copy.copy(task.data))
+            trainer.fit(task.module.train(), datamodule=data)
         network = network.to(networks.device)
         return FinetunedNetwork(quantized_weights(network, fake), rest_of(network, networks.level(genotype.level).rest))
 

@@ -122,8 +122,8 @@ def with_held(data: pl.LightningDataModule, role: str, source: str) -> tuple[pl.
     """
     held: list[HeldBatches] = []
     copied = copy.copy(data)
-    stage = "test" if source == "test_dataloader" else "fit"
-    prepare, set_up, load = (_rebound(data, copied, name) for name in ("prepare_data", "setup", source))
+    own_stage = "test" if source == "test_dataloader" else "fit"
+    set_up, load = (_rebound(data, copied, name) for name in ("setup", source))
 
     def loader() -> HeldBatches:
         if not held:
@@ -135,16 +135,12 @@ def with_held(data: pl.LightningDataModule, role: str, source: str) -> tuple[pl.
             held.append(HeldBatches(made))
         return held[0]
 
-    def once(method: Callable[..., Any], *arguments: Any) -> Callable[..., None]:
-        def call(stage: str | None = None) -> None:
-            if not held:
-                method(*arguments)
+    def set_up_once(stage: str | None = None) -> None:
+        if not held:
+            # Not the stage of the Trainer: users' modules set up their validation data for "fit", few for "validate".
+            set_up(own_stage)
 
-        return call
-
-    copied.prepare_data = once(prepare)  # type: ignore[method-assign]
-    # Not the stage of the Trainer: users' modules set up their validation data for "fit", few for "validate".
-    copied.setup = once(set_up, stage)  # type: ignore[method-assign]
+    copied.setup = set_up_once  # type: ignore[method-assign]
     copied.teardown = lambda stage=None: None  # type: ignore[method-assign, misc]
     setattr(copied, role, loader)
     return copied, held

@@ -16,6 +16,7 @@ from emomc.runtime.seeds import derive_seed
 from emomc.runtime.trainers import quiet_trainer
 from emomc.tasks.logged_metric import logged_metric
 from emomc.tasks.network_calls import NetworkCalls
+from emomc.tasks.own_process import in_own_process
 from emomc.tasks.users_task import UsersTask, errors_of
 from emomc.tasks.validation import TaskValidation, has_test_data
 
@@ -63,7 +64,7 @@ def training_inputs(task: UsersTask, seed: int, samples: int = SAMPLES) -> list[
     Raises:
         UserError: the training fails.
     """
-    module = _detached_copy(task)
+    module, data = _detached_copy(task), copy.copy(task.data)
     with NetworkCalls(module.get_submodule(task.attribute), samples) as calls:
         trainer = quiet_trainer(_CPU, "32-true", [_Enough(calls)], max_epochs=1, limit_val_batches=0)
         with (
@@ -71,9 +72,10 @@ def training_inputs(task: UsersTask, seed: int, samples: int = SAMPLES) -> list[
             torch.inference_mode(False),
             torch.enable_grad(),
             errors_of(f"{task.name} to train on its first batches"),
+            in_own_process(module, data),
         ):
             torch.manual_seed(derive_seed(seed, "inputs"))
-            trainer.fit(module, datamodule=copy.copy(task.data))
+            trainer.fit(module, datamodule=data)
     calls.inputs()  # or it was never called
     return calls.batches
 
@@ -119,10 +121,11 @@ def _better(error: UserError, task: UsersTask) -> UserError:
     """Return an error that says so if the metric that validation lacks is logged in training."""
     if "to log" not in str(error):
         return error
-    module = _detached_copy(task)
+    module, data = _detached_copy(task), copy.copy(task.data)
     trainer = quiet_trainer(_CPU, "32-true", max_epochs=1, limit_train_batches=_BATCHES, limit_val_batches=0)
-    with errors_of(f"{task.name} to train on its first batches"), torch.enable_grad():
-        trainer.fit(module, datamodule=copy.copy(task.data))
+    what = f"{task.name} to train on its first batches"
+    with errors_of(what), torch.enable_grad(), in_own_process(module, data):
+        trainer.fit(module, datamodule=data)
     if task.monitor not in trainer.callback_metrics:
         return error
     return UserError(

@@ -47,8 +47,17 @@ class UsersTask:
         self.data = data
         self.config = config
         self.attribute = find_network(module, config.network_attribute)
+        self._prepared = False
         self.interface: NetworkInterface | None = None
         """Inputs and outputs of the network, where they are more than one tensor each."""
+
+    def prepare_data(self) -> None:
+        """Let the module and the data module prepare their data, once; processes may do so at the same time."""
+        if not self._prepared:
+            with errors_of(f"{self.name} and its data to be prepared"):
+                self.data.prepare_data()
+                self.module.prepare_data()
+            self._prepared = True
 
     def learn(self, interface: NetworkInterface | None, logged: object) -> None:
         """Take what a trial has found out.

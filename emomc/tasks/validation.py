@@ -14,6 +14,7 @@ from emomc.common.errors import UserError
 from emomc.lightning_modules.candidate import Stopped
 from emomc.runtime.trainers import quiet_trainer
 from emomc.tasks.held_batches import HeldBatches, with_held
+from emomc.tasks.own_process import in_own_process
 from emomc.tasks.users_task import UsersTask, errors_of
 
 _SEED = 0
@@ -90,7 +91,9 @@ class TaskValidation:
     def _run(self) -> dict[str, Any]:
         module, run = self.task.module, self._trainer.test if self._tests else self._trainer.validate
         step = "test_step" if self._tests else "validation_step"
+        self.task.prepare_data()
         with contextlib.ExitStack() as stack:
+            stack.enter_context(in_own_process(module, self._data))
             # Steps may draw random numbers: every network gets the same.
             stack.enter_context(torch.random.fork_rng(devices=[]))
             stack.enter_context(_kept_on_device(module, self._device))

@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 import warnings
 from pathlib import Path
 
@@ -142,6 +144,24 @@ def test_a_search_goes_on_from_its_log(squared):
     again = run(library, task, "again")
     assert again.tally.measured == 0
     assert [point.genotype for point in again.front] == [point.genotype for point in search.front]
+
+
+@pytest.mark.slow
+def test_two_processes_find_the_front_of_one(squared, tmp_path):
+    """Each is at another candidate: no Trainer may wait for the other process, and no metric may be of both."""
+    library, _, _ = squared
+    fronts = []
+    for devices in ("1", "2"):
+        folder = tmp_path / devices
+        shutil.copytree(library.path, folder / "library")
+        words = f"--library {folder / 'library'} --module {FILE}:Regressor --dataset {FILE}:Points --devices {devices}"
+        further = "--accelerator cpu --population_size 6 --number_generations 4 --finetune_epochs 1 --quiet true"
+        command = [str(Path(sys.executable).with_name("emomc-search")), *words.split(), *further.split()]
+        ran = subprocess.run(command, timeout=300, capture_output=True, text=True, check=False)
+        assert ran.returncode == 0, ran.stderr
+        (front,) = folder.glob("search/*/front.json")
+        fronts.append(json.loads(front.read_text()))
+    assert fronts[0]["points"] == fronts[1]["points"]
 
 
 def test_points_are_fine_tuned_by_the_modules_own_loss(squared):

@@ -1,0 +1,49 @@
+"""Running a user's module in one process, whatever the other processes of a search do."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import pytorch_lightning as pl
+from torchmetrics import Metric
+
+
+@contextlib.contextmanager
+def in_own_process(module: pl.LightningModule, data: pl.LightningDataModule) -> Iterator[None]:
+    """Keep a Trainer from waiting for other processes while the block runs; each may be at another candidate.
+
+    A Trainer waits for them around ``prepare_data``, which is left out: see ``UsersTask.prepare_data``. Metrics of
+    torchmetrics would be summed over the processes.
+
+    Args:
+        module: that the Trainer runs.
+        data: that it gets.
+    """
+    with contextlib.ExitStack() as stack:
+        for owner, kind in ((module, pl.LightningModule), (data, pl.LightningDataModule)):
+            stack.enter_context(_replaced(owner, "prepare_data", kind.prepare_data))
+        for part in module.modules():
+            if isinstance(part, Metric):
+                stack.enter_context(_replaced(part, "distributed_available_fn", _alone))
+        yield
+
+
+def _alone() -> bool:
+    return False
+
+
+@contextlib.contextmanager
+def _replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
+    """Give an object another attribute while the block runs."""
+    own = vars(owner)
+    before = own.get(name)
+    setattr(owner, name, value)
+    try:
+        yield
+    finally:
+        if before is None:
+            delattr(owner, name)
+        else:
+            setattr(owner, name, before)
