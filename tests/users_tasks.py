@@ -6,9 +6,11 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torch.utils.data import DataLoader, TensorDataset
-from torchmetrics import MeanSquaredError
+from torchmetrics import MeanSquaredError, MetricCollection, R2Score
 from torchmetrics.classification import BinaryAccuracy
 
 FEATURES = 6
@@ -83,6 +85,31 @@ class LogsAccuracy(Regressor):
         answers, targets = self.net(batch[0]), batch[1]
         self.near(answers > 0, targets > 0)
         self.log_dict({f"{split}/near": self.near})
+
+
+class WithCallbacks(Regressor):
+    """A schedule that reads a metric of validation, callbacks of its own, and metrics that it sums up itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.errors = MetricCollection({"mse": MeanSquaredError(), "r2": R2Score()}, prefix="val/")
+
+    def validation_step(self, batch: Any, index: int) -> None:
+        self.errors.update(self.net(batch[0]), batch[1])
+
+    def on_validation_epoch_end(self) -> None:
+        self.log_dict(self.errors.compute())
+        self.errors.reset()
+
+    def configure_callbacks(self) -> list[pl.Callback]:
+        return [EarlyStopping("val/mse", patience=1, min_delta=10.0), ModelCheckpoint(monitor="val/mse")]
+
+    def configure_optimizers(self) -> Any:
+        optimizer = super().configure_optimizers()
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": ReduceLROnPlateau(optimizer), "monitor": "val/mse"},
+        }
 
 
 class LogsInTrainingAlone(Regressor):

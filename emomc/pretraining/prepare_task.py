@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytorch_lightning as pl
 
-from emomc.common.errors import UserError
+from emomc.common.errors import UserError, UserFact
 from emomc.common.run_folder import RunFolder
 from emomc.compression.channel_options import TAYLOR
 from emomc.compression.criteria import SENSITIVITY
@@ -30,6 +30,7 @@ from emomc.runtime.interrupts import interrupts_of_trainers
 from emomc.runtime.launch import launched, make_fabric
 from emomc.runtime.notices import quiet_lightning
 from emomc.runtime.trainers import training_trainer
+from emomc.tasks.own_process import has_callbacks
 from emomc.tasks.trial import check_exported, training_inputs, try_validation
 from emomc.tasks.users_task import UsersTask
 
@@ -48,6 +49,10 @@ _OF_THE_MODULE = (
 )
 """Settings that a user's module decides, or that are for classifiers alone."""
 _CHECKED_INPUTS = 16
+_CALLBACKS = (
+    "The callbacks that {} configures are used when its dense network is trained; for levels and candidates they are "
+    "left out."
+)
 
 
 def prepare_task_library(
@@ -96,6 +101,8 @@ def prepare_task_library(
     ):
         for note in (*unfit, *graph.notes):
             warnings.warn(note, NetworkWarning, stacklevel=2)
+        if has_callbacks(task.module):
+            warnings.warn(_CALLBACKS.format(task.name), UserFact, stacklevel=2)
         stages = TaskStages(training, task, inputs, library, run, devices, callbacks)
         with deterministic_algorithms(devices.deterministic):
             stages.make_dense()

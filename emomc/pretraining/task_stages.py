@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 
 import pytorch_lightning as pl
@@ -20,8 +21,9 @@ from emomc.library.library import Library
 from emomc.library.manifest import DENSE, metric_of
 from emomc.networks.joined import one_tensor_network
 from emomc.pretraining.config import PretrainingConfig
-from emomc.pretraining.stages import StageTraining
+from emomc.pretraining.stages import StageTraining, stage_of
 from emomc.runtime.devices import Devices
+from emomc.tasks.own_process import without_callbacks
 from emomc.tasks.users_task import UsersTask
 from emomc.tasks.validation import TaskValidation, finite_or_worst
 
@@ -70,6 +72,11 @@ class TaskStages(StageTraining):
         if config.robust:
             further.append(RandomBits(self.network, layers))
         return self.task.module, schedule, further
+
+    def _fit(self, trainer: pl.Trainer, module: pl.LightningModule, stage: str) -> None:
+        dense = stage == stage_of(DENSE)
+        with contextlib.nullcontext() if dense else without_callbacks(module):
+            super()._fit(trainer, module, stage)
 
     def _reestimate_norms(self, trainer: pl.Trainer, module: pl.LightningModule, seed: int) -> None:
         device = trainer.strategy.root_device

@@ -91,7 +91,12 @@ def quiet_trainer(
         callbacks: callbacks of the Trainer.
         more: further arguments of the Trainer.
     """
-    return pl.Trainer(**{**_single_device_options(device, precision, callbacks), "logger": DummyLogger(), **more})
+    options = {
+        "logger": DummyLogger(),
+        # A training could not change tensors that the module makes in inference mode, such as sums of its metrics.
+        "inference_mode": False,
+    }
+    return pl.Trainer(**{**_single_device_options(device, precision, callbacks), **options, **more})
 
 
 def _single_device_options(device: torch.device, precision: str, callbacks: Sequence[pl.Callback]) -> dict[str, Any]:

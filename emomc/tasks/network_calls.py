@@ -24,6 +24,8 @@ class NetworkCalls:
         """Set the network, and how many samples to keep at most."""
         self.batches: list[Tensor] = []
         """The inputs of each call, (n, ...), on the CPU; several are joined."""
+        self.paused = False
+        """Whether nothing is kept."""
         self._network = network
         self._samples = samples
         self._inputs: tuple[Part, ...] = ()
@@ -73,6 +75,8 @@ class NetworkCalls:
         return None if found == NetworkInterface() else found
 
     def _keep(self, network: nn.Module, given: tuple[Any, ...], named: Mapping[str, Any]) -> None:
+        if self.paused:
+            return
         name = type(network).__name__
         tensors = dict(arguments_of(given, named))
         _check(tensors, f"{name} to be called with float tensors of samples, (n, ...)")

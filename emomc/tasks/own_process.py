@@ -1,4 +1,4 @@
-"""Running a user's module in one process, whatever the other processes of a search do."""
+"""Running a user's module without what its Trainers of the training have: other processes, and its own callbacks."""
 
 from __future__ import annotations
 
@@ -15,19 +15,33 @@ def in_own_process(module: pl.LightningModule, data: pl.LightningDataModule) -> 
     """Keep a Trainer from waiting for other processes while the block runs; each may be at another candidate.
 
     A Trainer waits for them around ``prepare_data``, which is left out: see ``UsersTask.prepare_data``. Metrics of
-    torchmetrics would be summed over the processes.
+    torchmetrics would be summed over the processes. The module's own callbacks are left out, too.
 
     Args:
         module: that the Trainer runs.
         data: that it gets.
     """
     with contextlib.ExitStack() as stack:
+        stack.enter_context(without_callbacks(module))
         for owner, kind in ((module, pl.LightningModule), (data, pl.LightningDataModule)):
             stack.enter_context(_replaced(owner, "prepare_data", kind.prepare_data))
         for part in module.modules():
             if isinstance(part, Metric):
                 stack.enter_context(_replaced(part, "distributed_available_fn", _alone))
         yield
+
+
+def without_callbacks(module: pl.LightningModule) -> contextlib.AbstractContextManager[None]:
+    """Leave out what ``configure_callbacks`` of a module returns while the block runs.
+
+    Early stopping, say, would end the training of a level before it is pruned.
+    """
+    return _replaced(module, "configure_callbacks", list)
+
+
+def has_callbacks(module: pl.LightningModule) -> bool:
+    """Return whether a module configures callbacks of its own."""
+    return type(module).configure_callbacks is not pl.LightningModule.configure_callbacks
 
 
 def _alone() -> bool:

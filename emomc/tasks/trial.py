@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
@@ -28,6 +29,8 @@ _CHECKED = 64
 # How far the metric of the exported graph may be from that of the module, as a fraction.
 _TOLERANCE = 1e-3
 _CPU = torch.device("cpu")
+# Validation at the end of the epoch, since a schedule may read what it logs.
+_SHORT: dict[str, Any] = {"max_epochs": 1, "limit_val_batches": _BATCHES, "num_sanity_val_steps": 0}
 
 
 def try_validation(task: UsersTask) -> Tensor:
@@ -66,7 +69,7 @@ def training_inputs(task: UsersTask, seed: int, samples: int = SAMPLES) -> list[
     """
     module, data = _detached_copy(task), copy.copy(task.data)
     with NetworkCalls(module.get_submodule(task.attribute), samples) as calls:
-        trainer = quiet_trainer(_CPU, "32-true", [_Enough(calls)], max_epochs=1, limit_val_batches=0)
+        trainer = quiet_trainer(_CPU, "32-true", [_Enough(calls)], **_SHORT)
         with (
             torch.random.fork_rng(devices=[]),
             torch.inference_mode(False),
@@ -122,7 +125,7 @@ def _better(error: UserError, task: UsersTask) -> UserError:
     if "to log" not in str(error):
         return error
     module, data = _detached_copy(task), copy.copy(task.data)
-    trainer = quiet_trainer(_CPU, "32-true", max_epochs=1, limit_train_batches=_BATCHES, limit_val_batches=0)
+    trainer = quiet_trainer(_CPU, "32-true", limit_train_batches=_BATCHES, **_SHORT)
     what = f"{task.name} to train on its first batches"
     with errors_of(what), torch.enable_grad(), in_own_process(module, data):
         trainer.fit(module, datamodule=data)
@@ -147,7 +150,7 @@ def _detached_copy(task: UsersTask) -> pl.LightningModule:
 
 
 class _Enough(pl.Callback):
-    """Ends a training once enough inputs were kept."""
+    """Ends a training once enough inputs were kept, and lets none of validation be kept."""
 
     def __init__(self, calls: NetworkCalls) -> None:
         self._calls = calls
@@ -157,3 +160,11 @@ class _Enough(pl.Callback):
     ) -> None:
         """Stop after some batches at least."""
         trainer.should_stop = trainer.should_stop or (self._calls.left <= 0 and batch_idx + 1 >= _BATCHES)
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Keep nothing until validation ends."""
+        self._calls.paused = True
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Go on."""
+        self._calls.paused = False

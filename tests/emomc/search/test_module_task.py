@@ -11,6 +11,7 @@ import pytest
 import torch
 from lightning_fabric import Fabric
 from pytorch_lightning.plugins.environments import LightningEnvironment
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from emomc.callbacks.search.front_writer import FrontWriter
 from emomc.cli import export
@@ -144,6 +145,22 @@ def test_a_search_goes_on_from_its_log(squared):
     again = run(library, task, "again")
     assert again.tally.measured == 0
     assert [point.genotype for point in again.front] == [point.genotype for point in search.front]
+
+
+def test_callbacks_of_a_module_are_for_its_dense_network_alone(tmp_path):
+    task = make_task(users_tasks.WithCallbacks)
+    with pytest.warns(UserNote, match="The callbacks that WithCallbacks configures are used when its dense network"):
+        library = prepare(tmp_path / "run", task, pre_prune_lower_bound=80, pre_prune_epochs=3)
+    logs = tmp_path / "run" / "logs"
+    assert {stage: epochs_of(logs / stage) for stage in ("dense", "level_080")} == {"dense": 2, "level_080": 3}
+    assert library.manifest.levels[1].metric > 0
+    tuned = run(library, task, "front", finetuning=Finetuning(1)).finetuned
+    assert tuned
+
+
+def epochs_of(logs) -> int:
+    """Return in how many epochs a training has validated."""
+    return len(EventAccumulator(str(logs)).Reload().Scalars("val/mse"))
 
 
 @pytest.mark.slow
