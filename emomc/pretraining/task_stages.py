@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.optim.swa_utils import update_bn
 
 from emomc.callbacks.trainer.learning_rate_factor import LearningRateFactor
+from emomc.callbacks.trainer.loader_seeds import LoaderSeeds
 from emomc.callbacks.trainer.module_pruning import ModulePruning, PrunedNetwork
 from emomc.callbacks.trainer.pruning_schedule import PruningSchedule
 from emomc.callbacks.trainer.random_bits import RandomBits
@@ -72,6 +73,9 @@ class TaskStages(StageTraining):
         if config.robust:
             further.append(RandomBits(self.network, layers))
         return self.task.module, schedule, further
+
+    def _trainer(self, stage: str, epochs: int, callbacks: list[pl.Callback]) -> pl.Trainer:
+        return super()._trainer(stage, epochs, [LoaderSeeds(self.config.seed, stage), *callbacks])
 
     def _fit(self, trainer: pl.Trainer, module: pl.LightningModule, stage: str) -> None:
         dense = stage == stage_of(DENSE)

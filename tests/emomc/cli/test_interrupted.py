@@ -13,6 +13,7 @@ import pytest
 
 from emomc.fronts.front_file import read_front
 from emomc.library.library import Library
+from tests import users_tasks
 
 # What is started in the background of a shell ignores Ctrl-C, unless it says otherwise.
 CODE = """
@@ -75,6 +76,23 @@ def test_pretrain(tmp_path, stage):
     assert said == "emomc-pretrain: interrupted; the same command goes on from here\n"
     assert finish("pretrain", *TRAINING, "--output", run) == 0
     assert Library.open(run / "library").levels == (100, 80, 50, 20)
+
+
+def test_pretrain_of_a_users_module_that_is_killed(tmp_path):
+    """The same bytes as without."""
+    file = users_tasks.__file__
+    module = ("--module", f"{file}:Scene", "--dataset", f"{file}:Scenes", "--monitor", "val/mse", "--mode", "min")
+    words = (*module, "--devices", 1, *TRAINING, "--output")
+    run, whole = tmp_path / "run", tmp_path / "whole"
+    for stage in ("dense", "level_050"):
+        process = start("pretrain", *words, run)
+        wait_until(process, (run / "checkpoints" / stage / "last.ckpt").exists)
+        process.kill()
+        process.communicate()
+    assert finish("pretrain", *words, run) == finish("pretrain", *words, whole) == 0
+    for level in ("level_100", "level_080", "level_050", "level_020"):
+        files = [folder / "library" / f"{level}.safetensors" for folder in (run, whole)]
+        assert files[0].read_bytes() == files[1].read_bytes()
 
 
 def test_pretrain_that_is_ended_by_a_scheduler(tmp_path):
