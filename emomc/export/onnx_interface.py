@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from emomc.export.onnx_editing import GraphEditor
-from emomc.networks.interface import NetworkInterface, Part
+from emomc.networks.interface import NetworkInterface, Part, names_of
 
 _WHOLE = "joined_"
 
@@ -70,7 +70,8 @@ def _values(editor: GraphEditor, joined: Any, parts: Sequence[Part]) -> list[Any
     """Return the descriptions of inputs or outputs; the size of the batch is that of the joined tensor."""
     batch = joined.type.tensor_type.shape.dim[0]
     size = batch.dim_param or batch.dim_value
-    named = [f"{joined.name}_{part.name}" if isinstance(part.path[0], int) else part.name for part in parts]
     kind = joined.type.tensor_type.elem_type
     make = editor.onnx.helper.make_tensor_value_info
-    return [make(name, kind, [size, *part.shape]) for name, part in zip(named, parts, strict=True)]
+    return [
+        make(name, kind, [size, *part.shape]) for name, part in zip(names_of(parts, joined.name), parts, strict=True)
+    ]

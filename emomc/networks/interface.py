@@ -49,6 +49,11 @@ class Part:
         """The path as a name, such as ``heads_0``."""
         return "_".join(map(str, self.path))
 
+    @property
+    def sides(self) -> str:
+        """The shape as a text, such as ``3 x 32 x 32``; ``1`` for a number."""
+        return " x ".join(map(str, self.shape)) or "1"
+
 
 @dataclasses.dataclass(frozen=True)
 class NetworkInterface:
@@ -132,6 +137,11 @@ def nested(found: Mapping[Path, Any]) -> Any:
     if all(isinstance(key, int) for key in keys):
         return tuple(inner[key] for key in sorted(keys))
     return inner
+
+
+def names_of(parts: Sequence[Part], whole: str) -> list[str]:
+    """Return the names of inputs or outputs: keywords and keys as they are, positions after the name of the whole."""
+    return [f"{whole}_{part.name}" if isinstance(part.path[0], int) else part.name for part in parts]
 
 
 def described(found: Mapping[Path, Tensor]) -> tuple[Part, ...]:

@@ -7,6 +7,7 @@ import textwrap
 from emomc.export.c.footprint import Footprint
 from emomc.export.c.program import C_TYPES, Program
 from emomc.export.c.text import WIDTH, float_text
+from emomc.networks.interface import NetworkInterface, names_of
 from emomc.packed_file.network import NetworkDescription
 
 HEADER_END = "/* ---- the end of the header ---- */"
@@ -57,6 +58,7 @@ int {name}_classify(const unsigned char *pixels);
         f"The stack takes about 1 KiB.",
         f"Flash: {needs.flash_bytes:,} bytes of weights and other constants; the code comes on top.",
         _usage_text(program, name),
+        *_interface_text(description.interface),
     ]
     comment = "\n\n".join(textwrap.indent(textwrap.fill(text, WIDTH - 3), "   ") for text in paragraphs)
     return f"""/* {comment.strip()} */
@@ -74,6 +76,19 @@ const {C_TYPES[program.scores.buffer.type]} *{name}_run(void);
 #endif
 {HEADER_END}
 """
+
+
+def _interface_text(interface: NetworkInterface | None) -> list[str]:
+    """Return where the inputs and outputs of a network with several lie, a paragraph each."""
+    if interface is None:
+        return []
+    found = []
+    for parts, whole in ((interface.inputs, "input"), (interface.outputs, "output")):
+        if parts:
+            named = zip(names_of(parts, whole), parts, strict=True)
+            listed = ", ".join(f"{name} ({part.sides})" for name, part in named)
+            found.append(f"{whole.capitalize()}s, one after another: {listed}.")
+    return found
 
 
 def float_functions(program: Program) -> list[str]:

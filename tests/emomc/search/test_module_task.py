@@ -220,6 +220,14 @@ def exported_and_run(search, folder, capsys, format, names):
         assert metric[:-1] in printed
 
 
+def test_the_header_of_a_program_says_where_inputs_and_outputs_lie(scene, tmp_path):
+    named = ["--module", f"{FILE}:Scene", "--dataset", f"{FILE}:Scenes", "--format", "c"]
+    assert export.main(["--run", str(scene.folder), *named, "--output", str(tmp_path / "net.c")]) == 0
+    text = " ".join((tmp_path / "net.c").read_text().split())
+    assert "Inputs, one after another: input_0 (1 x 8 x 8), numbers (3)." in text
+    assert "Outputs, one after another: map (1 x 8 x 8), heads_0 (2), heads_1 (1)." in text
+
+
 def test_an_onnx_file_has_the_inputs_and_outputs_of_the_network(scene, tmp_path):
     onnxruntime = pytest.importorskip("onnxruntime")
     named = ["--module", f"{FILE}:Scene", "--dataset", f"{FILE}:Scenes", "--format", "onnx"]
