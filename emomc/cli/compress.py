@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytorch_lightning as pl
 from safetensors.torch import save_file
@@ -14,6 +15,7 @@ from emomc.callbacks.search.front_lines import FrontLines
 from emomc.callbacks.search.front_writer import FrontWriter
 from emomc.callbacks.search.tensorboard_front_logger import TensorBoardFrontLogger
 from emomc.callbacks.trainer.epoch_lines import EpochLines
+from emomc.candidates.objectives import known_costs
 from emomc.candidates.packing import pack_candidate
 from emomc.cli.export_run import point_network
 from emomc.common.errors import UserError
@@ -24,8 +26,9 @@ from emomc.export.formats import FORMATS, ExportOptions, FormatName, export_netw
 from emomc.export.task_verification import verify_task
 from emomc.export.verification import EvaluationConditions
 from emomc.fronts.front_file import read_front
-from emomc.fronts.pick_rules import DEFAULT_PICK
+from emomc.fronts.pick_rules import DEFAULT_PICK, check_pick, parse_pick
 from emomc.fronts.picks import PickedPoint, pick_point
+from emomc.hardware.description import load_target
 from emomc.library.library import Library
 from emomc.networks.state import unique_state
 from emomc.pretraining.config import PretrainingConfig
@@ -33,13 +36,14 @@ from emomc.pretraining.prepare_task import prepare_task_library
 from emomc.runtime.devices import Devices
 from emomc.runtime.launch import make_fabric
 from emomc.runtime.notices import quiet_lightning
-from emomc.search.config import SearchConfig
+from emomc.search.config import SearchConfig, check_known_costs
 from emomc.search.options import RunOptions
 from emomc.search.run import run_search
 from emomc.tasks.config import TaskConfig
 from emomc.tasks.users_task import UsersTask
 
 _SEARCH = "compress"
+T = TypeVar("T")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -143,11 +147,14 @@ def compress(
     """
     options = options or CompressOptions()
     name = type(module).__name__
-    task = UsersTask(module, datamodule, TaskConfig(module=name, monitor=monitor, mode=mode, **options.task))
-    config = PretrainingConfig(**{"network": name, **options.pretraining})
-    search = SearchConfig(**{"hardware": hardware, **options.search})
+    described = {"module": name, "monitor": monitor, "mode": mode, **options.task}
+    task = UsersTask(module, datamodule, _settings(TaskConfig, "task", described))
+    config = _settings(PretrainingConfig, "pretraining", {"network": name, **options.pretraining})
+    search = _settings(SearchConfig, "search", {"hardware": hardware, **options.search})
     run, devices = RunFolder(Path(options.folder)), options.devices or Devices()
+    how = RunOptions(name=_SEARCH, task=task, overwrite=options.overwrite)
     pick = DEFAULT_PICK if budget is None else f"budget:{budget}"
+    _check_choice(search, pick, how)
     if options.trained:
         config = dataclasses.replace(config, weights=str(_written(task, run)))
     with quiet_lightning():
@@ -162,11 +169,37 @@ def compress(
         )
         fabric = make_fabric(devices.accelerator, 1, 1)
         observers = [FrontWriter(), TensorBoardFrontLogger(), FrontLines()]
-        how = RunOptions(name=_SEARCH, task=task, fabric=fabric, overwrite=options.overwrite)
-        run_search(library, search, observers, how)
+        run_search(library, search, observers, dataclasses.replace(how, fabric=fabric))
     files = run.search(_SEARCH)
     front = read_front(files.front)
     return CompressedTask(front, pick_point(pick, front), files, task, library)
+
+
+def _settings(kind: type[T], option: str, values: Mapping[str, Any]) -> T:
+    """Return settings made of values by name.
+
+    Raises:
+        UserError: there is no such setting, or a value is wrong.
+    """
+    dataclass: Any = kind
+    known = [field.name for field in dataclasses.fields(dataclass)]
+    unknown = [name for name in values if name not in known]
+    if unknown:
+        near = difflib.get_close_matches(unknown[0], known, 1)
+        hint = f"; {near[0]} is one" if near else ""
+        raise UserError(f"expected fields of {kind.__name__} in the option {option}, found {unknown[0]!r}{hint}")
+    return kind(**values)
+
+
+def _check_choice(search: SearchConfig, pick: str, how: RunOptions) -> None:
+    """Check the hardware and the budget before the work.
+
+    Raises:
+        UserError: there is no such hardware, or the points will lack a cost that is asked for.
+    """
+    target = load_target(search.hardware)
+    check_known_costs(search, target)
+    check_pick(parse_pick(pick), known_costs(target), how.most_candidates(search))
 
 
 def _written(task: UsersTask, run: RunFolder) -> Path:
