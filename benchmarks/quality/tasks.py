@@ -44,10 +44,16 @@ class Example:
 
 
 LEVELS = {"pre_train_epochs": 10, "pre_prune_step": 20}
+LOWER_LEVELS = {
+    "pre_train_epochs": 10,
+    "pre_prune_upper_bound": 60,
+    "pre_prune_lower_bound": 6,
+    "pre_prune_ratio": 0.6,
+}
 SHARES = {"metric_range": (0.0, 1.0), "mean_of_samples": True}
 ALL = (
     Example("segmentation", "Segmenter", "val/iou", "max", {**LEVELS, "exclude_layers": ["head"]}, SHARES),
-    Example("spikes", "Spotter", "val/ap", "max", LEVELS),
+    Example("spikes", "Spotter", "val/ap", "max", LOWER_LEVELS),
     Example("regression", "Regressor", "val/mae", "min", {**LEVELS, "pre_train_epochs": 60, "pre_prune_epochs": 10}),
 )
 
