@@ -41,11 +41,13 @@ class Example:
     mode: Mode
     pretraining: Mapping[str, Any]
     task: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    search: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
 LEVELS = {"pre_train_epochs": 10, "pre_prune_step": 20}
 LOWER_LEVELS = {
-    "pre_train_epochs": 10,
+    "pre_train_epochs": 20,
+    "pre_prune_epochs": 5,
     "pre_prune_upper_bound": 60,
     "pre_prune_lower_bound": 6,
     "pre_prune_ratio": 0.6,
@@ -53,7 +55,7 @@ LOWER_LEVELS = {
 SHARES = {"metric_range": (0.0, 1.0), "mean_of_samples": True}
 ALL = (
     Example("segmentation", "Segmenter", "val/iou", "max", {**LEVELS, "exclude_layers": ["head"]}, SHARES),
-    Example("spikes", "Spotter", "val/ap", "max", LOWER_LEVELS),
+    Example("spikes", "Spotter", "val/ap", "max", LOWER_LEVELS, search={"objectives": ("accuracy", "energy", "size")}),
     Example("regression", "Regressor", "val/mae", "min", {**LEVELS, "pre_train_epochs": 60, "pre_prune_epochs": 10}),
 )
 
@@ -65,7 +67,7 @@ def compressed(example: Example, runs: Path) -> emomc.CompressedTask:
     options = emomc.CompressOptions(
         folder=runs / example.name,
         pretraining=example.pretraining,
-        search=SEARCH,
+        search={**SEARCH, **example.search},
         task=example.task,
         devices=Devices(accelerator="cpu", devices=1),
     )

@@ -82,4 +82,6 @@ class Spotter(pl.LightningModule):
         self.measure(batch, "test")
 
     def configure_optimizers(self):
-        return torch.optim.Adam(self.parameters(), 2e-3)
+        optimizer = torch.optim.Adam(self.parameters(), 2e-3)
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, self.trainer.max_epochs)
+        return {"optimizer": optimizer, "lr_scheduler": schedule}
