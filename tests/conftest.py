@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 import warnings
@@ -18,14 +19,20 @@ import torch
 from lightning_fabric import Fabric
 from pytorch_lightning.plugins.environments import LightningEnvironment
 
+from emomc.candidates.calibration import calibrate
 from emomc.candidates.compressed_networks import CompressedNetworks
 from emomc.candidates.cost_model import CostModel
 from emomc.candidates.genotype import Genotype
+from emomc.candidates.image_order import load_image_order
 from emomc.candidates.packing import pack_candidate
+from emomc.common.run_folder import RunFolder
 from emomc.data.config import DataConfig
+from emomc.data.splits import hold_split
 from emomc.export.loading import load_compressed
 from emomc.hardware.description import load_hardware
+from emomc.library.data_sources import library_data
 from emomc.library.library import Library
+from emomc.library.network_sources import library_graph
 from emomc.packed_file.writer import write_packed
 from emomc.pretraining.config import PretrainingConfig
 from emomc.pretraining.prepare import prepare_library
@@ -139,8 +146,17 @@ def prepare() -> Callable[..., Library]:
 def shared_run(tmp_path_factory: pytest.TempPathFactory, prepare: Callable[..., Library]) -> Path:
     """The folder of the one tiny run; tests read it and never change it."""
     folder = tmp_path_factory.mktemp("shared") / "run"
-    prepare(folder)
+    measure_once(prepare(folder))
     return folder
+
+
+def measure_once(library: Library) -> None:
+    """Store what the first search of a library measures of it, so that no search of a copy does it again."""
+    graph, data, fabric = library_graph(library), library_data(library), Fabric(accelerator="cpu", devices=1)
+    images = hold_split(data, "validation")
+    load_image_order(library, graph, images, images.digest(), fabric)
+    for covariances in (False, True):
+        calibrate(library, graph, data, fabric, library.levels, covariances=covariances)
 
 
 @pytest.fixture(scope="session")
@@ -159,20 +175,30 @@ def patterned_library(
     return prepare(library.path.parent, pattern=patterns, channel_multiple=2)
 
 
+@pytest.fixture(scope="session")
+def copy_to(shared_library: Library) -> Callable[[Path], Library]:
+    """Copy the tiny library to a run that does not exist."""
+    return functools.partial(copy_library, shared_library)
+
+
 @pytest.fixture
-def library(shared_library: Library, tmp_path: Path) -> Library:
+def library(copy_to: Callable[[Path], Library], tmp_path: Path) -> Library:
     """A copy of the tiny library that is the test's own."""
-    return copy_library(shared_library, tmp_path / "run")
+    return copy_to(tmp_path / "run")
 
 
 @pytest.fixture
-def copy_of_library(shared_library: Library, tmp_path: Path) -> Callable[[str], Library]:
+def copy_of_library(copy_to: Callable[[Path], Library], tmp_path: Path) -> Callable[[str], Library]:
     """Make further copies of the tiny library, each in a folder of its own."""
-    return lambda name: copy_library(shared_library, tmp_path / name)
+    return lambda name: copy_to(tmp_path / name)
 
 
 def copy_library(library: Library, folder: Path) -> Library:
+    """Copy a library, and what was measured of it, to another run."""
     shutil.copytree(library.path, folder / "library")
+    measured = RunFolder.of_library(library.path).calibration
+    if measured.exists():
+        shutil.copytree(measured, folder / measured.name)
     return Library.open(folder / "library")
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
+
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import Matern
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 FloatArray = NDArray[np.float64]
 
@@ -55,6 +57,8 @@ class ErrorModel:
         """Make a model that knows nothing; ``images`` is the number that errors are measured on."""
         self._least = 1 / images
         self._process: GaussianProcessRegressor | None = None
+        # Looking for the libraries takes longer than a prediction.
+        self._libraries = ThreadpoolController()
 
     def learn(self, level_errors: FloatArray, noise: FloatArray, errors: FloatArray) -> None:
         """Learn from measured errors, shape (n,), in the order of measurement; what was learned before is dropped."""
@@ -62,7 +66,7 @@ class ErrorModel:
         level_errors, noise, errors = level_errors[rows], noise[rows], errors[rows]
         factors = np.log(errors + self._least) - self._rough(level_errors, noise)
         inputs = self._inputs(level_errors, noise)
-        with _one_thread():
+        with self._one_thread():
             fitted = [
                 GaussianProcessRegressor(Matern(length, nu=2.5), alpha=variance, optimizer=None, normalize_y=True).fit(
                     inputs, factors
@@ -83,7 +87,7 @@ class ErrorModel:
     def _predict(self, level_errors: FloatArray, noise: FloatArray, *, deviations: float) -> FloatArray:
         factors = self._rough(level_errors, noise)
         if self._process is not None:
-            with _one_thread():
+            with self._one_thread():
                 mean, deviation = self._process.predict(self._inputs(level_errors, noise), return_std=True)
             factors = factors + mean + deviations * deviation
         return np.clip(np.exp(factors) - self._least, 0.0, 1.0)
@@ -95,7 +99,6 @@ class ErrorModel:
     def _inputs(self, level_errors: FloatArray, noise: FloatArray) -> FloatArray:
         return np.column_stack([np.sqrt(noise), np.log(level_errors + self._least)])
 
-
-def _one_thread() -> threadpool_limits:
-    """Sum in one order, so that the same search decides the same with any number of threads."""
-    return threadpool_limits(1, user_api="blas")
+    def _one_thread(self) -> AbstractContextManager[object]:
+        """Sum in one order, so that the same search decides the same with any number of threads."""
+        return self._libraries.limit(limits=1, user_api="blas")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -17,12 +16,10 @@ from emomc.search.state import Phase, Search
 
 @pytest.fixture(scope="session")
 def shared_search(
-    shared_library: Library, search: Callable[..., Search], tmp_path_factory: pytest.TempPathFactory
+    copy_to: Callable[[Path], Library], search: Callable[..., Search], tmp_path_factory: pytest.TempPathFactory
 ) -> Search:
     """A search at its end; tests read it and never change it."""
-    folder = tmp_path_factory.mktemp("callbacks") / "run"
-    shutil.copytree(shared_library.path, folder / "library")
-    return search(Library.open(folder / "library"), number_generations=4)
+    return search(copy_to(tmp_path_factory.mktemp("callbacks") / "run"), number_generations=4)
 
 
 @pytest.fixture

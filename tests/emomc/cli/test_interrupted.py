@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -149,6 +150,7 @@ def test_imports(tmp_path, library, command, seconds):
 
 def test_search_while_it_prepares(library):
     calibration = library.path.parent / "calibration"
+    shutil.rmtree(calibration)
     process = start("search", "--library", library.path, "--name", "s")
     said = interrupt_once(process, lambda: any(calibration.glob("*/*")))
     assert said == "emomc-search: interrupted; the same command goes on from here\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import socket
 
 import pytest
@@ -59,6 +60,7 @@ def rewrite(library: Library, **values: object) -> None:
 @pytest.mark.parametrize("what", ["network", "data"])
 def test_a_library_that_names_code_runs_none(run, library, evil, what, digest, offline):
     where, mark = evil
+    shutil.rmtree(RunFolder.of_library(library.path).calibration)
     if what == "network":
         rewrite(library, network=f"{where}:Net", network_source_sha256=digest)
     else:

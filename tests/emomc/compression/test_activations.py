@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-import shutil
 
 import pytest
 import torch
@@ -83,9 +82,9 @@ def test_a_copy_of_a_network_rounds_for_itself():
 
 
 @pytest.fixture(scope="module")
-def narrow(shared_library, tmp_path_factory):
+def narrow(copy_to, tmp_path_factory):
     folder = tmp_path_factory.mktemp("narrow") / "run"
-    shutil.copytree(shared_library.path, folder / "library")
+    copy_to(folder)
 
     def run(bits, name, **more):
         config = SearchConfig(coding="best", max_bits=5, population_size=4, number_generations=2, activation_bits=bits)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
-import shutil
 
 import numpy as np
 import pytest
@@ -48,13 +47,13 @@ MIXED = Genotype(50, (2, 3, 4, 5, 6), activation_bits=(8, 3, 16, 8, 3))
 
 
 @pytest.fixture(scope="module")
-def run(shared_library, tmp_path_factory):
+def run(copy_to, tmp_path_factory):
     """Search a copy of the library: ``run(name, bits of inputs, copy=..., finetuning=...)``."""
     folder = tmp_path_factory.mktemp("inputs")
 
     def search(name, bits, *, copy="run", finetuning=None, **more):
         if not (folder / copy).exists():
-            shutil.copytree(shared_library.path, folder / copy / "library")
+            copy_to(folder / copy)
         usual = {"coding": "best", "max_bits": 6, "population_size": 4, "number_generations": 2, "rounding": "nearest"}
         config = SearchConfig(**{**usual, "hardware": "horowitz_45nm", "activation_bits": bits, **more})
         fabric = Fabric(accelerator="cpu", devices=1, plugins=[LightningEnvironment()])

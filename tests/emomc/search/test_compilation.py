@@ -49,11 +49,9 @@ def log(search):
         pytest.param(4, id="activations of 4 bits", marks=pytest.mark.slow),
     ],
 )
-def pair(request, shared_library, tmp_path_factory):
+def pair(request, copy_to, tmp_path_factory):
     """The same search, compiled and not."""
-    folder = tmp_path_factory.mktemp("compiled") / "run"
-    shutil.copytree(shared_library.path, folder / "library")
-    library = type(shared_library).open(folder / "library")
+    library = copy_to(tmp_path_factory.mktemp("compiled") / "run")
     bits = request.param
     return [searched(library, mode, mode, activation_bits=bits) for mode in ("never", "always")]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import shutil
 
 import pytest
 import torch
@@ -152,10 +151,10 @@ def test_settings_out_of_range(epochs, rate):
 
 
 @pytest.fixture(scope="module")
-def searched(shared_library, tmp_path_factory):
+def searched(copy_to, tmp_path_factory):
     """A small search with fine-tuning, its folder, and the search again over the same folder."""
     folder = tmp_path_factory.mktemp("searched") / "run"
-    shutil.copytree(shared_library.path, folder / "library")
+    copy_to(folder)
     config = SearchConfig(
         objectives=("accuracy", "size"), coding="best", max_bits=6, population_size=4, number_generations=2
     )
@@ -259,10 +258,10 @@ def test_a_tuned_point_is_exported_as_it_was_evaluated(searched, tmp_path, capsy
 
 
 @pytest.fixture(scope="module")
-def by_promise(shared_library, tmp_path_factory):
+def by_promise(copy_to, tmp_path_factory):
     """The same small search with a budget of three epochs."""
     folder = tmp_path_factory.mktemp("promise") / "run"
-    shutil.copytree(shared_library.path, folder / "library")
+    copy_to(folder)
     config = SearchConfig(
         objectives=("accuracy", "size"), coding="best", max_bits=6, population_size=4, number_generations=2
     )

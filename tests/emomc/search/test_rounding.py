@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 
 import pytest
 
@@ -17,10 +16,9 @@ from emomc.search.run import read_settings
 
 
 @pytest.fixture(scope="module")
-def searches(shared_library, search, tmp_path_factory):
+def searches(copy_to, search, tmp_path_factory):
     """A small search of each rounding in one folder, by name."""
-    folder = shutil.copytree(shared_library.path, tmp_path_factory.mktemp("rounding") / "run" / "library")
-    library = Library.open(folder)
+    library = copy_to(tmp_path_factory.mktemp("rounding") / "run")
     return {
         name: search(library, [FrontWriter()], name=name, rounding=name, number_generations=2)
         for name in ("nearest", "learned")

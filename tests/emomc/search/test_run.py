@@ -76,13 +76,12 @@ def recorder(monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def cold(shared_library, search, tmp_path_factory):
+def cold(copy_to, search, tmp_path_factory):
     """A search of a library without earlier searches."""
-    folder = tmp_path_factory.mktemp("cold") / "run"
-    shutil.copytree(shared_library.path, folder / "library")
+    library = copy_to(tmp_path_factory.mktemp("cold") / "run")
     with pytest.MonkeyPatch.context() as patch:
         recorder = Recorder(patch)
-        result = search(Library.open(folder / "library"), [FrontWriter()], name="s")
+        result = search(library, [FrontWriter()], name="s")
     return result, recorder
 
 
