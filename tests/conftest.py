@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import functools
+import importlib.util
 import os
 import shutil
 import warnings
@@ -15,9 +17,11 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 import pytorch_lightning as pl
+import sklearn.datasets
 import torch
 from lightning_fabric import Fabric
 from pytorch_lightning.plugins.environments import LightningEnvironment
+from torch import fx, nn
 
 from emomc.candidates.calibration import calibrate
 from emomc.candidates.compressed_networks import CompressedNetworks
@@ -33,6 +37,8 @@ from emomc.hardware.description import load_hardware
 from emomc.library.data_sources import library_data
 from emomc.library.library import Library
 from emomc.library.network_sources import library_graph
+from emomc.networks.graph_export import export_flat
+from emomc.networks.zoo import NETWORKS
 from emomc.packed_file.writer import write_packed
 from emomc.pretraining.config import PretrainingConfig
 from emomc.pretraining.prepare import prepare_library
@@ -120,6 +126,65 @@ def few_images_for_the_sensitivity_of_layers() -> Iterator[None]:
     """Every library comes with a page of its layers' sensitivity, which would take longer than its training."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("emomc.pretraining.measured_images.MOST", 32)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_power_cut() -> Iterator[None]:
+    """No test cuts the power, and a search waits longer for the disk than for its tiny networks."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: None)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_table_of_onnx_operations() -> Iterator[None]:
+    """Keep what torch.onnx.export reads from the source of onnxscript, anew for each of the tiny networks.
+
+    An export adds nothing to this table unless it is given translations of its own, and ours are not.
+    """
+    where = "torch.onnx._internal.exporter._registration"
+    if importlib.util.find_spec("onnxscript") is None:
+        yield
+        return
+    registry = importlib.import_module(where).ONNXRegistry
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(registry, "from_torchlib", staticmethod(functools.cache(registry.from_torchlib)))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def digits_read_once() -> Iterator[None]:
+    """Keep the images of digits, which every command reads from text."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sklearn.datasets, "load_digits", functools.cache(sklearn.datasets.load_digits))
+        yield
+
+
+def tensors_of(module: nn.Module) -> dict[str, torch.Tensor]:
+    return {**dict(module.named_parameters()), **dict(module.named_buffers())}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def zoo_exported_once() -> Iterator[None]:
+    """Export each network of the zoo once: most commands begin with this, and it takes longer than the rest of many."""
+    known: dict[Any, tuple[fx.GraphModule, frozenset[str]]] = {}
+
+    def export_once(network: nn.Module, input_shape: tuple[int, ...], output: str | None = None):
+        if type(network) not in NETWORKS.values() or any("forward" in vars(part) for part in network.modules()):
+            return export_flat(network, input_shape, output)
+        first = next(network.parameters())
+        # The text of a network says what its modules are and how they are set.
+        key = (str(network), tuple(input_shape), output, first.device, first.dtype)
+        if key not in known:
+            known[key] = export_flat(network, input_shape, output)
+        module, constants = known[key]
+        own = tensors_of(network)
+        # Each is given a copy with its own tensors.
+        return copy.deepcopy(module, {id(tensor): own[name] for name, tensor in tensors_of(module).items()}), constants
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("emomc.networks.graph.export_flat", export_once)
         yield
 
 

@@ -30,14 +30,16 @@ def photographs() -> list[Image.Image]:
     return [image.crop(box) for image in whole for box in ((0, 0, 640, 427), (50, 20, 350, 420), (100, 100, 400, 330))]
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of photographs; tests read it and never change it."""
+    folder = tmp_path_factory.mktemp("photographs")
     for part in ("train", "test"):
         for label in "ab":
-            (tmp_path / part / label).mkdir(parents=True)
+            (folder / part / label).mkdir(parents=True)
             for number, image in enumerate(photographs()):
-                image.save(tmp_path / part / label / f"{number}.png")
-    return tmp_path
+                image.save(folder / part / label / f"{number}.png")
+    return folder
 
 
 def module_of(folder: Path, **options) -> ImageDataModule:
