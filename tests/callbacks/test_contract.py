@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import pytorch_lightning as pl
 import torch
+from matplotlib.figure import Figure
 from torch import nn
 
 import emomc.callbacks
@@ -157,7 +158,9 @@ class TestObservers:
         trainer.fit(classifier(), datamodule=build_data(DataConfig(batch_size=512)))
 
 
-def test_observers_work_in_any_order(copy_of_library, search, capsys):
+def test_observers_work_in_any_order(copy_of_library, search, capsys, monkeypatch):
+    # A picture takes longer than the search; the tests of the figure look at it.
+    monkeypatch.setattr("emomc.callbacks.search.front_writer.front_figure", lambda document: Figure((1, 1)))
     kinds = [kind for kind in OBSERVERS if kind.__name__ != "RichFrontTable"]
     names = ("front.csv", "candidates.csv", "front.json")
     found = set()

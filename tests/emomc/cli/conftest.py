@@ -96,10 +96,10 @@ def refused(run: Callable[..., Ran], snapshot: Callable[[], dict[str, bytes]]) -
 
 @pytest.fixture(scope="session")
 def searched_once(shared_library, tmp_path_factory) -> Path:
-    """The folder of a run with a finished search; tests copy it."""
+    """The folder of a run with a finished search, whose rounding takes no time to learn; tests copy it."""
     folder = tmp_path_factory.mktemp("searched") / "run"
     shutil.copytree(shared_library.path, folder / "library")
-    config = SearchConfig(population_size=4, number_generations=1, max_bits=4)
+    config = SearchConfig(population_size=4, number_generations=1, max_bits=4, rounding="nearest")
     fabric = Fabric(accelerator="cpu", devices=1, plugins=[LightningEnvironment()])
     run_search(folder / "library", config, [FrontWriter()], run=RunOptions(name="s", fabric=fabric))
     return folder

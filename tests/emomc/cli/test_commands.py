@@ -64,7 +64,7 @@ def test_from_nothing_to_a_front(run, tmp_path):
 
 def test_ctrl_c_writes_the_front_and_the_same_command_goes_on(run, library, monkeypatch):
     arguments = ("--library", library.path, "--population_size", 4, "--number_generations", 3, "--max_bits", 4)
-    arguments += ("--name", "s")
+    arguments += ("--rounding", "nearest", "--name", "s")
     show = FrontLines.on_generation_end
 
     def press(self, search):
@@ -94,7 +94,7 @@ def test_names_with_spaces_and_letters_of_other_languages(run, tmp_path):
     tiny = ("--pre_train_epochs", 1, "--pre_prune_epochs", 1, "--pre_prune_step", 60, "--accelerator", "cpu")
     assert run("pretrain", *tiny, *network, "--output", folder / "Lauf 1").status == 0
     search = ("--library", folder / "Lauf 1" / "library", "--name", "Größe ändern", "--population_size", 4)
-    search += ("--max_bits", 4)
+    search += ("--max_bits", 4, "--rounding", "nearest")
     assert run("search", *search, *network, "--number_generations", 1, "--accelerator", "cpu").status == 0
     export = (
         "--run",
@@ -194,6 +194,7 @@ class TestHelp:
 
 def test_layers_shows_and_writes_what_each_layer_of_a_candidate_costs(run, library):
     options = ("--library", library.path, "--population_size", 6, "--number_generations", 2, "--max_bits", 4)
+    options += ("--rounding", "nearest")
     ran = run("search", *options, "--objectives", "accuracy", "size", "--layers", 3)
     assert (ran.status, ran.err) == (0, "")
     (file,) = library.path.parent.glob("search/accuracy-size-*/layers_3.csv")

@@ -17,6 +17,7 @@ from emomc.networks.build import build_network
 ONE_EPOCH = ["--pre_train_epochs", "1", "--pre_prune_epochs", "1", "--pre_prune_step", "60", "--accelerator", "cpu"]
 # A search first quantizes every level to every number of bits: few of them, to save time.
 TWO_GENERATIONS = ["--population_size", "2", "--number_generations", "2", "--max_bits", "4", "--accelerator", "cpu"]
+TWO_GENERATIONS += ["--rounding", "nearest"]
 
 
 @pytest.fixture(scope="session")

@@ -21,7 +21,9 @@ pytest.importorskip("onnxscript", reason="the extra 'export' is not installed")
 @pytest.fixture
 def searched(library):
     def search(activation_bits: int):
-        config = SearchConfig(population_size=4, number_generations=1, activation_bits=activation_bits, max_bits=4)
+        config = SearchConfig(
+            population_size=4, number_generations=1, activation_bits=activation_bits, max_bits=4, rounding="nearest"
+        )
         run_search(library, config, [FrontWriter()], run=RunOptions(name="s"))
         return library.path.parent
 

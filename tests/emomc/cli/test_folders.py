@@ -12,6 +12,7 @@ from PIL import Image
 LEVELS = ("--pre_prune_upper_bound", 50, "--pre_prune_lower_bound", 50, "--pre_prune_epochs", 1)
 TRAIN = ("--pre_train_epochs", 1, *LEVELS, "--accelerator", "cpu", "--evaluation_batch_size", 8)
 SEARCH = ("--population_size", 4, "--number_generations", 1, "--max_bits", 4, "--accelerator", "cpu", "--name", "s")
+SEARCH += ("--rounding", "nearest")
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from emomc.fronts.front_file import read_front
 
 QUICK = ("--seconds", 0.001, "--rounds", 1)
 TINY = ("--population_size", 4, "--number_generations", 1, "--max_bits", 8, "--accelerator", "cpu")
+TINY += ("--rounding", "nearest")
 
 WRONG = {
     "nothing to measure": (("--output", "a.csv"), "--library .* or --network .*, found neither"),

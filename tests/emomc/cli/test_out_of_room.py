@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -12,11 +13,22 @@ import pytest
 import torch
 from torch import fx, nn
 
+from emomc.candidates.image_order import ORDER_FILE
 from emomc.common.files import folder_lock
+from emomc.common.run_folder import RunFolder
 from emomc.library.library import Library
 
 TINY = ("--accelerator", "cpu", "--pre_train_epochs", 1, "--pre_prune_epochs", 1, "--pre_prune_step", 60)
-SEARCH = ("--accelerator", "cpu", "--population_size", 4, "--max_bits", 4, "--number_generations", 2, "--name", "s")
+SEARCH = ("--accelerator", "cpu", "--population_size", 4, "--max_bits", 4, "--number_generations", 2)
+SEARCH += ("--rounding", "nearest", "--name", "s")
+
+
+@pytest.fixture
+def library(library):
+    """A library that no search has measured, so that the first thing that a search does needs memory and room."""
+    shutil.rmtree(RunFolder.of_library(library.path).calibration)
+    (library.path / ORDER_FILE).unlink()
+    return library
 
 
 @contextmanager

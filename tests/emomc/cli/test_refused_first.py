@@ -15,7 +15,8 @@ from emomc.common.errors import UserError
 from emomc.data import splits
 from emomc.lightning_modules.image_data import ImageDataModule
 
-TINY = ("--population_size", 4, "--number_generations", 1, "--max_bits", 4, "--accelerator", "cpu")
+TINY = ("--population_size", 4, "--number_generations", 1, "--max_bits", 4)
+TINY += ("--rounding", "nearest", "--accelerator", "cpu")
 
 
 @pytest.fixture

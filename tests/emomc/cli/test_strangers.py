@@ -96,6 +96,8 @@ def test_both_commands_work_without_a_network(run, tmp_path, offline):
         1,
         "--max_bits",
         4,
+        "--rounding",
+        "nearest",
     )
     assert run("search", *search, "--accelerator", "cpu").status == 0
 
@@ -121,6 +123,8 @@ def test_names_that_a_terminal_would_act_on(run, copy_of_library):
         1,
         "--max_bits",
         4,
+        "--rounding",
+        "nearest",
         "--layers",
         "pick",
     )

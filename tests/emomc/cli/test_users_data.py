@@ -23,6 +23,8 @@ SEARCH = (
         1,
         "--max_bits",
         4,
+        "--rounding",
+        "nearest",
         "--finetune_epochs",
         1,
         "--accelerator",

@@ -10,7 +10,8 @@ import yaml
 
 from emomc.hardware.description import load_hardware
 
-TINY = ("--population_size", 4, "--number_generations", 1, "--accelerator", "cpu")
+TINY = ("--population_size", 4, "--number_generations", 1, "--max_bits", 4)
+TINY += ("--rounding", "nearest", "--accelerator", "cpu")
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256))
 
 HARDWARE: dict[str, tuple[str | bytes, str]] = {

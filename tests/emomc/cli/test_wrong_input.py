@@ -153,7 +153,7 @@ def test_pretrain(run, snapshot, case):
 @pytest.mark.parametrize("case", SEARCH)
 def test_search(run, snapshot, library, case):
     arguments, words = SEARCH[case]
-    tiny = ("--population_size", 4, "--number_generations", 1, "--max_bits", 4)
+    tiny = ("--population_size", 4, "--number_generations", 1, "--max_bits", 4, "--rounding", "nearest")
     before = snapshot()
     check(run("search", "--library", library.path, *tiny, *arguments), "search", words)
     assert snapshot() == before
@@ -206,6 +206,8 @@ def test_other_settings_than_those_of_the_search(run, library):
         1,
         "--max_bits",
         4,
+        "--rounding",
+        "nearest",
         "--name",
         "s",
     )

@@ -13,7 +13,8 @@ from safetensors.torch import load_file, save_file
 
 from emomc.common.files import sha256_of_file
 
-TINY = ("--population_size", 4, "--number_generations", 1, "--accelerator", "cpu")
+TINY = ("--population_size", 4, "--number_generations", 1, "--max_bits", 4)
+TINY += ("--rounding", "nearest", "--accelerator", "cpu")
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256))
 
 Damage = Callable[[Path], object]

@@ -17,7 +17,8 @@ from emomc.candidates.finetuned_weights import FinetunedNetwork, write_finetuned
 from emomc.common.run_folder import LOG_FILE
 from emomc.compression.quantization import QuantizedTensor, quantize_symmetric
 
-TINY = ("--population_size", 4, "--number_generations", 1, "--max_bits", 4, "--accelerator", "cpu")
+TINY = ("--population_size", 4, "--number_generations", 1, "--max_bits", 4)
+TINY += ("--rounding", "nearest", "--accelerator", "cpu")
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256))
 
 Damage = Callable[[Path], object]

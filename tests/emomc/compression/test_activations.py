@@ -87,7 +87,14 @@ def narrow(copy_to, tmp_path_factory):
     copy_to(folder)
 
     def run(bits, name, **more):
-        config = SearchConfig(coding="best", max_bits=5, population_size=4, number_generations=2, activation_bits=bits)
+        config = SearchConfig(
+            coding="best",
+            max_bits=5,
+            population_size=4,
+            number_generations=2,
+            activation_bits=bits,
+            rounding="nearest",
+        )
         return run_search(
             Library.open(folder / "library"),
             config,
@@ -101,7 +108,7 @@ def narrow(copy_to, tmp_path_factory):
         patch.setattr("emomc.callbacks.search.front_writer.front_figure", lambda document: Figure((1, 1)))
         return {
             16: run(16, "wide"),
-            3: run(3, "narrow", finetuning=Finetuning(1)),
+            3: run(3, "narrow", finetuning=Finetuning(1, budget=2)),
         }
 
 

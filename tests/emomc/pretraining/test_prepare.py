@@ -25,11 +25,6 @@ from emomc.library.manifest import DENSE
 from emomc.networks.build import build_network
 
 
-@pytest.fixture(autouse=True)
-def few_images_for_sensitivity(monkeypatch):
-    monkeypatch.setattr("emomc.pretraining.measured_images.MOST", 64)
-
-
 class TestLevels:
     def test_are_those_asked_for_with_exact_densities(self, shared_library):
         assert shared_library.levels == (100, 80, 50, 20)

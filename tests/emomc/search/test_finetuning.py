@@ -156,7 +156,12 @@ def searched(copy_to, tmp_path_factory):
     folder = tmp_path_factory.mktemp("searched") / "run"
     copy_to(folder)
     config = SearchConfig(
-        objectives=("accuracy", "size"), coding="best", max_bits=6, population_size=4, number_generations=2
+        objectives=("accuracy", "size"),
+        coding="best",
+        max_bits=6,
+        population_size=4,
+        number_generations=2,
+        rounding="nearest",
     )
 
     def run():
@@ -263,7 +268,12 @@ def by_promise(copy_to, tmp_path_factory):
     folder = tmp_path_factory.mktemp("promise") / "run"
     copy_to(folder)
     config = SearchConfig(
-        objectives=("accuracy", "size"), coding="best", max_bits=6, population_size=4, number_generations=2
+        objectives=("accuracy", "size"),
+        coding="best",
+        max_bits=6,
+        population_size=4,
+        number_generations=2,
+        rounding="nearest",
     )
 
     def run(budget):

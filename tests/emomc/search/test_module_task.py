@@ -115,8 +115,8 @@ def test_early_rejection_does_not_change_the_front(close, tmp_path):
     library, task = close
     # Searches of one library learn from each other's logs.
     shutil.copytree(library.path, tmp_path / "library")
-    few = run(library, task, "few", number_generations=8)
-    all_ = run(Library.open(tmp_path / "library"), task, "all", number_generations=8, early_rejection=False)
+    few = run(library, task, "few")
+    all_ = run(Library.open(tmp_path / "library"), task, "all", early_rejection=False)
     points = [[(point.genotype, point.evaluation) for point in search.front] for search in (few, all_)]
     assert points[0] == points[1]
     assert few.rejected
