@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import shutil
 from pathlib import Path
 
@@ -15,29 +16,24 @@ from emomc.search.run import run_search
 NEEDS_COMPILER = pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler (cc) on this machine")
 
 
-@pytest.fixture
-def search(library):
-    """A function that makes a front with inputs of layers of so many bits."""
-
-    def search(activation_bits):
-        config = SearchConfig(population_size=4, number_generations=2, activation_bits=activation_bits, coding="best")
-        run_search(library, config, [FrontWriter()], run=RunOptions(name="s"))
-
-    return search
+def search(library, activation_bits):
+    """Make a front with inputs of layers of so many bits."""
+    config = SearchConfig(population_size=4, number_generations=2, activation_bits=activation_bits, coding="best")
+    run_search(library, config, [FrontWriter()], run=RunOptions(name="s"))
 
 
-@pytest.fixture
-def export_c(library, run):
-    def export(output, *options):
-        return run("export", "--run", library.path.parent, "--format", "c", "--output", output, *options)
-
-    return export
+@pytest.fixture(scope="module")
+def searched_with_8_bits(copy_to, tmp_path_factory):
+    """The folder of a run; tests read it and never change it."""
+    library = copy_to(tmp_path_factory.mktemp("bytes") / "run")
+    search(library, 8)
+    return library.path.parent
 
 
 @pytest.fixture
-def export(search, export_c):
-    search(8)
-    return export_c
+def export(searched_with_8_bits, run):
+    """Export a point of it."""
+    return functools.partial(run, "export", "--run", searched_with_8_bits, "--format", "c", "--output")
 
 
 @NEEDS_COMPILER
@@ -80,15 +76,16 @@ def test_the_output_is_a_source(export):
         assert not Path(output).exists()
 
 
-def test_int8_needs_inputs_of_at_most_8_bits(search, export_c):
-    search(9)
-    ran = export_c("net.c", "--c_arithmetic", "int8")
+def test_int8_needs_inputs_of_at_most_8_bits(library, run):
+    search(library, 9)
+    export = functools.partial(run, "export", "--run", library.path.parent, "--format", "c", "--output")
+    ran = export("net.c", "--c_arithmetic", "int8")
     assert ran.status == 2
     assert "for the arithmetic int8 (emomc-search --activation_bits 8), found " in ran.err
     assert ran.err.strip().endswith("with inputs of 9 bits")
     assert len(ran.err.strip().splitlines()) == 1
     assert not Path("net.c").exists()
-    ran = export_c("net.c")
+    ran = export("net.c")
     assert ran.status == 0, ran
     assert "net.c: arithmetic float, " in ran.out
 

@@ -16,8 +16,8 @@ EQUAL, REFUSED, NOT_IN_C, Base = (
 )
 CPU = ("--accelerator", "cpu")
 TINY = (*CPU, "--pre_train_epochs", 1, "--pre_prune_epochs", 1, "--pre_prune_step", 60, "--batch_size", 64)
-SEARCH = (*CPU, "--population_size", 4, "--number_generations", 1, "--max_bits", 4, "--name", "s")
-SEARCH += ("--rounding", "nearest")
+SEARCH = (*CPU, "--population_size", 4, "--number_generations", 1, "--max_bits", 4)
+SEARCH += ("--rounding", "nearest", "--name", "s")
 
 
 @pytest.mark.parametrize(
