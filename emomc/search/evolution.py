@@ -11,6 +11,7 @@ from pymoo.algorithms.moo.nsga2 import NSGA2
 from pymoo.algorithms.moo.nsga3 import NSGA3
 from pymoo.algorithms.moo.sms import SMSEMOA
 from pymoo.core.algorithm import Algorithm
+from pymoo.core.duplicate import NoDuplicateElimination
 from pymoo.core.evaluator import Evaluator
 from pymoo.core.population import Population
 from pymoo.core.problem import Problem
@@ -76,6 +77,8 @@ class Evolution:
         """Those of the population that was asked for last."""
         self._forecast = forecast
         if forecast is not None:
+            # Screening leaves equal ones out, and need not compare all pairs of the many that are made.
+            self._algorithm.mating.eliminate_duplicates = NoDuplicateElimination()
             self._algorithm.mating = Screening(self._algorithm.mating, space, forecast)
 
     def ask(self) -> list[Genotype] | None:
