@@ -13,7 +13,7 @@ from torch import nn
 from benchmarks.common.environments import Environment
 from benchmarks.peers.points import Evaluator
 from benchmarks.peers.tools import PEERS, SCRIPTS, Peer
-from benchmarks.peers.trials import keep_trial, kept_trial, try_peer
+from benchmarks.peers.trials import Trial, keep_trial, kept_trial, try_peer
 from emomc.common.files import write_json
 from emomc.networks.layers import LayerCall, LayerShape
 
@@ -58,9 +58,7 @@ class ScriptPeer(Peer):
         return self.path
 
 
-@pytest.fixture
-def problem(tmp_path: Path) -> Path:
-    folder = tmp_path / "problem"
+def make_problem(folder: Path) -> Path:
     folder.mkdir()
     (folder / "networks.py").write_text(NETWORK)
     torch.manual_seed(0)
@@ -70,6 +68,11 @@ def problem(tmp_path: Path) -> Path:
     for split in ("validation", "test"):
         np.save(folder / f"{split}.npy", np.random.default_rng(0).normal(size=(6, 1, 2, 2)).astype(np.float32))
     return folder
+
+
+@pytest.fixture
+def problem(tmp_path: Path) -> Path:
+    return make_problem(tmp_path / "problem")
 
 
 EVALUATOR = Evaluator(
@@ -83,8 +86,16 @@ def peer(tmp_path: Path, function: str) -> ScriptPeer:
     return ScriptPeer("tool", "a tool", "tool", function, "none", path=path)
 
 
-def test_a_peer_is_run_and_measured_and_a_setting_that_fails_is_named(problem: Path, tmp_path: Path) -> None:
-    trial = try_peer(peer(tmp_path, "rounded"), HERE, problem, EVALUATOR, ("small", 0))
+@pytest.fixture(scope="module")
+def tried(tmp_path_factory: pytest.TempPathFactory) -> tuple[ScriptPeer, Path, Trial]:
+    """A peer, its problem, and how it did."""
+    folder = tmp_path_factory.mktemp("tried")
+    one, problem = peer(folder, "rounded"), make_problem(folder / "problem")
+    return one, problem, try_peer(one, HERE, problem, EVALUATOR, ("small", 0))
+
+
+def test_a_peer_is_run_and_measured_and_a_setting_that_fails_is_named(tried: tuple[ScriptPeer, Path, Trial]) -> None:
+    _, _, trial = tried
     assert [point.setting for point in trial.points] == ["bits 8", "bits 2"]
     assert trial.refused == "bits 1: ValueError: no such bits"
     first = trial.points[0]
@@ -101,9 +112,9 @@ def test_a_peer_that_fails_costs_its_row(problem: Path, tmp_path: Path) -> None:
     assert trial.refused == "RuntimeError: no convolutions"
 
 
-def test_what_is_there_is_not_run_again(problem: Path, tmp_path: Path) -> None:
-    one, kept, output = peer(tmp_path, "rounded"), tmp_path / "tool.json", problem.parent / "peers" / "tool"
-    first = try_peer(one, HERE, problem, EVALUATOR, ("small", 0))
+def test_what_is_there_is_not_run_again(tried: tuple[ScriptPeer, Path, Trial], tmp_path: Path) -> None:
+    one, problem, first = tried
+    kept, output = tmp_path / "tool.json", problem.parent / "peers" / "tool"
     keep_trial(kept, first)
     assert kept_trial(kept) == first
     # The peer goes on where it was: what it has written it does not compute again.

@@ -32,7 +32,8 @@ class Ran(NamedTuple):
 def small_pictures() -> Iterator[None]:
     """A picture of the front takes as long as the searches of these tests; those of the figure look at it."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("emomc.callbacks.search.front_writer.front_figure", lambda document: Figure((1, 1)))
+        for observer in ("front_writer", "tensorboard_front_logger"):
+            patch.setattr(f"emomc.callbacks.search.{observer}.front_figure", lambda document: Figure((1, 1)))
         yield
 
 

@@ -34,7 +34,7 @@ def test_from_nothing_to_a_front(run, tmp_path):
     # The command that the first one names, as it names it.
     _, command, *named = lines[-1].split()
     assert command == "emomc-search"
-    tiny = ("--population_size", 6, "--number_generations", 3, "--max_bits", 5)
+    tiny = ("--population_size", 6, "--number_generations", 3, "--max_bits", 4)
     ran = run("search", *named, *tiny, "--accelerator", "cpu")
     assert (ran.status, ran.err) == (0, "")
     lines = ran.out.splitlines()

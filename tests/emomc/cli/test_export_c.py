@@ -16,9 +16,10 @@ from emomc.search.run import run_search
 NEEDS_COMPILER = pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler (cc) on this machine")
 
 
-def search(library, activation_bits):
+def search(library, activation_bits, **settings):
     """Make a front with inputs of layers of so many bits."""
-    config = SearchConfig(population_size=4, number_generations=2, activation_bits=activation_bits, coding="best")
+    small = {"population_size": 4, "number_generations": 2, "coding": "best"}
+    config = SearchConfig(**{**small, **settings}, activation_bits=activation_bits)
     run_search(library, config, [FrontWriter()], run=RunOptions(name="s"))
 
 
@@ -77,7 +78,7 @@ def test_the_output_is_a_source(export):
 
 
 def test_int8_needs_inputs_of_at_most_8_bits(library, run):
-    search(library, 9)
+    search(library, 9, max_bits=4, rounding="nearest")
     export = functools.partial(run, "export", "--run", library.path.parent, "--format", "c", "--output")
     ran = export("net.c", "--c_arithmetic", "int8")
     assert ran.status == 2

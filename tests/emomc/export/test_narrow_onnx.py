@@ -191,7 +191,7 @@ class Tokens(nn.Module):
         return self.last(self.second(self.first(images.flatten(1, 2)).relu()).relu()).mean(1)
 
 
-@pytest.mark.parametrize("bits", [(16, 8, 8), (8, 16, 4), (8, 8, 16)])
+@pytest.mark.parametrize("bits", [(16, 8, 8), (8, 16, 4), pytest.param((8, 8, 16), marks=pytest.mark.slow)])
 def test_products_of_matrices_with_inputs_that_are_not_rounded_stay_as_they_are(tmp_path, bits):
     torch.manual_seed(0)
     network = Tokens()

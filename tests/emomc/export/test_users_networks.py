@@ -35,7 +35,7 @@ SHAPE = (1, 32, 32)
 # Weights stored with their inputs first, products that a runtime may replace, and equal weights.
 QUICK = ("Other", "Attentive", "Twins", "OwnMatrix")
 # These differ in what is folded, hooked, computed or shared; those above go through the same forms with few bits.
-WHOLE = ("OwnMatrix", "Strided", "ActivatedNorm", "WeightNormed", "UsedTwice", "Auxiliary")
+WHOLE = ("Strided", "ActivatedNorm", "WeightNormed", "UsedTwice", "Auxiliary")
 RUN = [name for name, format in FORMATS.items() if format.scores is not None]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import warnings
 from pathlib import Path
 
@@ -69,9 +70,15 @@ def load(graph, folded, state):
     return network.module
 
 
-def fold(network, shape=SHAPE):
-    """The graph of a network and its folded state."""
-    graph = trace_network(network, shape)
+@functools.cache
+def graph_of_normed():
+    """The same for any weights."""
+    return trace_network(Normed().eval(), SHAPE)
+
+
+def fold(network):
+    """The graph of such a network and its folded state."""
+    graph = graph_of_normed()
     return graph, FoldedNetwork(graph).fold(network.state_dict())
 
 

@@ -22,6 +22,8 @@ TORCHVISION = {
     "vgg11": (11, torchvision.models.VGG11_Weights.IMAGENET1K_V1),
     "efficientnet_b0": (82, torchvision.models.EfficientNet_B0_Weights.IMAGENET1K_V1),
 }
+# The other blocks with squeezed maps are those of mobilenet_v3_small.
+SOME_SLOW = [pytest.param(name, marks=pytest.mark.slow if name == "efficientnet_b0" else ()) for name in TORCHVISION]
 
 
 def of_torchvision(name: str, num_classes: int) -> nn.Module:
@@ -30,7 +32,7 @@ def of_torchvision(name: str, num_classes: int) -> nn.Module:
         return build_network(f"torchvision.models:{name}", in_channels=3, num_classes=num_classes)
 
 
-@pytest.mark.parametrize("name", TORCHVISION)
+@pytest.mark.parametrize("name", SOME_SLOW)
 def test_torchvision_networks_at_64x64(name):
     layers, _ = TORCHVISION[name]
     network = of_torchvision(name, 5)
@@ -50,7 +52,7 @@ def test_torchvision_networks_at_64x64(name):
     assert torch.ops.aten.batch_norm.default not in operations
 
 
-@pytest.mark.parametrize("name", TORCHVISION)
+@pytest.mark.parametrize("name", SOME_SLOW)
 def test_weights_and_macs_are_those_that_torchvision_publishes(name):
     _, published = TORCHVISION[name]
     network = of_torchvision(name, 1000)

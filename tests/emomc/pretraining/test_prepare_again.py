@@ -42,6 +42,8 @@ class TestAgain:
         assert library.levels == (100, 80, 50, 20)
         assert level_files(folder) == before
 
+    # Those that are interrupted make them, too.
+    @pytest.mark.slow
     def test_the_same_settings_make_the_same_bytes(self, shared_run, prepare, tmp_path):
         prepare(tmp_path)
         assert level_files(tmp_path) == level_files(shared_run)

@@ -21,11 +21,15 @@ from emomc.search.start_population import start_population
 from emomc.search.state import Search
 
 
+def make_cost_model(library):
+    lenet = build_network("lenet5", in_channels=1, num_classes=10, network_args={})
+    networks = CompressedNetworks(library, library_graph(library, lenet), Quantizer(per_channel=True))
+    return CostModel(networks, load_hardware("emomc_fpga"), dataflow="xy", coding="csr")
+
+
 @pytest.fixture(scope="module")
 def cost_model(shared_library):
-    lenet = build_network("lenet5", in_channels=1, num_classes=10, network_args={})
-    networks = CompressedNetworks(shared_library, library_graph(shared_library, lenet), Quantizer(per_channel=True))
-    return CostModel(networks, load_hardware("emomc_fpga"), dataflow="xy", coding="csr")
+    return make_cost_model(shared_library)
 
 
 @pytest.fixture
@@ -63,6 +67,21 @@ def expected_volume(search, genotypes):
 
 
 class TestStartPopulation:
+    def test_quantizes_to_all_numbers_of_bits_at_once(self, shared_library, monkeypatch):
+        config = SearchConfig(max_bits=5)
+        model = make_cost_model(shared_library)
+        search = Search(shared_library, config, None, search_space(shared_library, config), model)
+        made, quantize = [], CompressedNetworks._quantize
+
+        def recorded(networks, levels, layer, widths):
+            made.append(tuple(widths))
+            return quantize(networks, levels, layer, widths)
+
+        monkeypatch.setattr(CompressedNetworks, "_quantize", recorded)
+        start(search, 20)
+        # One after the other takes longer where the rounding is learned.
+        assert {*made} == {(2, 3, 4, 5)}
+
     @pytest.mark.parametrize("size", [4, 5, 17, 40])
     @pytest.mark.parametrize(("least", "most"), [(2, 12), (3, 9), (6, 6)])
     def test_lies_in_the_space_and_holds_the_corners(self, make, size, least, most):
