@@ -155,7 +155,7 @@ def _measured(case: Case, arguments: Any) -> dict[str, Any]:
         {"level": record.level.label, "pattern": record.pattern, "accuracy": record.validation_accuracy}
         for record in library.manifest.levels
     ]
-    found: dict[str, Any] = {"levels": levels, "onnx": _speed(library, folder)}
+    found: dict[str, Any] = {"levels": levels, "onnx": channel_speed(library, folder)}
     if case.searched:
         found["fronts"] = {
             hardware: {
@@ -194,7 +194,7 @@ def _front(library: Library, hardware: str, name: str, patterns: list[str] | Non
     ]
 
 
-def _speed(library: Library, folder: Path) -> list[dict[str, Any]]:
+def channel_speed(library: Library, folder: Path) -> list[dict[str, Any]]:
     """Return, for each level of channels, its share of MACs and of the time of onnxruntime, in turns with the dense."""
     graph = library_graph(library, library_network(library, library.manifest.network))
     networks = CompressedNetworks(library, graph, Quantizer())
@@ -296,7 +296,9 @@ Validation accuracy before quantization, percent; of LeNet-5 the mean.
 
 The sliced network of each level of channels, float32, one thread, batches of {BATCH} images, the least of {REPEATS}
 runs in turns with the dense network. "counted": MACs that torch counts in it over those that the cost model counts. The
-last two columns: the largest difference of a score from the masked network's, and of onnxruntime from torch.
+last two columns: the largest difference of a score from the masked network's, and of onnxruntime from torch. Here,
+channels are multiples of {LEVELS["channel_multiple"]}, which onnxruntime is slow with: see
+[channels in multiples](channel_multiples.md).
 
 {_onnx(networks)}
 """

@@ -48,6 +48,8 @@ def loss_bound(before: int, after: int, images: int, *, compared: int = 1) -> fl
     which is taken: no image is wrong before and after. Half an image is added to each of the four counts of right and
     wrong answers, so that few images without an error do not seem certain.
 
+    It grows with the loss for networks that are right at least as often as wrong.
+
     Source: Agresti and Min, "Simple improved confidence intervals for comparing matched proportions", Statistics in
     Medicine 24(5), 2005; for several networks: Sidak, "Rectangular confidence regions for the means of multivariate
     normal distributions", JASA 62(318), 1967, which holds however their errors depend on each other.

@@ -199,8 +199,16 @@ class StageTraining:
             enable_progress_bar=any(isinstance(callback, pl.callbacks.ProgressBar) for callback in further),
             max_epochs=epochs,
             logger=logger,
-            callbacks=[*callbacks, *standard, *further],
+            callbacks=[*self._loader_callbacks(stage), *callbacks, *standard, *further],
         )
+
+    def _loader_callbacks(self, stage: str) -> list[pl.Callback]:
+        """Return the callbacks that the data need in a stage: none for images, whose order follows from the epoch."""
+        return []
+
+    def _training_of(self, module: pl.LightningModule, stage: str) -> contextlib.AbstractContextManager[None]:
+        """Return the context in which the Trainer of a stage runs a module."""
+        return contextlib.nullcontext()
 
     def _fit(self, trainer: pl.Trainer, module: pl.LightningModule, stage: str) -> None:
         if trainer.max_epochs:
@@ -210,7 +218,7 @@ class StageTraining:
                 check_checkpoint(begun, "deleting it loses the epochs of this level alone")
             if self.devices.cuda_graphs and isinstance(module, Classifier):
                 module.run_in_training = GraphedNetwork(self.network)
-            with self._memory():
+            with self._memory(), self._training_of(module, stage):
                 trainer.fit(module, datamodule=self.data, ckpt_path=begun, weights_only=True)
             if isinstance(module, Classifier):
                 module.run_in_training = None

@@ -74,13 +74,11 @@ class TaskStages(StageTraining):
             further.append(RandomBits(self.network, layers))
         return self.task.module, schedule, further
 
-    def _trainer(self, stage: str, epochs: int, callbacks: list[pl.Callback]) -> pl.Trainer:
-        return super()._trainer(stage, epochs, [LoaderSeeds(self.config.seed, stage), *callbacks])
+    def _loader_callbacks(self, stage: str) -> list[pl.Callback]:
+        return [LoaderSeeds(self.config.seed, stage)]
 
-    def _fit(self, trainer: pl.Trainer, module: pl.LightningModule, stage: str) -> None:
-        dense = stage == stage_of(DENSE)
-        with contextlib.nullcontext() if dense else without_callbacks(module):
-            super()._fit(trainer, module, stage)
+    def _training_of(self, module: pl.LightningModule, stage: str) -> contextlib.AbstractContextManager[None]:
+        return contextlib.nullcontext() if stage == stage_of(DENSE) else without_callbacks(module)
 
     def _reestimate_norms(self, trainer: pl.Trainer, module: pl.LightningModule, seed: int) -> None:
         device = trainer.strategy.root_device

@@ -94,7 +94,8 @@ class TestLossBound:
         found = loss_bound(before, after, images)
         assert found > (before - after) / (images + 2)
         assert loss_bound(before, after, images, compared=9) > found
-        if after:
+        # Of a network that is wrong more often than not, fewer right answers leave less room for others that differ.
+        if 2 * (after - 1) >= images:
             assert loss_bound(before, after - 1, images, compared=9) > loss_bound(before, after, images, compared=9)
 
     def test_holds_for_the_best_of_several_about_as_often_as_it_says(self):
