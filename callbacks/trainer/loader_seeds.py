@@ -18,6 +18,10 @@ from emomc.runtime.seeds import derive_seed
 _NUMPY_SEEDS = 1 << 32
 
 
+class SeededGenerator(torch.Generator):
+    """Random numbers that ``LoaderSeeds`` gave to a loader or sampler, which may live as long as the data module."""
+
+
 class LoaderSeeds(pl.Callback):
     """Seeds the training loaders of a user's data module at the start of each epoch; see ``EpochSeed``.
 
@@ -86,9 +90,13 @@ def _data_loaders(made: Any) -> Iterator[DataLoader[Any]]:
 
 
 def _own_generators(loader: DataLoader[Any]) -> Iterator[torch.Generator]:
-    """Give a loader and its samplers a generator each where they have none, and yield them."""
+    """Yield the generators of a loader and its samplers, each with one of its own where the user gave none."""
     batches = loader.batch_sampler
-    for owner in (loader, loader.sampler, batches, getattr(batches, "sampler", None)):
-        if owner is not None and getattr(owner, "generator", torch) is None:
-            owner.generator = torch.Generator()  # type: ignore[union-attr]
-            yield owner.generator  # type: ignore[union-attr]
+    owners: list[Any] = [loader, loader.sampler, batches, getattr(batches, "sampler", None)]
+    for owner in owners:
+        # A sampler of the user's own may have no generator at all.
+        found = getattr(owner, "generator", owner)
+        if found is None and owner is not None:
+            owner.generator = found = SeededGenerator()
+        if isinstance(found, SeededGenerator):
+            yield found

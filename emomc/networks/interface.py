@@ -16,6 +16,8 @@ from emomc.common.errors import UserError, require
 Path: TypeAlias = tuple[int | str, ...]
 """Where a tensor is: positions in tuples and keys of mappings; () is the value itself."""
 
+ONLY_INPUT: Path = (0,)
+"""The only argument of a network, given by its position."""
 _LARGEST_SIDE = 1 << 16
 """Of the shape of joined inputs, since a packed file has no more."""
 _MOST_PARTS = 256
@@ -80,6 +82,16 @@ class NetworkInterface:
             starts = [path[:length] for path in paths for length in range(1, len(path) + 1)]
             alone = all(starts.count(path) == 1 for path in paths)
             require(alone, f"{what} of a network at different places", paths)
+
+    @property
+    def input_paths(self) -> list[Path]:
+        """Where the inputs are, in order; an only one is the first argument."""
+        return [part.path for part in self.inputs] or [ONLY_INPUT]
+
+    @property
+    def output_paths(self) -> list[Path]:
+        """Where the outputs are, in order."""
+        return [part.path for part in self.outputs] or [()]
 
     @property
     def input_shape(self) -> tuple[int, ...]:

@@ -11,9 +11,6 @@ from emomc.common.errors import UserError
 from emomc.networks.answer import AnswerOnly
 from emomc.networks.interface import NetworkForm, NetworkInterface, Path, leaves, nested
 
-ONLY_INPUT: Path = (0,)
-"""The only argument of a network, given by its position."""
-
 
 def one_tensor_network(network: nn.Module, form: NetworkForm) -> nn.Module:
     """Return a network as a function of one tensor to one tensor; its attribute ``network`` is the network itself."""
@@ -40,12 +37,11 @@ class JoinedNetwork(nn.Module):
     def forward(self, joined: Tensor) -> Tensor:
         """Return the outputs, (n, values), for inputs (n, *input_shape)."""
         interface = self.interface
-        paths = [part.path for part in interface.inputs] or [ONLY_INPUT]
-        inputs = dict(zip(paths, interface.split_inputs(joined), strict=True))
+        inputs = dict(zip(interface.input_paths, interface.split_inputs(joined), strict=True))
         given = nested({path: value for path, value in inputs.items() if isinstance(path[0], int)})
         named = nested({path: value for path, value in inputs.items() if isinstance(path[0], str)})
         found = dict(leaves(self.network(*given, **dict(named))))
-        return interface.join_outputs([found[path] for path in [part.path for part in interface.outputs] or [()]])
+        return interface.join_outputs([found[path] for path in interface.output_paths])
 
 
 class SeparatedNetwork(nn.Module):
@@ -63,10 +59,9 @@ class SeparatedNetwork(nn.Module):
         Raises:
             UserError: it is called with other inputs than the network was.
         """
-        found = dict(arguments_of(given, named))
-        paths = [part.path for part in self.interface.inputs] or [ONLY_INPUT]
+        interface, found = self.interface, dict(arguments_of(given, named))
+        paths = interface.input_paths
         if {*paths} != found.keys():
             raise UserError(f"expected inputs at {paths}, found them at {[*found]}")
-        joined = self.joined(self.interface.join_inputs([found[path] for path in paths]))
-        outputs = self.interface.split_outputs(joined)
-        return nested(dict(zip([part.path for part in self.interface.outputs] or [()], outputs, strict=True)))
+        joined = self.joined(interface.join_inputs([found[path] for path in paths]))
+        return nested(dict(zip(interface.output_paths, interface.split_outputs(joined), strict=True)))

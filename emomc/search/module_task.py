@@ -26,6 +26,7 @@ from emomc.candidates.genotype import Genotype
 from emomc.candidates.image_order import ranking_networks, stored_order
 from emomc.candidates.module_evaluator import ModuleEvaluator, blocks_of
 from emomc.common.errors import UserError, UserFact, UserNote
+from emomc.common.replaced import replaced
 from emomc.compression.levels import LevelName
 from emomc.compression.quantizers import Quantizer
 from emomc.library.layer_input_store import LayerInputStore
@@ -208,8 +209,5 @@ def _optimized_by(module: pl.LightningModule, learning_rate: float) -> Iterator[
         schedule = CosineAnnealingLR(optimizer, steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
-    module.configure_optimizers = configure  # type: ignore[method-assign]
-    try:
+    with replaced(module, "configure_optimizers", configure):
         yield
-    finally:
-        del module.configure_optimizers

@@ -9,6 +9,8 @@ from typing import Any
 import pytorch_lightning as pl
 from torchmetrics.classification import BinaryAccuracy, MulticlassAccuracy, MultilabelAccuracy
 
+from emomc.common.replaced import replaced
+
 SHARE = (0.0, 1.0)
 """Bounds of a share."""
 
@@ -29,11 +31,8 @@ def logged_metric(module: pl.LightningModule, monitor: str) -> Iterator[list[Any
             found.append(value)
         log(name, value, *positional, **named)
 
-    module.log = recording  # type: ignore[method-assign]
-    try:
+    with replaced(module, "log", recording):
         yield found
-    finally:
-        del module.log
 
 
 def is_share_of_samples(value: object) -> bool:

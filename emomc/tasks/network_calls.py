@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from emomc.common.errors import UserError
-from emomc.networks.interface import NetworkInterface, Part, Path, described, leaves
-from emomc.networks.joined import ONLY_INPUT, arguments_of
+from emomc.networks.interface import ONLY_INPUT, NetworkInterface, Part, Path, described, leaves
+from emomc.networks.joined import arguments_of
 
 
 class NetworkCalls:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from typing import Any
 
 import pytorch_lightning as pl
 from torchmetrics import Metric
+
+from emomc.common.replaced import replaced
 
 
 @contextlib.contextmanager
@@ -24,10 +25,10 @@ def in_own_process(module: pl.LightningModule, data: pl.LightningDataModule) -> 
     with contextlib.ExitStack() as stack:
         stack.enter_context(without_callbacks(module))
         for owner, kind in ((module, pl.LightningModule), (data, pl.LightningDataModule)):
-            stack.enter_context(_replaced(owner, "prepare_data", kind.prepare_data))
+            stack.enter_context(replaced(owner, "prepare_data", kind.prepare_data))
         for part in module.modules():
             if isinstance(part, Metric):
-                stack.enter_context(_replaced(part, "distributed_available_fn", _alone))
+                stack.enter_context(replaced(part, "distributed_available_fn", _alone))
         yield
 
 
@@ -36,7 +37,7 @@ def without_callbacks(module: pl.LightningModule) -> contextlib.AbstractContextM
 
     Early stopping, say, would end the training of a level before it is pruned.
     """
-    return _replaced(module, "configure_callbacks", list)
+    return replaced(module, "configure_callbacks", list)
 
 
 def has_callbacks(module: pl.LightningModule) -> bool:
@@ -46,18 +47,3 @@ def has_callbacks(module: pl.LightningModule) -> bool:
 
 def _alone() -> bool:
     return False
-
-
-@contextlib.contextmanager
-def _replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
-    """Give an object another attribute while the block runs."""
-    own = vars(owner)
-    before = own.get(name)
-    setattr(owner, name, value)
-    try:
-        yield
-    finally:
-        if before is None:
-            delattr(owner, name)
-        else:
-            setattr(owner, name, before)

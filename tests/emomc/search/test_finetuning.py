@@ -150,19 +150,22 @@ def test_settings_out_of_range(epochs, rate):
         Finetuning(epochs, rate)
 
 
+SMALL = SearchConfig(
+    objectives=("accuracy", "size"),
+    coding="best",
+    max_bits=6,
+    population_size=4,
+    number_generations=2,
+    rounding="nearest",
+)
+
+
 @pytest.fixture(scope="module")
 def searched(copy_to, tmp_path_factory):
     """A small search with fine-tuning, its folder, and the search again over the same folder."""
     folder = tmp_path_factory.mktemp("searched") / "run"
     copy_to(folder)
-    config = SearchConfig(
-        objectives=("accuracy", "size"),
-        coding="best",
-        max_bits=6,
-        population_size=4,
-        number_generations=2,
-        rounding="nearest",
-    )
+    config = SMALL
 
     def run():
         return run_search(
@@ -267,14 +270,7 @@ def by_promise(copy_to, tmp_path_factory):
     """The same small search with a budget of three epochs."""
     folder = tmp_path_factory.mktemp("promise") / "run"
     copy_to(folder)
-    config = SearchConfig(
-        objectives=("accuracy", "size"),
-        coding="best",
-        max_bits=6,
-        population_size=4,
-        number_generations=2,
-        rounding="nearest",
-    )
+    config = SMALL
 
     def run(budget):
         fabric = Fabric(accelerator="cpu", devices=1, plugins=[LightningEnvironment()])
