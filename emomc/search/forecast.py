@@ -78,7 +78,9 @@ class Forecast:
     def _level_errors(self, genotypes: Sequence[Genotype]) -> FloatArray:
         record = self._search.library.record
         # A level may be better than the better end of a metric's range.
-        return np.array([max(0.0, 1 - record(genotype.level).validation_accuracy) for genotype in genotypes])
+        levels = {genotype.level for genotype in genotypes}
+        errors = {level: max(0.0, 1 - record(level).validation_accuracy) for level in levels}
+        return np.array([errors[genotype.level] for genotype in genotypes])
 
     def _losses(self, errors: FloatArray, costs: Mapping[str, FloatArray]) -> FloatArray:
         """Return errors and costs relative to uncompressed, (n, objectives)."""
