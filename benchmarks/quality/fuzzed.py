@@ -35,7 +35,7 @@ READERS = {
 """Function that reads a file -> the readers of ``fuzz_readers.py`` that call it."""
 
 NO_FILES = {
-    "emomc/export/verification.py:_read_dense": "the file that was just written",
+    "emomc/export/running.py:_read_dense": "the file that was just written",
     "emomc/export/onnx_pixels.py:as_pixels": "the file that was just written",
     "emomc/runtime/journal.py:read": "what another process of this search wrote",
     "emomc/runtime/watch.py:_connect": "where the other processes of this run are",

@@ -1,6 +1,6 @@
 """The export formats, by name.
 
-To add one, write its writer and its verifier, and add an entry to ``FORMATS``. Both are imported when first used, so
+To add one, write its writer and what runs it, and add an entry to ``FORMATS``. Both are imported when first used, so
 that the command line can read the names without importing torch.
 """
 
@@ -73,14 +73,10 @@ class ExportFormat:
     """Description for help texts."""
     write: Callable[[Path, PackedNetwork, ExportOptions, nn.Module | None], int]
     """Path, packed network, options, and a user's network before folding -> bytes written."""
-    read_back: Callable[..., ReadBack]
-    """Arguments of ``verify_export`` except the format -> what the file gives for the images."""
-    scores: Callable[[Path, PackedNetwork, Tensor, nn.Module | None], Tensor]
-    """Path, network, images, and a user's network -> the class scores of the file."""
     running: Callable[[Path, PackedNetwork, nn.Module | None], AbstractContextManager[nn.Module]]
     """Path, network, and a user's network -> the file as a network that runs while the context is open."""
     exact: bool = True
-    """Whether that number equals the search's exactly, on the same machine."""
+    """Whether it computes what the search did, in the same order: counts are the same, on the same machine."""
     header_of: Callable[[Path], str] | None = None
     """Written file -> the text of a header ``.h`` that goes beside it; None: none does."""
     facts_of: Callable[[Path], str] | None = None
@@ -125,11 +121,11 @@ def _facts_of_c(path: Path) -> str:
     return facts_of(path)
 
 
-def _verification(name: str) -> Callable[..., Any]:
-    """Return a function of ``emomc.export.verification`` that is imported when it is called."""
+def _running(format: str) -> Callable[..., AbstractContextManager[nn.Module]]:
+    """Return a function of ``emomc.export.running`` that is imported when it is called."""
 
     def call(*arguments: Any) -> Any:
-        return getattr(importlib.import_module("emomc.export.verification"), name)(*arguments)
+        return getattr(importlib.import_module("emomc.export.running"), f"running_{format}")(*arguments)
 
     return call
 
@@ -141,17 +137,13 @@ FORMATS: Mapping[str, ExportFormat] = {
             "emomc",
             "packed file of the size that the search counted",
             _write_packed,
-            _verification("read_back_packed"),
-            _verification("scores_packed"),
-            _verification("running_packed"),
+            _running("packed"),
         ),
         ExportFormat(
             "onnx",
             "for toolchains, see --target",
             _write_onnx,
-            _verification("read_back_onnx"),
-            _verification("scores_onnx"),
-            _verification("running_onnx"),
+            _running("onnx"),
             exact=False,
             packages=("onnx", "onnxscript", "onnxruntime"),
         ),
@@ -159,9 +151,7 @@ FORMATS: Mapping[str, ExportFormat] = {
             "c",
             "a .c and a .h in C99 without dependencies, for microcontrollers",
             _write_c,
-            _verification("read_back_c"),
-            _verification("scores_c"),
-            _verification("running_c"),
+            _running("c"),
             exact=False,
             header_of=_header_of_c,
             facts_of=_facts_of_c,
@@ -170,9 +160,7 @@ FORMATS: Mapping[str, ExportFormat] = {
             "torch",
             "dense float32 state dict as safetensors",
             _write_dense,
-            _verification("read_back_dense"),
-            _verification("scores_dense"),
-            _verification("running_dense"),
+            _running("dense"),
         ),
     )
 }
@@ -229,7 +217,8 @@ def export_network(
         if expected is not None and missing is not None and format == "c":
             warnings.warn(f"the scores of the file were not checked: expected {missing}", UserFact, stacklevel=2)
         elif expected is not None and missing is None:
-            expected.check(chosen.scores(partial, packed, expected.images, network), f"the file of the format {format}")
+            with chosen.running(partial, packed, network) as exported:
+                expected.check(exported, f"the file of the format {format}")
         if verify is not None:
             verify(partial)
         if chosen.header_of is not None:
@@ -260,7 +249,14 @@ def verify_export(
     Raises:
         UserError: the file cannot be read.
     """
-    return _format(format).read_back(path, packed, images, labels, conditions, network)
+    from emomc.export.loading import unpack_network
+    from emomc.export.verification import compare_classes, evaluate_as_searched
+
+    chosen = _format(format)
+    with chosen.running(path, packed, network) as exported:
+        if chosen.exact:
+            return evaluate_as_searched(exported, images, labels, len(packed.description.class_names), conditions)
+        return compare_classes(exported, unpack_network(packed, network), images, labels, conditions)
 
 
 def _format(name: str) -> ExportFormat:

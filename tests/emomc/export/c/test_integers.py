@@ -128,9 +128,13 @@ def named(name):
 
 def check(found, expected):
     # An input half-way between two codes may go either way, which few images meet.
-    close = torch.isclose(found, expected, rtol=1e-4, atol=1e-5 * float(expected.abs().max())).all(1)
+    tolerance = 1e-5 * float(expected.abs().max())
+    close = torch.isclose(found, expected, rtol=1e-4, atol=tolerance).all(1)
     assert int(close.sum()) >= 0.9 * len(expected)
-    assert int((found.argmax(1) != expected.argmax(1)).sum()) <= 1
+    # With inputs of 2 bits, the two largest scores are often equal: either class is right.
+    largest, second = expected.topk(2).values.T
+    others = (found.argmax(1) != expected.argmax(1)) & (largest - second > tolerance)
+    assert int(others.sum()) <= 1
 
 
 class Together(nn.Module):
