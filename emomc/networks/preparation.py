@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 from torch.nn.utils import parametrize, remove_spectral_norm, remove_weight_norm
+from torch.nn.utils.spectral_norm import SpectralNormLoadStateDictPreHook
 
 from emomc.common.errors import UserError, first_line
 from emomc.networks.interface import NetworkForm
@@ -43,7 +44,16 @@ def make_plain(network: nn.Module, input_shape: tuple[int, ...], form: NetworkFo
                     remove_weight_norm(module, name[:-2])
                 elif name.endswith("_orig"):
                     remove_spectral_norm(module, name.removesuffix("_orig"))
+                    _forget_spectral_norm(module)
     return network.train(training)
+
+
+def _forget_spectral_norm(module: nn.Module) -> None:
+    """Remove the hook of the older spectral norm that asks a loaded state dict for its tensors: torch leaves it."""
+    hooks = vars(module)["_load_state_dict_pre_hooks"]
+    for key, wrapped in [*hooks.items()]:
+        if isinstance(wrapped.hook, SpectralNormLoadStateDictPreHook):
+            del hooks[key]
 
 
 def plain_copy(network: nn.Module, input_shape: tuple[int, ...], form: NetworkForm = None) -> nn.Module:

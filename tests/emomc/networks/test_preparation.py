@@ -47,6 +47,8 @@ def test_norms_of_weights_are_baked_in(name):
         # The given network is as it was.
         torch.testing.assert_close(network(images), expected)
         assert "conv.weight" not in dict(network.named_parameters())
+        # A level is read into what was made.
+        copied.load_state_dict(copied.state_dict())
 
 
 def test_a_parametrization_with_several_inputs_and_no_way_back_is_baked_in_too():
