@@ -44,6 +44,13 @@ def shown(value: object) -> str:
     return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}..."
 
 
+def first_cause(error: BaseException) -> BaseException:
+    """Return the error that led to an error: libraries wrap it in one with general advice."""
+    while (cause := error.__cause__ or error.__context__) is not None:
+        error = cause
+    return error
+
+
 def first_line(error: BaseException) -> str:
     """Return the first line of an error's text, or the name of its type if the text is empty."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from emomc.common.errors import UserError, first_line
+from emomc.common.errors import UserError, first_cause, first_line
 from emomc.compression.activations import insert_before_layers
 from emomc.export.onnx_editing import import_onnx
 from emomc.export.onnx_interface import separate
@@ -79,7 +79,7 @@ def trace_onnx(
     except Exception as error:
         raise UserError(
             f"expected a network that torch.onnx.export can trace, found that {description.network} fails: "
-            f"{first_line(error)}"
+            f"{first_line(first_cause(error))}"
         ) from error
     _clean(model)
     if description.interface is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from emomc.common.errors import UserError, first_line
+from emomc.common.errors import UserError, first_cause, first_line
 from emomc.common.files import existing_file
 from emomc.networks.state import first_names, load_unique, unique_state
 from emomc.runtime.tensor_files import read_tensors, read_torch
@@ -84,8 +85,14 @@ def _read(path: Path) -> Any:
     except Exception as error:
         raise UserError(
             f"expected weights in {path}, as safetensors or as a state dict written by torch.save, found a file that "
-            f"cannot be read: {first_line(error)}; torch.save(model.state_dict(), FILE) writes one that can"
+            f"cannot be read: {_reason(error)}; torch.save(model.state_dict(), FILE) writes one that can"
         ) from error
+
+
+def _reason(error: Exception) -> str:
+    """Return what torch found in a file: its own text is advice to read the file in spite of it."""
+    found = re.search(r"GLOBAL (\S+)", str(error))
+    return f"it has an object of {found[1]}, whose code is not run" if found else first_line(first_cause(error))
 
 
 def _harmless() -> list[Any]:

@@ -12,6 +12,7 @@ from emomc.compression.quantization import quantize_symmetric
 from emomc.export.formats import ExportOptions, export_network
 from emomc.export.loading import dense_state, unpack_network
 from emomc.export.onnx_targets import onnx_options
+from emomc.export.onnx_tracing import trace_onnx
 from emomc.networks.build import build_network
 from emomc.networks.folding import FoldedNetwork
 from emomc.networks.graph import trace_network
@@ -190,3 +191,18 @@ def test_what_cannot_be_exported_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"torch\.export can follow, found that Undecided cannot be exported"):
         export_network(tmp_path / "network", packed, "onnx", network=Undecided())
     assert not list(tmp_path.iterdir())
+
+
+def test_an_operation_that_onnx_lacks_is_named(tmp_path):
+    class Noisy(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.leak, self.head = nn.Conv2d(1, 2, 3), nn.RReLU(), nn.Linear(2, 3)
+
+        def forward(self, images):
+            return self.head(self.leak(self.conv(images)).mean((2, 3)))
+
+    folded = FoldedNetwork(trace_network(Noisy(), (1, 8, 8)))
+    description = NetworkDescription("noisy.py:Noisy", {}, None, (1, 8, 8), ("a", "b", "c"), (0.5,), (0.25,))
+    with pytest.raises(UserError, match=r"that torch\.onnx\.export can trace, found that .* fails: .*aten\.rrelu"):
+        trace_onnx(folded, description, opset=18)

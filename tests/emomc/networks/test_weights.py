@@ -97,6 +97,13 @@ def test_a_file_that_is_something_else_is_one_line(tmp_path: Path, monkeypatch, 
     assert not Path("trap was sprung").exists()
 
 
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_whole_module_is_named_and_no_advice_given_to_run_its_code(tmp_path: Path, zipped: bool):
+    torch.save(nn.Linear(2, 2), tmp_path / "whole.pt", _use_new_zipfile_serialization=zipped)
+    with pytest.raises(UserError, match=r"it has an object of torch\.nn\.\S+\.Linear, whose code is not run"):
+        load_weights(lenet(), tmp_path / "whole.pt")
+
+
 @pytest.mark.parametrize("content", [{"epoch": 3}, [torch.ones(2)], {}])
 def test_a_file_without_a_state_dict(tmp_path: Path, content):
     torch.save(content, tmp_path / "weights.pt")
