@@ -183,6 +183,17 @@ class Other(Base):
         return self.up(maps * gate)
 
 
+class Volumes(Base):
+    """A buffer of five dimensions, which torch cannot give the channels-last format, as the weights of Conv3d."""
+
+    def __init__(self, in_channels: int = 1, num_classes: int = 10) -> None:
+        super().__init__(in_channels, num_classes)
+        self.register_buffer("shift", torch.linspace(-1, 1, 2).view(1, 2, 1, 1, 1))
+
+    def body(self, maps: Tensor) -> Tensor:
+        return (super().body(maps).unsqueeze(1) + self.shift).relu().mean(1)
+
+
 class Attentive(Base):
     """Self-attention over the pixels of a map."""
 
@@ -255,6 +266,7 @@ EQUAL = (
     SeveralNames,
     Auxiliary,
     Other,
+    Volumes,
     Attentive,
     Twins,
     OwnMatrix,

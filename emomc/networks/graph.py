@@ -154,8 +154,8 @@ def describe_graph(
         digest=_digest(module, sizes),
         maps=schedule_maps(module, layers, sizes),
         notes=notes,
-        # Only images have such a format.
-        channels_last=image.ndim == 4,
+        # Only images have such a format, and torch cannot give it to tensors of five dimensions.
+        channels_last=image.ndim == 4 and all(tensor.ndim != 5 for tensor in module.state_dict().values()),
     )
 
 
