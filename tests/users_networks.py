@@ -207,6 +207,20 @@ class Attentive(Base):
         return tokens.transpose(1, 2).unsqueeze(-1)
 
 
+class Causal(Base):
+    """Self-attention with a mask and with its weights, which torch computes as one sum of mask and product."""
+
+    def __init__(self, in_channels: int = 1, num_classes: int = 10) -> None:
+        super().__init__(in_channels, num_classes)
+        self.attention = nn.MultiheadAttention(8, 2, batch_first=True)
+
+    def body(self, maps: Tensor) -> Tensor:
+        tokens = super().body(maps).flatten(2).transpose(1, 2)
+        mask = torch.ones(tokens.shape[1], tokens.shape[1], dtype=torch.bool).triu(1)
+        tokens = self.attention(tokens, tokens, tokens, attn_mask=mask)[0]
+        return tokens.transpose(1, 2).unsqueeze(-1)
+
+
 class Twins(Base):
     """Two layers with equal weights, each over three dimensions."""
 
@@ -268,6 +282,7 @@ EQUAL = (
     Other,
     Volumes,
     Attentive,
+    Causal,
     Twins,
     OwnMatrix,
     Lazy,
@@ -306,6 +321,15 @@ class Branches(Base):
         return super().forward(images if images.mean() > 0 else -images)
 
 
+class OtherNumbers(Base):
+    def __init__(self, in_channels: int = 1, num_classes: int = 10) -> None:
+        super().__init__(in_channels, num_classes)
+        self.head.bfloat16()
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.head(self.body(self.stem(images)).mean((2, 3)).bfloat16()).float()
+
+
 REFUSED = {
     NoTensor: "one tensor of class scores",
     WrongClasses: "10 class scores",
@@ -313,6 +337,7 @@ REFUSED = {
     AlwaysDrops: "the same scores for the same image",
     ChangesItself: "running it changes head.weight",
     Branches: "cannot be exported",
+    OtherNumbers: "head.weight of OtherNumbers in torch.bfloat16",
     Named: "--network_output",
 }
 
@@ -333,5 +358,6 @@ NOT_IN_C = {
     "Strided": "aten.as_strided",
     "ChangedInPlace": "aten.fill_.Tensor",
     "Attentive": "aten.scaled_dot_product_attention",
+    "Causal": "aten.bmm of two activations",
 }
 """Names of networks with operations that are not written in C -> these."""

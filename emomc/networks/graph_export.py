@@ -6,6 +6,7 @@ import contextlib
 import io
 import warnings
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import fx, nn
@@ -20,6 +21,11 @@ from emomc.runtime.notices import silent_logging
 
 _PREFIX = "network."
 """What the wrapper of one tensor puts before every name of the network."""
+_SUMS_OF_PRODUCTS: dict[Any, Any] = {
+    torch.ops.aten.addmm.default: torch.ops.aten.mm.default,
+    torch.ops.aten.baddbmm.default: torch.ops.aten.bmm.default,
+}
+"""Operation that adds to a product of matrices -> the product."""
 _IMAGES = 2
 """Images of the example batch: one would be taken for a constant."""
 _MOST_IMAGES = 1 << 16
@@ -40,12 +46,18 @@ def export_flat(
         form: how it is seen as a function of one tensor.
 
     Raises:
-        UserError: the network fails on images of that shape, or cannot be exported.
+        UserError: a parameter is not in float32, or the network fails on images of that shape, or cannot be exported.
     """
     name = type(network).__name__
     wrapper = one_tensor_network(network, form)
-    parameter = next((one for one in network.parameters() if one.is_floating_point()), torch.empty(0))
-    images = torch.zeros(_IMAGES, *input_shape, device=parameter.device, dtype=parameter.dtype)
+    for key, parameter in network.named_parameters():
+        if parameter.is_floating_point() and parameter.dtype != torch.float32:
+            raise UserError(
+                f"expected a network with parameters of float32, found {key} of {name} in {parameter.dtype}: "
+                f"network.float() converts them"
+            )
+    device = next((one.device for one in network.parameters()), None)
+    images = torch.zeros(_IMAGES, *input_shape, device=device)
     with _quiet_eval(network):
         try:
             wrapper(images)
@@ -155,16 +167,16 @@ def _simplify(graph: fx.Graph) -> None:
             graph.erase_node(node)
         elif node.target is aten.view.default:
             node.target = aten.reshape.default
-        elif node.target is aten.addmm.default and not node.kwargs:
-            _split_addmm(graph, node)
+        elif node.target in _SUMS_OF_PRODUCTS and not node.kwargs:
+            _split_sum_of_product(graph, node)
     graph.eliminate_dead_code()
 
 
-def _split_addmm(graph: fx.Graph, node: fx.Node) -> None:
+def _split_sum_of_product(graph: fx.Graph, node: fx.Node) -> None:
     """Replace bias + x @ weight by two operations, so that the input of the product is its first argument."""
     bias, given, weight = node.args
     with graph.inserting_before(node):
-        product = graph.call_function(torch.ops.aten.mm.default, (given, weight))
+        product = graph.call_function(_SUMS_OF_PRODUCTS[node.target], (given, weight))
         result = graph.call_function(torch.ops.aten.add.Tensor, (product, bias))
     node.replace_all_uses_with(result)
     graph.erase_node(node)
