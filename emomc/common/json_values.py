@@ -7,10 +7,16 @@ import math
 import re
 from typing import Any
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+# The last are bytes of a file's name that are no UTF-8, as Python holds them: they cannot be written.
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 MOST_DIGITS = 18
 """Digits of a whole number in a file, at most."""
+
+
+def has_control_characters(text: str) -> bool:
+    """Return whether a text has characters that no file may hold, since a terminal would act on them."""
+    return _CONTROL.search(text) is not None
 
 
 def parse_json(text: str | bytes) -> Any:
@@ -30,7 +36,7 @@ def parse_json(text: str | bytes) -> Any:
 
 def _check_texts(value: Any) -> None:
     if isinstance(value, str):
-        if _CONTROL.search(value):
+        if has_control_characters(value):
             raise ValueError(f"a text with control characters: {value[:24]!r}")
     elif isinstance(value, dict):
         for key, inner in value.items():

@@ -12,6 +12,7 @@ from pytorch_lightning import LightningDataModule
 from torch import Tensor
 
 from emomc.common.errors import UserError, first_line
+from emomc.common.json_values import has_control_characters
 from emomc.data.held import HeldImages
 from emomc.data.pairs import form_of, pair_of
 
@@ -32,6 +33,16 @@ class DataFacts:
     """Per channel, of pixels in 0..1; None if a user's module does not give it."""
     std: tuple[float, ...] | None
     """Per channel, of pixels in 0..1; None if a user's module does not give it."""
+
+    def __post_init__(self) -> None:
+        """Check the names, which every later file holds.
+
+        Raises:
+            UserError: one has control characters.
+        """
+        for name in self.class_names:
+            if has_control_characters(name):
+                raise UserError(f"expected names of classes in UTF-8 without control characters, found {name!r}")
 
 
 class KnownSplits(abc.ABC):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 import warnings
 from pathlib import Path
 
@@ -261,3 +262,13 @@ class TestClassesFile:
         (folder / "classes.txt").write_text("cat\nbird")
         with pytest.raises(UserError, match=r"every class of the images in .*classes.txt, found none of dog"):
             load(folder)
+
+
+@pytest.mark.parametrize("name", [b"new\nline", b"\x1b[31mred", b"latin-1 \xe4"])
+def test_a_class_whose_name_no_file_can_hold_is_refused_at_the_start(folder: Path, name: bytes) -> None:
+    for part in ("train", "val", "test"):
+        if (folder / part).exists():
+            (folder / part / "cat").rename(folder / part / os.fsdecode(name))
+    with pytest.raises(UserError, match="names of classes in UTF-8 without control characters") as raised:
+        _ = ImageDataModule(DataConfig(dataset=f"imagefolder:{folder}")).facts
+    assert str(raised.value).isprintable()
