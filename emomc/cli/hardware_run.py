@@ -31,7 +31,7 @@ def show_hardware(arguments: Namespace) -> None:
     Raises:
         UserError: a description or an option is wrong.
     """
-    console = Console(width=None if Console().is_terminal else _WIDTH, soft_wrap=True)
+    console = Console(width=None if Console().is_terminal else _WIDTH, soft_wrap=True, markup=False, emoji=False)
     if arguments.hardware is None:
         if arguments.network is not None or arguments.beside:
             raise UserError("expected hardware to cost a network with, found none: give its name or file first")

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from emomc.common.errors import UserError
+from emomc.common.json_values import MOST_DIGITS
 
 T = TypeVar("T")
 
@@ -104,13 +105,16 @@ def is_count(value: Any) -> bool:
 
 
 def require_number(path: str, value: Any, *, positive: bool = False) -> None:
-    """Raise a FieldError unless the value is finite and >= 0 (> 0 if ``positive``)."""
+    """Raise a FieldError unless the value is >= 0 (> 0 if ``positive``) and below 1e18."""
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if not number or not math.isfinite(value) or value < 0 or (positive and value == 0):
         bound = "> 0" if positive else ">= 0"
         # YAML 1.1 reads 1e-3 as a text.
         hint = " (write 1.0e-3 for 1e-3)" if isinstance(value, str) and "e" in value.lower() else ""
         raise FieldError(path, f"expected a finite number {bound}, found {show(value)}{hint}")
+    if value >= 10**MOST_DIGITS:
+        # Products with counts could be infinite.
+        raise FieldError(path, f"expected a number below 1e{MOST_DIGITS}, found {show(value)}")
 
 
 def check_number(owner: Any, *names: str) -> None:

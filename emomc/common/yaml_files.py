@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Hashable
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,7 @@ def parse_yaml(text: str) -> Any:
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """Also refuses duplicate keys, and aliases, which can expand one line to gigabytes."""
+    """Also refuses duplicate keys, aliases, which can expand one line to gigabytes, and numbers read as others."""
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         """Make the next node; refuse an alias."""
@@ -62,13 +63,29 @@ class _StrictLoader(yaml.SafeLoader):
     def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
         """Make a whole number; refuse one of over 18 digits."""
         value = int(super().construct_yaml_int(node)) if len(node.value) <= _LONGEST_NUMBER else None
+        _refuse_other_base(node, value)
         if value is None or abs(value) >= 10**MOST_DIGITS:
             raise yaml.constructor.ConstructorError(
                 None, None, f"a whole number of over {MOST_DIGITS} digits", node.start_mark
             )
         return value
 
+    def construct_yaml_float(self, node: yaml.ScalarNode) -> float:
+        """Make a number."""
+        value = float(super().construct_yaml_float(node))
+        _refuse_other_base(node, value)
+        return value
+
+
+def _refuse_other_base(node: yaml.ScalarNode, value: float | None) -> None:
+    """Refuse what YAML 1.1 reads in base 8, such as 064, or 60, such as 4:00: nobody means that in a setting."""
+    if ":" in node.value or re.fullmatch(r"[-+]?0[0-7_]+", node.value):
+        raise yaml.constructor.ConstructorError(
+            None, None, f"{node.value[:24]}, which YAML reads as {value}", node.start_mark
+        )
+
 
 # Underscores and other bases make the text of a whole number longer than its digits.
 _LONGEST_NUMBER = 80
 _StrictLoader.add_constructor("tag:yaml.org,2002:int", _StrictLoader.construct_yaml_int)
+_StrictLoader.add_constructor("tag:yaml.org,2002:float", _StrictLoader.construct_yaml_float)

@@ -117,3 +117,12 @@ def test_wrong_options_get_one_line(told: Any, words: list[str], message: str) -
     assert status == 2
     assert len(err.splitlines()) == 1
     assert message in err
+
+
+def test_names_are_shown_as_they_are_written(told: Any, tmp_path: Path) -> None:
+    values = copy.deepcopy(load_hardware("eyeriss_ratio").to_dict())
+    values["hardware"]["name"] = "npu [fast]:100:"
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(values))
+    status, out, _ = told(tmp_path / "mine.yaml", "--network", "lenet5")
+    assert status == 0
+    assert out.count("npu [fast]:100:") > 2

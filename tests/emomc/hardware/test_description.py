@@ -134,6 +134,7 @@ def test_a_file_is_read_with_its_defaults(tmp_path: Path) -> None:
         ("memories.0.r_cost", -1, "memories[0].r_cost: expected a finite number >= 0, found -1"),
         ("memories.0.r_cost", float("nan"), "memories[0].r_cost: expected a finite number >= 0, found nan"),
         ("memories.1.w_cost", float("inf"), "memories[1].w_cost: expected a finite number >= 0, found inf"),
+        ("memories.1.w_cost", 1e308, "memories[1].w_cost: expected a number below 1e18, found 1e+308"),
         ("memories.1.w_cost", "1e-3", "memories[1].w_cost: expected a finite number >= 0, found the text"),
         ("memories.1.w_cost", True, "memories[1].w_cost: expected a finite number >= 0, found True"),
         ("memories.1.w_cost", ..., "memories[1].w_cost: expected a value, found nothing"),
@@ -198,6 +199,9 @@ def test_shared_memory_before_a_register_is_refused(tmp_path: Path) -> None:
         ("accelerator: {}", "hardware: expected this key alone at the top level of the file, found the keys acc"),
         ("hardware: 3", "hardware: expected keys with values, found 3"),
         ("hardware: {? [1] : 2}", "found: while constructing a mapping"),
+        ("hardware: {word_bits: 064}", "found: 064, which YAML reads as 52"),
+        ("hardware: {clock_mhz: 4:00}", "found: 4:00, which YAML reads as 240"),
+        ("hardware: {clock_mhz: 4:00.5}", "found: 4:00.5, which YAML reads as 240.5"),
     ],
 )
 def test_a_file_that_is_no_description_gets_one_line(text: str, message: str, tmp_path: Path) -> None:
