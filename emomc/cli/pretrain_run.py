@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,10 @@ from emomc.callbacks.trainer.stage_progress_bar import StageProgressBar
 from emomc.cli.command import stdout_is_terminal
 from emomc.common.metric import Metric
 from emomc.common.run_folder import RunFolder
+from emomc.common.user_code import names_user_code
 from emomc.data.config import DataConfig
-from emomc.library.data_sources import build_data
+from emomc.library.data_sources import build_data, names_users_data
+from emomc.library.library import Library
 from emomc.library.manifest import DENSE, LevelRecord
 from emomc.pretraining.config import PretrainingConfig
 from emomc.pretraining.prepare import prepare_library
@@ -60,7 +63,19 @@ def pretrain(
             _print(f"  level {record.level.label:>5}: validation {metric.name} {_value(metric, record):>8}")
         if RunFolder(folder).sensitivity_page.exists():
             _print(f"How sensitive each layer is: {RunFolder(folder).sensitivity_page}")
-        _print(f"Next: emomc-search --library {library.path}")
+        _print(f"Next: {_next_command(library, config, data, task)}")
+
+
+def _next_command(library: Library, config: PretrainingConfig, data: DataConfig, task: TaskConfig) -> str:
+    """Return the command that searches a library, with all that names a user's code, for a shell."""
+    words = ["emomc-search", "--library", str(library.path)]
+    if task.module is not None:
+        words += ["--module", task.module]
+    elif names_user_code(config.network):
+        words += ["--network", config.network]
+    if names_users_data(data.dataset):
+        words += ["--dataset", data.dataset]
+    return shlex.join(words)
 
 
 def _value(metric: Metric, record: LevelRecord) -> str:

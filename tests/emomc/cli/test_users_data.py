@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 from pathlib import Path
 
@@ -116,7 +117,7 @@ class NoValidation(Module):
 @pytest.fixture
 def code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr("emomc.callbacks.search.front_writer.front_figure", lambda document: Figure((1, 1)))
-    file = tmp_path / "mine.py"
+    file = tmp_path / "my code.py"
     file.write_text(CODE)
     return file
 
@@ -130,7 +131,10 @@ def test_a_users_data_go_through_training_and_search(run, code, dataset):
     named = ("--network", f"{code}:Net", "--dataset", f"{code}:{dataset}")
     made = run("pretrain", *PRETRAIN, *named)
     assert made.status == 0, made
-    searched = run("search", "--library", "run/library", *SEARCH, *named)
+    # The command that the first one names, for a shell.
+    command, *words = shlex.split(made.out.splitlines()[-1].removeprefix("Next: "))
+    assert command == "emomc-search"
+    searched = run("search", *words, *SEARCH)
     assert searched.status == 0, searched
     front = front_of(Path())
     assert front["baseline"]["validation_images"] == 32
@@ -145,7 +149,7 @@ def test_a_users_data_go_through_training_and_search(run, code, dataset):
     [
         ("Lengthless", "expected a train_dataloader of Lengthless with a length, .* found none"),
         ("NoValidation", "expected validation batches of NoValidation, found an error: .*val_dataloader"),
-        ("Bars", "expected .*mine.py:Bars to be a LightningDataModule, or a function .*, found 'Bars'"),
+        ("Bars", "expected .*my code.py:Bars to be a LightningDataModule, or a function .*, found 'Bars'"),
     ],
 )
 def test_what_cannot_be_trained_on_is_said_before(refused, code, dataset, words):
