@@ -158,7 +158,8 @@ def _place(root: nn.Module, name: str, tensor: torch.Tensor) -> None:
 
 def _simplify(graph: fx.Graph) -> None:
     aten = torch.ops.aten
-    dropouts = {aten.dropout.default, aten.feature_dropout.default, aten.alpha_dropout.default}
+    kinds = (aten.dropout, aten.feature_dropout, aten.alpha_dropout, aten.feature_alpha_dropout)
+    dropouts = {kind.default for kind in kinds}
     for node in list(graph.nodes):
         if node.op != "call_function":
             continue

@@ -62,3 +62,10 @@ def test_a_transposed_convolution_uses_each_weight_once_for_each_input_pixel():
     assert (up.kind, up.in_channels, up.out_channels, up.groups) == ("conv_transpose", 2, 6, 2)
     assert up.macs == 2 * 3 * 16 * 5 * 7
     assert up.calls[0].output_size == (12, 16)
+
+
+@pytest.mark.parametrize("kind", [nn.Dropout, nn.Dropout2d, nn.AlphaDropout, nn.FeatureAlphaDropout])
+def test_dropout_is_not_in_the_graph(kind):
+    network = nn.Sequential(nn.Conv2d(1, 2, 3), kind(0.3), nn.Flatten(), nn.LazyLinear(3))
+    graph = trace_network(make_plain(network, (1, 6, 6)), (1, 6, 6)).module.graph
+    assert not [node for node in graph.nodes if "dropout" in str(node.target)]
