@@ -214,7 +214,7 @@ def _notes(network: nn.Module, module: fx.GraphModule, layers: list[GraphLayer],
         yield f"layers whose weights are computed or fixed are costed but not compressed: {', '.join(fixed)}"
     products = [layer.shape.name for layer in layers if layer.shape.kind == "product"]
     if products:
-        yield f"products of two activations are costed but not compressed: {len(products)} of them"
+        yield f"products of two tensors, as in attention, are costed but not compressed: {len(products)} of them"
     weights = {name for layer in layers for name in _parameters_behind(layer)}
     biases = {layer.bias for layer in layers}
     norms = {
@@ -236,7 +236,8 @@ def _notes(network: nn.Module, module: fx.GraphModule, layers: list[GraphLayer],
 def _parameters_behind(layer: GraphLayer) -> set[str]:
     """Return the names of the tensors that a layer's weights are, or are computed from."""
     if layer.shape.kind == "product":
-        return set()
+        operands = (operand for node in layer.nodes for operand in node.all_input_nodes)
+        return {str(operand.target) for operand in operands if operand.op == "get_attr"}
     pending, found = list(layer.weights), set()
     while pending:
         node = pending.pop()

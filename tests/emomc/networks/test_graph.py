@@ -69,3 +69,19 @@ def test_dropout_is_not_in_the_graph(kind):
     network = nn.Sequential(nn.Conv2d(1, 2, 3), kind(0.3), nn.Flatten(), nn.LazyLinear(3))
     graph = trace_network(make_plain(network, (1, 6, 6)), (1, 6, 6)).module.graph
     assert not [node for node in graph.nodes if "dropout" in str(node.target)]
+
+
+def test_a_parameter_in_a_product_that_is_costed_is_not_said_to_cost_nothing():
+    class Mixed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.head = nn.Conv2d(1, 4, 3), nn.Linear(4, 3)
+            self.left, self.mix, self.gain = (nn.Parameter(torch.ones(4, 4)) for _ in range(3))
+
+        def forward(self, images):
+            maps = torch.einsum("nchw,oc->nohw", self.conv(images), self.mix)
+            return self.head((self.left @ maps.flatten(2)).mean(2) + self.gain.mean())
+
+    notes = trace_network(Mixed(), (1, 6, 6)).notes
+    assert "products of two tensors, as in attention, are costed but not compressed: 2 of them" in notes
+    assert [note for note in notes if "no energy" in note and note.endswith(": gain")]
