@@ -32,8 +32,8 @@ from emomc.fronts.front_file import read_front
 COMMANDS = Path(sys.executable).parent
 PROFILER = Path(__file__).parent / "toolchains" / "runners" / "run_onnxruntime.py"
 NARROW = ("--network_args", json.dumps({"width": 0.25}))
-CIFAR10 = ("--trainer.limit_train_batches", "0.2")
-FEW = ("--trainer.limit_train_batches", "0.05")
+CIFAR10 = ("--trainer.limit_train_batches", "0.3")
+FEW = ("--trainer.limit_train_batches", "0.1")
 NETWORKS: Mapping[str, tuple[str, ...]] = {
     "LeNet-5": ("--network", "lenet5"),
     "MobileNet, a quarter of its width": ("--network", "mobilenet", *NARROW, *CIFAR10),
@@ -43,7 +43,7 @@ NETWORKS: Mapping[str, tuple[str, ...]] = {
 }
 """Name -> what ``emomc-pretrain`` is given."""
 
-STAGE_ONE = ("--pre_train_epochs", "3", "--pre_prune_upper_bound", "60", "--pre_prune_lower_bound", "30")
+STAGE_ONE = ("--pre_train_epochs", "10", "--pre_prune_upper_bound", "60", "--pre_prune_lower_bound", "30")
 STAGE_ONE += ("--pre_prune_step", "30", "--pre_prune_epochs", "1", "--seed", "0")
 STAGE_TWO = ("--activation_bits", "8", "--objectives", "accuracy", "size", "--accounting", "exact", "--coding", "best")
 STAGE_TWO += ("--number_generations", "4", "--population_size", "10", "--seed", "0", "--accelerator", "cpu")

@@ -69,8 +69,7 @@ def hypervolume(points: npt.ArrayLike, reference: npt.ArrayLike) -> float:
     """
     corner = np.asarray(reference, dtype=np.float64)
     matrix = _finite_matrix(points, width=corner.size if corner.ndim == 1 else None)
-    if corner.shape != (matrix.shape[1],) or not np.isfinite(corner).all():
-        raise ValueError(f"expected a finite reference of shape ({matrix.shape[1]},), found {corner.tolist()}")
+    _check_reference(corner, matrix)
     inside = matrix[(matrix < corner).all(axis=1)]
     return float(HV(ref_point=corner)(inside)) if len(inside) else 0.0
 
@@ -97,6 +96,7 @@ def most_volume(points: npt.ArrayLike, count: int, reference: npt.ArrayLike, *, 
     """
     corner = np.asarray(reference, dtype=np.float64)
     matrix, front = (_finite_matrix(part, width=corner.size) for part in (points, known))
+    _check_reference(corner, matrix)
     front = front[non_dominated(front, first_only=True)]
     chosen: list[int] = []
 
@@ -143,6 +143,11 @@ def _added_area(front: FloatArray, points: FloatArray, corner: FloatArray) -> Fl
     widths = np.maximum(0, ends - np.maximum(starts, points[:, :1]))
     added: FloatArray = (widths * np.maximum(0, heights - points[:, 1:])).sum(axis=1)
     return added
+
+
+def _check_reference(corner: FloatArray, matrix: FloatArray) -> None:
+    if corner.shape != (matrix.shape[1],) or not np.isfinite(corner).all():
+        raise ValueError(f"expected a finite reference of shape ({matrix.shape[1]},), found {corner.tolist()}")
 
 
 def _finite_matrix(points: npt.ArrayLike, width: int | None = None) -> FloatArray:

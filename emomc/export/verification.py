@@ -80,7 +80,7 @@ def evaluate_as_searched(
     exported: nn.Module, images: Tensor, labels: Tensor, classes: int, conditions: EvaluationConditions
 ) -> ReadBack:
     """Evaluate an exported file as the search does; on the same machine the count is the same."""
-    network = exported.to(torch.device("cpu"), memory_format=conditions.memory_format)
+    network = exported.to(memory_format=conditions.memory_format)
     runner = CompiledNetwork(network, conditions.batch_size) if conditions.compiled else network
     module = CandidateClassifier(runner, classes, conditions.batch_size)
     blocks = ResidentBlocks(images, labels, conditions.batch_size, conditions.memory_format)

@@ -161,6 +161,11 @@ class TestMostVolume:
         assert most_volume(np.zeros((0, 2)), 3, [1, 1]).tolist() == []
         assert most_volume([[0, 0]], 0, [1, 1]).tolist() == []
 
+    @pytest.mark.parametrize("reference", [[1.0], [1.0, math.nan]])
+    def test_refuses_a_reference_that_does_not_fit(self, reference):
+        with pytest.raises(ValueError, match="reference"):
+            most_volume([[0.0, 0.0]], 1, reference)
+
     def test_refuses_what_is_not_finite(self):
         with pytest.raises(ValueError, match="finite objectives"):
             most_volume([[math.nan, 0]], 1, [1, 1])
