@@ -78,6 +78,6 @@ def test_a_small_run_writes_its_page_and_finds_its_searches_again(
         (arm, cost) for arm in experiments.ARMS for cost in ("energy", "size")
     ]
     assert all(0 < float(row["hypervolume_test"]) < 1 for row in rows)
-    monkeypatch.setattr("emomc.search.run.CandidateEvaluator", None)  # whatever is measured again fails
+    monkeypatch.setattr("emomc.search.image_task.CandidateEvaluator", None)  # whatever is measured again fails
     paper.main()
     assert output.with_suffix(".csv").read_text() == table
