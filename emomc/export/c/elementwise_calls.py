@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, fx
@@ -12,6 +12,7 @@ from torch import Tensor, fx
 from emomc.common.errors import UserError
 from emomc.export.c.program import Constant, Numbers, Values
 from emomc.export.c.scope import Scope, constant, describe
+from emomc.export.c.shape_calls import parts
 
 aten = torch.ops.aten
 Lowering = Callable[[Scope, fx.Node], Values]
@@ -32,22 +33,36 @@ def activation(kernel: str, *defaults: tuple[str, float]) -> Lowering:
 
 
 def each(scope: Scope, node: fx.Node, kernel: str, *parameters: float) -> Values:
-    """Call a function of each number."""
-    given = scope.input(node)
-    return scope.call(kernel, given, given.count, *parameters, scope.new(scope.shape(node)), in_place=(given,))
+    """Call a function of each number of a node's input."""
+    return _of_each(scope, scope.input(node), kernel, *parameters)
 
 
-def clip(low: float | None = None, high: float | None = None) -> Lowering:
-    """Return the lowering of a clip between two bounds; None: as the node says."""
+def _of_each(scope: Scope, given: Values, kernel: str, *parameters: float) -> Values:
+    return scope.call(kernel, given, given.count, *parameters, scope.new(given.shape), in_place=(given,))
 
-    def lower(scope: Scope, node: fx.Node) -> Values:
-        bounds = [scope.argument(node, 1, "min"), scope.argument(node, 2, "max")] if low is None else [low, high]
-        lowest, highest = (
-            bound if found is None else float(found) for found, bound in zip(bounds, (-math.inf, math.inf), strict=True)
-        )
-        return each(scope, node, "clip", lowest, highest)
 
-    return lower
+def clip(scope: Scope, node: fx.Node) -> Values:
+    """A clip between two bounds, of which one may be missing."""
+    bounds = scope.argument(node, 1, "min"), scope.argument(node, 2, "max")
+    lowest, highest = (
+        bound if found is None else float(found) for found, bound in zip(bounds, (-math.inf, math.inf), strict=True)
+    )
+    return each(scope, node, "clip", lowest, highest)
+
+
+def clip_below(scope: Scope, node: fx.Node) -> Values:
+    """A clip to a lower bound."""
+    return each(scope, node, "clip", float(scope.argument(node, 1, "min")), math.inf)
+
+
+def clip_above(scope: Scope, node: fx.Node) -> Values:
+    """A clip to an upper bound."""
+    return each(scope, node, "clip", -math.inf, float(scope.argument(node, 1, "max")))
+
+
+def relu6(scope: Scope, node: fx.Node) -> Values:
+    """A clip from 0 to 6."""
+    return each(scope, node, "clip", 0.0, 6.0)
 
 
 def hardtanh(scope: Scope, node: fx.Node) -> Values:
@@ -86,13 +101,52 @@ def prelu(scope: Scope, node: fx.Node) -> Values:
     )
 
 
-def combination(operation: int) -> Lowering:
-    """Return the lowering of a sum, difference, product or quotient of two tensors, or of a tensor and a number."""
+def power_of(exponent: float | None = None) -> Lowering:
+    """Return the lowering of a power with an exponent; None: as the node says."""
+
+    def lower(scope: Scope, node: fx.Node) -> Values:
+        return power(scope, scope.input(node), float(node.args[1]) if exponent is None else exponent)  # type: ignore[arg-type]
+
+    return lower
+
+
+def power(scope: Scope, given: Values, exponent: float) -> Values:
+    """A power of each number; of 2, a product, which takes less time."""
+    if exponent == 2:
+        return combine(scope, [(given, given.shape)] * 2, MULTIPLY, given.shape)
+    return _of_each(scope, given, "power", exponent)
+
+
+def glu(scope: Scope, node: fx.Node) -> Values:
+    """One half of the channels times the sigmoid of the other."""
+    dimension = int(scope.argument(node, 1, "dim", -1))
+    half, gate = parts(scope, scope.input(node), lambda tensor: tensor.chunk(2, dimension))
+    gate = _of_each(scope, gate, "sigmoid")
+    return combine(scope, [(half, half.shape), (gate, gate.shape)], MULTIPLY, half.shape)
+
+
+def negative(scope: Scope, node: fx.Node) -> Values:
+    """A tensor with the opposite sign."""
+    return negate(scope, scope.input(node))
+
+
+def negate(scope: Scope, given: Values) -> Values:
+    """A difference from 0, which integers know."""
+    return combine(scope, [(constant(torch.tensor(0.0)), ()), (given, given.shape)], SUBTRACT, given.shape)
+
+
+def combination(operation: int, *, turned: bool = False) -> Lowering:
+    """Return the lowering of a sum, difference, product or quotient of two tensors, or of a tensor and a number.
+
+    Args:
+        operation: which.
+        turned: whether the second operand comes first.
+    """
 
     def lower(scope: Scope, node: fx.Node) -> Values:
         if scope.argument(node, 2, "alpha", 1) != 1 or node.kwargs.get("rounding_mode") is not None:
             raise UserError(f"expected operations that can be written in C, found {describe(node)} with a factor")
-        operands = [_operand(scope, node, position) for position in (0, 1)]
+        operands = [_operand(scope, node, position) for position in ((1, 0) if turned else (0, 1))]
         return combine(scope, operands, operation, scope.shape(node))
 
     return lower
@@ -100,13 +154,9 @@ def combination(operation: int) -> Lowering:
 
 def _operand(scope: Scope, node: fx.Node, position: int) -> tuple[Values | Constant, tuple[int, ...]]:
     source = node.args[position]
-    if isinstance(source, fx.Node) and source in scope.values:
-        values = scope.input(node, position)
-        return values, values.shape
-    found = scope.argument(node, position, "other")
-    if isinstance(found, Tensor):
-        return cast(Constant, scope.shared_constant(node, position, "other")), tuple(found.shape)
-    return constant(torch.tensor(float(found))), ()
+    if isinstance(source, fx.Node) and isinstance(scope.argument(node, position, "other"), (fx.Node, Tensor)):
+        return scope.operand(source)
+    return constant(torch.tensor(float(scope.argument(node, position, "other")))), ()
 
 
 def combine(
@@ -201,8 +251,7 @@ def instance_norm(scope: Scope, node: fx.Node) -> Values:
 def _normalised(
     scope: Scope, given: Values, groups: int, epsilon: float, gamma: Tensor | None, beta: Tensor | None
 ) -> Values:
-    size = given.count // groups
-    found = scope.call("normalise", given, groups, size, epsilon, scope.new(given.shape), in_place=(given,))
+    found = _normalised_rows(scope, given, given.count // groups, epsilon)
     if gamma is None and beta is None:
         return found
     channels = given.shape[1]
@@ -213,15 +262,29 @@ def _normalised(
 def layer_norm(scope: Scope, node: fx.Node) -> Values:
     """Normalisation over the last dimensions."""
     given, over = scope.input(node), tuple(scope.argument(node, 1, "normalized_shape"))
-    size, epsilon = math.prod(over), float(scope.argument(node, 4, "eps", 1e-5))
-    found = scope.call(
-        "normalise", given, given.count // size, size, epsilon, scope.new(given.shape), in_place=(given,)
-    )
+    found = _normalised_rows(scope, given, math.prod(over), float(scope.argument(node, 4, "eps", 1e-5)))
     for place, name, operation in ((2, "weight", MULTIPLY), (3, "bias", ADD)):
         number = scope.shared_constant(node, place, name)
         if number is not None:
             found = combine(scope, [(found, given.shape), (number, over)], operation, given.shape)
     return found
+
+
+def rms_norm(scope: Scope, node: fx.Node) -> Values:
+    """Division by the root of the mean square over the last dimensions."""
+    given, over = scope.input(node), tuple(scope.argument(node, 1, "normalized_shape"))
+    epsilon = scope.argument(node, 3, "eps")
+    epsilon = torch.finfo(torch.float32).eps if epsilon is None else float(epsilon)
+    found = _normalised_rows(scope, given, math.prod(over), epsilon, centred=False)
+    weight = scope.shared_constant(node, 2, "weight")
+    if weight is None:
+        return found
+    return combine(scope, [(found, given.shape), (weight, over)], MULTIPLY, given.shape)
+
+
+def _normalised_rows(scope: Scope, given: Values, size: int, epsilon: float, *, centred: bool = True) -> Values:
+    rows = given.count // size
+    return scope.call("normalise", given, rows, size, int(centred), epsilon, scope.new(given.shape), in_place=(given,))
 
 
 def softmax(*, logarithm: bool) -> Lowering:
@@ -256,8 +319,10 @@ def _table(entries: dict[Lowering, tuple[str, ...]]) -> dict[Any, Lowering]:
 OPERATIONS = _table(
     {
         activation("relu"): ("relu",),
-        clip(0.0, 6.0): ("relu6",),
-        clip(): ("clamp",),
+        relu6: ("relu6",),
+        clip: ("clamp",),
+        clip_below: ("clamp_min",),
+        clip_above: ("clamp_max",),
         hardtanh: ("hardtanh",),
         activation("leaky_relu", ("negative_slope", 0.01)): ("leaky_relu",),
         activation("elu", ("alpha", 1.0), ("scale", 1.0), ("input_scale", 1.0)): ("elu",),
@@ -271,7 +336,18 @@ OPERATIONS = _table(
         activation("hardswish"): ("hardswish",),
         activation("softplus", ("beta", 1.0), ("threshold", 20.0)): ("softplus",),
         activation("mish"): ("mish",),
+        activation("absolute"): ("abs",),
+        activation("exponential"): ("exp",),
+        activation("natural_logarithm"): ("log",),
         gelu: ("gelu",),
+        glu: ("glu",),
+        power_of(): ("pow.Tensor_Scalar",),
+        power_of(2.0): ("square",),
+        power_of(0.5): ("sqrt",),
+        power_of(-0.5): ("rsqrt",),
+        power_of(-1.0): ("reciprocal",),
+        negative: ("neg",),
+        combination(SUBTRACT, turned=True): ("rsub.Tensor", "rsub.Scalar"),
         combination(ADD): ("add.Tensor", "add.Scalar"),
         combination(SUBTRACT): ("sub.Tensor", "sub.Scalar"),
         combination(MULTIPLY): ("mul.Tensor", "mul.Scalar"),
@@ -280,6 +356,7 @@ OPERATIONS = _table(
         group_norm: ("group_norm",),
         instance_norm: ("instance_norm",),
         layer_norm: ("layer_norm",),
+        rms_norm: ("rms_norm",),
         softmax(logarithm=False): ("softmax.int",),
         softmax(logarithm=True): ("log_softmax.int",),
     }

@@ -10,7 +10,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from emomc.compression.activation_grid import ActivationGrid
+from emomc.compression.activation_grid import ActivationGrid, grid_codes
 from emomc.export.c.fixed_point import fixed_point, rescaling
 from emomc.export.c.number_types import FLOATS, PASSING, Numbering, NumberTypes, step_of
 from emomc.export.c.program import Buffer, Call, Constant, NumberType, Program, Structure, Values
@@ -196,9 +196,8 @@ class _Rewriting:
             arguments = [arguments[0], arguments[1], *_limits(call, numbering), arguments[-1]]
         elif name == "fill":
             arguments[0] = _rounded(arguments[0], numbering)
-        elif name == "combine":
-            step = numbering.step
-            arguments = [_in_units(one, step) if isinstance(one, Constant) else one for one in arguments]
+        else:
+            arguments = [_in_units(one, numbering) if isinstance(one, Constant) else one for one in arguments]
         output = placed[id(call.output)]
         in_place = tuple(placed[id(one)] for one in call.in_place)
         suffix = numbering.type if call.function in PASSING else "s32"
@@ -245,5 +244,8 @@ def _constant(numbers: NDArray[Any], type: Any, *, omit: bool = False) -> Consta
     return None if omit and not numbers.any() else Constant(numbers.astype(type))
 
 
-def _in_units(one: Constant, step: float) -> Constant:
-    return Constant(np.rint(one.numbers.astype(np.float64) / step).astype(np.int32))
+def _in_units(one: Constant, numbering: Numbering) -> Constant:
+    """Return the integers that stand for numbers."""
+    if numbering.grid is not None:
+        return Constant(grid_codes(one.numbers, numbering.grid))
+    return Constant(np.rint(one.numbers.astype(np.float64) / numbering.step).astype(np.int32))

@@ -20,7 +20,7 @@ PATTERN_CODINGS = ("nm", "block")
 DECODER_TABLE_BYTES = 176
 """Of the table in ``memory``, which is there if a layer may be in the coding huffman."""
 
-_ALSO_FOR_INTEGERS = ("clip", "copy", "fill", "pool_max")
+_ALSO_FOR_INTEGERS = ("clip", "copy", "fill", "pool_adaptive_max", "pool_max")
 """Functions of floats that have variants for integers, which differ in the type alone."""
 _ENDING = "_codes"
 """Of the name of a function whose text has the type ``CODE``: there is a variant for each type of integers."""

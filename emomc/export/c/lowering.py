@@ -12,9 +12,9 @@ from torch import Tensor, fx, nn
 
 from emomc.common.errors import UserError
 from emomc.compression.activations import insert_before_layers
-from emomc.export.c import elementwise_calls, shape_calls
+from emomc.export.c import elementwise_calls, reduction_calls, shape_calls
 from emomc.export.c.layer_calls import convolution, linear, transposed_convolution
-from emomc.export.c.pooling_calls import adaptive_pooling, average_pooling, max_pooling
+from emomc.export.c.pooling_calls import adaptive_max_pooling, adaptive_pooling, average_pooling, max_pooling
 from emomc.export.c.program import Buffer, Program, Values
 from emomc.export.c.scope import Scope, describe
 from emomc.export.loading import unpack_folded
@@ -27,12 +27,14 @@ aten = torch.ops.aten
 OPERATIONS: Mapping[Any, Callable[[Scope, fx.Node], Any]] = {
     **elementwise_calls.OPERATIONS,
     **shape_calls.OPERATIONS,
+    **reduction_calls.OPERATIONS,
     **dict.fromkeys(CONVOLUTIONS, convolution),
     **dict.fromkeys(TRANSPOSED, transposed_convolution),
     **dict.fromkeys([aten.linear.default, *MATRIX_PRODUCTS], linear),
     **dict.fromkeys([aten.max_pool1d.default, aten.max_pool2d.default], max_pooling),
     **dict.fromkeys([aten.avg_pool1d.default, aten.avg_pool2d.default], average_pooling),
     **dict.fromkeys([aten.adaptive_avg_pool1d.default, aten.adaptive_avg_pool2d.default], adaptive_pooling),
+    **dict.fromkeys([aten.adaptive_max_pool1d.default, aten.adaptive_max_pool2d.default], adaptive_max_pooling),
 }
 """Operation of the graph -> its lowering."""
 
@@ -129,19 +131,22 @@ def _writes_over(node: fx.Node) -> bool:
 
 def _is_known(node: fx.Node) -> bool:
     known = node.op in ("placeholder", "output", "call_module") or node.target in OPERATIONS
-    return known or node.target in (operator.getitem, aten.sym_size.int) or not _makes_tensors(node)
+    return known or node.target is operator.getitem
 
 
-def _makes_tensors(node: fx.Node) -> bool:
-    """Whether an operation is one on tensors: others compute sizes."""
-    return str(node.target).startswith("aten.")
+def _makes_sizes(node: fx.Node) -> bool:
+    """Whether an operation computes sizes: others are on tensors, or take one of several."""
+    name = str(node.target)
+    on_tensors = name.startswith("aten.") and not name.startswith("aten.sym_")
+    return node.op == "call_function" and not on_tensors and node.target is not operator.getitem
 
 
 def _image_nodes(folded: FoldedNetwork) -> set[fx.Node]:
-    """Return the nodes that depend on the image."""
+    """Return the nodes that depend on the image, and not only on its size, which is known."""
     found: set[fx.Node] = set()
     for node in folded.module.graph.nodes:
-        if node.op == "placeholder" or any(one in found for one in node.all_input_nodes):
+        depends = node.op == "placeholder" or any(one in found for one in node.all_input_nodes)
+        if depends and not _makes_sizes(node):
             found.add(node)
     return found
 

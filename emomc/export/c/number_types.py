@@ -23,9 +23,10 @@ from emomc.export.c.program import Buffer, Call, Constant, NumberType, Program, 
 from emomc.packed_file.network import PackedLayer
 
 LAYERS = ("convolve", "convolve_transposed", "linear")
-PASSING = ("clip", "copy", "fill", "pool_max", "relu")
+PASSING = ("clip", "copy", "fill", "pool_adaptive_max", "pool_max", "relu")
 """Functions that give codes of a grid if they take them."""
-AVERAGES = ("mean_rows", "pool_adaptive", "pool_average")
+AVERAGES = ("pool_adaptive", "pool_average", "sum_rows")
+"""Functions that add numbers of a tensor, and divide the sums."""
 _MOST_VALUE = 1 << 30
 """Largest magnitude of a value of 32 bits; the rest is room for what rounding adds."""
 
@@ -165,6 +166,7 @@ class NumberTypes:
         found = {self._program.image.buffer: math.inf}
         for call in self._program.calls:
             reads = [found[values.buffer] for values in call.reads]
+            reads += [float(np.abs(one.numbers).max()) for one in call.arguments if isinstance(one, Constant)]
             bound = math.inf
             if call.grid is not None:
                 bound = call.grid.highest * call.grid.step
@@ -177,12 +179,12 @@ class NumberTypes:
             elif call.function in PASSING:
                 bound = reads[0]
             elif _is_sum(call):
-                bound = sum(reads) + sum(
-                    float(np.abs(one.numbers).max()) for one in call.arguments if isinstance(one, Constant)
-                )
+                bound = sum(reads)
                 if call.function == "pool_average" and call.arguments[3] > 0:
                     window = dict(call.arguments[2].fields)
                     bound *= max(1.0, window["kernel_y"] * window["kernel_x"] / call.arguments[3])
+                elif call.function == "sum_rows":
+                    bound *= call.arguments[2] / call.arguments[3]
             buffer = call.output.buffer
             found[buffer] = max(bound, found.get(buffer, 0.0))
         return found

@@ -47,9 +47,18 @@ def _channels(given: Values, window: dict[str, int]) -> int:
 
 def adaptive_pooling(scope: Scope, node: fx.Node) -> Values:
     """Averages of windows that cover the map."""
+    return _adaptive(scope, node, "pool_adaptive")
+
+
+def adaptive_max_pooling(scope: Scope, node: fx.Node) -> list[Values | None]:
+    """The largest of windows that cover the map; where they are is not written in C."""
+    return [_adaptive(scope, node, "pool_adaptive_max"), None]
+
+
+def _adaptive(scope: Scope, node: fx.Node, function: str) -> Values:
     given, out = scope.input(node), scope.shape(node)
     dimensions = 1 if "pool1d" in str(node.target) else 2
     height, width = (1, given.shape[-1]) if dimensions == 1 else given.shape[-2:]
     out_height, out_width = (1, out[-1]) if dimensions == 1 else out[-2:]
     channels = given.count // (height * width)
-    return scope.call("pool_adaptive", given, channels, height, width, out_height, out_width, scope.new(out))
+    return scope.call(function, given, channels, height, width, out_height, out_width, scope.new(out))

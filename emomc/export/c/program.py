@@ -58,7 +58,7 @@ class Values:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Constant:
-    """Numbers that stay in flash: float32, int32, int64 or uint8."""
+    """Numbers that stay in flash: float32, int8, int32, int64 or uint8."""
 
     numbers: NDArray[Any]
     name: str | None = None

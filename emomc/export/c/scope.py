@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
@@ -40,8 +41,9 @@ class Scope:
         self._constants: dict[fx.Node, Constant] = {}
 
     def shape(self, node: fx.Node) -> tuple[int, ...]:
-        """Return the shape of a tensor for one image."""
-        return tuple(self._results[node].shape)
+        """Return the shape of a tensor for one image; of several, that of the first."""
+        found = self._results[node]
+        return tuple((found[0] if isinstance(found, (tuple, list)) else found).shape)
 
     def shares_memory(self, node: fx.Node, other: fx.Node) -> bool:
         """Say whether what is written over one node's tensors is seen in the other's, as torch runs them."""
@@ -76,6 +78,22 @@ class Scope:
             raise UserError(
                 f"expected operations that can be written in C, found a computed {name} in {describe(node)}"
             )
+        return self._constant(source)
+
+    def operand(self, source: fx.Node) -> tuple[Values | Constant, tuple[int, ...]]:
+        """Return a tensor, which may depend on the image or not, and its shape.
+
+        Raises:
+            UserError: it is not written in C, as the places of the largest numbers are not.
+        """
+        if source not in self.values:
+            return self._constant(source), self.shape(source)
+        values = self.values[source]
+        if not isinstance(values, Values):
+            raise UserError(f"expected operations that can be written in C, found {describe(source)}")
+        return values, values.shape
+
+    def _constant(self, source: fx.Node) -> Constant:
         if source not in self._constants:
             found = constant(self._results[source])
             own_name = str(source.target) if source.op == "get_attr" else None
@@ -124,7 +142,9 @@ def constant(tensor: Tensor) -> Constant:
 
 
 def describe(node: fx.Node) -> str:
-    """Return the name of a node's operation."""
+    """Return the name of a node's operation; of one of several results, that of what gives them."""
+    if node.target is operator.getitem:
+        return describe(cast(fx.Node, node.args[0]))
     return str(node.target).removesuffix(".default")
 
 

@@ -79,6 +79,25 @@ class Do(nn.Module):
         return self.function(maps)
 
 
+class Tokens(nn.Module):
+    """A class token before a layer, which takes codes, and one that is added up, in 32 bits."""
+
+    def __init__(self):
+        super().__init__()
+        self.token, self.other = nn.Parameter(torch.randn(1, 1, 8)), nn.Parameter(torch.randn(1, 1, 8))
+        self.mix = nn.Linear(8, 8)
+
+    def forward(self, maps):
+        tokens = maps.flatten(2).transpose(1, 2)
+        tokens = self.mix(torch.cat([self.token.expand(maps.shape[0], -1, -1), tokens], 1))
+        return torch.cat([self.other.expand(maps.shape[0], -1, -1), 1 - tokens], 1).sum(1)
+
+
+def moved(maps):
+    maps = F.channel_shuffle(F.pixel_shuffle(maps, 2).repeat(1, 4, 1, 1), 4)
+    return F.adaptive_max_pool2d(F.interpolate(maps, scale_factor=2), (9, 5))
+
+
 def after(*parts, channels=8):
     """A convolution, other parts, an average and a linear layer."""
     first = nn.Conv2d(3, channels, 3, padding=1)
@@ -112,6 +131,10 @@ NETWORKS = {
         Do(lambda maps: maps - 0.25),
         nn.ConvTranspose2d(8, 8, 3, stride=2, groups=4, bias=False),
     ),
+    "moves": lambda: after(
+        Do(moved), nn.Conv2d(8, 8, 1), Do(lambda maps: -maps.amax(2, keepdim=True) - torch.stack([maps], 0).sum(0))
+    ),
+    "tokens": lambda: nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), Tokens(), nn.Linear(8, 5)),
     "operations in floats": lambda: after(nn.Hardswish(), nn.Conv2d(8, 8, 1), nn.Sigmoid(), Block(8), nn.Tanh()),
     "rows": lambda: nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(2), nn.Linear(36, 7), nn.Flatten(), nn.Linear(28, 5)),
 }

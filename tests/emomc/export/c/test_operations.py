@@ -73,6 +73,30 @@ def written_over(maps):
     return before + maps + kept
 
 
+def repeated(maps):
+    means = maps.mean((2, 3), keepdim=True)
+    return torch.cat([means.expand_as(maps), maps.repeat(1, 2, 1, 1), maps.repeat_interleave(2, 1)[:, :3]], 1)
+
+
+def variances(maps):
+    spread = maps.var(1, unbiased=False, keepdim=True) + maps.std((2, 3), keepdim=True)
+    return F.normalize(maps, dim=1) + spread + maps.amin((1, 3), keepdim=True)
+
+
+class Tokens(nn.Module):
+    """A class token and positions, as in ViT, and norms of rows."""
+
+    def __init__(self):
+        super().__init__()
+        self.token, self.end = nn.Parameter(torch.randn(1, 1, 8)), nn.Parameter(torch.randn(1, 1, 8))
+        self.norm = nn.RMSNorm(8)
+
+    def forward(self, maps):
+        tokens = maps.flatten(2).transpose(1, 2)
+        first, last = self.token.expand(maps.shape[0], -1, -1), self.end.repeat(maps.shape[0], 1, 1)
+        return self.norm(torch.cat([first, tokens, last], 1)) + F.rms_norm(tokens.sum(1, keepdim=True), (8,), eps=1e-3)
+
+
 class Computed(nn.Module):
     """A layer whose weights are computed, and a factor for each channel."""
 
@@ -131,9 +155,28 @@ NETWORKS = {
         lambda maps: maps.mean(1, keepdim=True) * maps.mean((2, 3), keepdim=True) + maps.mean((1, 2, 3), keepdim=True)
     ),
     "logarithm of softmax": Do(lambda maps: maps.log_softmax(1) - 3 * maps),
+    "signs and powers": chain(
+        lambda maps: 1 - maps.abs(),
+        lambda maps: (maps**2 + 1).sqrt() - (maps.square() + 1).rsqrt(),
+        lambda maps: (-maps).exp() + maps.clamp_min(0.5) ** 1.5,
+        lambda maps: 1 / (maps + 1) + (maps + 1).log().clamp_max(0.75),
+    ),
+    "largest and sums": Do(
+        lambda maps: maps * maps.amax((2, 3), keepdim=True) - maps.sum(1, keepdim=True) / maps.max(3, keepdim=True)[0]
+    ),
+    "variances": Do(variances),
     "writing over": Do(written_over),
     "computed weights": Computed(),
     "the same layer twice": Do(lambda maps, inner: inner(inner(maps).relu()), nn.Conv2d(8, 8, 3, padding=1)),
+    "repetition": Do(repeated),
+    "stack and gate": Do(lambda maps: F.glu(torch.stack([maps, maps + 1, maps.neg()], 2).max(2).values, 1)),
+    "pixels and channels": Do(
+        lambda maps: torch.cat(
+            [F.pixel_shuffle(maps, 2)[..., 1:], F.channel_shuffle(F.interpolate(maps, (18, 14)), 4)[:, :3, :, 1:]], 1
+        )
+    ),
+    "enlarged": nn.Sequential(nn.Upsample(scale_factor=(2, 3)), nn.PixelUnshuffle(3), nn.AdaptiveMaxPool2d((4, 3))),
+    "tokens": Tokens(),
     "rows": Do(lambda maps, inner: inner(maps.flatten(2)).transpose(1, 2), nn.Linear(63, 6)),
 }
 
@@ -147,6 +190,11 @@ CHANGES_SIZE = {
     "slices",
     "padding",
     "computed weights",
+    "repetition",
+    "stack and gate",
+    "pixels and channels",
+    "enlarged",
+    "tokens",
     "rows",
 }
 # To compile takes longer than all else: those that keep the size of the maps follow one another, the others are
@@ -216,6 +264,14 @@ def test_weights_in_every_coding(coding, pack, run_both):
         (Do(lambda maps: maps @ maps.transpose(2, 3)), "of two activations"),
         (Do(lambda maps: F.pad(maps, (1, 1, 1, 1), mode="replicate")), "replicate"),
         (Do(lambda maps: maps.add(maps, alpha=2)), "with a factor"),
+        (Do(lambda maps: torch.cat([maps, maps.max(1, keepdim=True)[1]], 1)), r"found aten\.max\.dim$"),
+        (Do(lambda maps: F.interpolate(maps, scale_factor=1.5)), "whole factors.* by 1.5 x 1.5"),
+        (Do(lambda maps: torch.linalg.vector_norm(maps, 1, 1)), "of order 1$"),
+        pytest.param(
+            Do(lambda maps: maps[:, :1].var(1)),
+            r"of more than one number in C, found aten\.var\.dim of 1$",
+            marks=pytest.mark.filterwarnings("ignore:var.*degrees of freedom"),
+        ),
     ],
 )
 def test_what_cannot_be_written_is_named(between, message, pack):

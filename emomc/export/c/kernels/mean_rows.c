@@ -1,7 +1,0 @@
-static void mean_rows(const float *in, int rows, int size, float *out) {
-    for (int row = 0; row < rows; row++, in += size) {
-        float sum = 0;
-        for (int i = 0; i < size; i++) sum += in[i];
-        out[row] = sum / (float)size;
-    }
-}
