@@ -46,18 +46,12 @@ def export_flat(
         form: how it is seen as a function of one tensor.
 
     Raises:
-        UserError: a parameter is not in float32, or the network fails on images of that shape, or cannot be exported.
+        UserError: the network fails on images of that shape, or cannot be exported.
     """
     name = type(network).__name__
     wrapper = one_tensor_network(network, form)
-    for key, parameter in network.named_parameters():
-        if parameter.is_floating_point() and parameter.dtype != torch.float32:
-            raise UserError(
-                f"expected a network with parameters of float32, found {key} of {name} in {parameter.dtype}: "
-                f"network.float() converts them"
-            )
-    device = next((one.device for one in network.parameters()), None)
-    images = torch.zeros(_IMAGES, *input_shape, device=device)
+    parameter = next((one for one in network.parameters() if one.is_floating_point()), torch.empty(0))
+    images = torch.zeros(_IMAGES, *input_shape, device=parameter.device, dtype=parameter.dtype)
     with _quiet_eval(network):
         try:
             wrapper(images)

@@ -28,8 +28,10 @@ def make_plain(network: nn.Module, input_shape: tuple[int, ...], form: NetworkFo
         form: how it is seen as a function of one tensor.
 
     Raises:
-        UserError: lazy modules cannot be initialised, since the network fails on images of that shape.
+        UserError: a parameter is not in float32, or lazy modules cannot be initialised, since the network fails on
+            images of that shape.
     """
+    _check_float32(network)
     training = network.training
     network.eval()
     initialise(network, input_shape, form)
@@ -46,6 +48,15 @@ def make_plain(network: nn.Module, input_shape: tuple[int, ...], form: NetworkFo
                     remove_spectral_norm(module, name.removesuffix("_orig"))
                     _forget_spectral_norm(module)
     return network.train(training)
+
+
+def _check_float32(network: nn.Module) -> None:
+    for key, parameter in network.named_parameters():
+        if parameter.is_floating_point() and parameter.dtype != torch.float32:
+            raise UserError(
+                f"expected a network with parameters of float32, found {key} of {type(network).__name__} in "
+                f"{parameter.dtype}: network.float() converts them"
+            )
 
 
 def _forget_spectral_norm(module: nn.Module) -> None:
