@@ -15,7 +15,7 @@ MOST_DIGITS = 18
 
 
 def has_control_characters(text: str) -> bool:
-    """Return whether a text has characters that no file may hold, since a terminal would act on them."""
+    """Return whether a text has characters that no file may hold: a terminal acts on them, or they are no UTF-8."""
     return _CONTROL.search(text) is not None
 
 

@@ -105,7 +105,8 @@ def power_of(exponent: float | None = None) -> Lowering:
     """Return the lowering of a power with an exponent; None: as the node says."""
 
     def lower(scope: Scope, node: fx.Node) -> Values:
-        return power(scope, scope.input(node), float(node.args[1]) if exponent is None else exponent)  # type: ignore[arg-type]
+        own = scope.argument(node, 1, "exponent") if exponent is None else exponent
+        return power(scope, scope.input(node), float(own))
 
     return lower
 

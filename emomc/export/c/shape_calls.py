@@ -185,7 +185,7 @@ def rearrange(turned: Callable[[torch.Tensor, int], torch.Tensor]) -> Callable[[
 
     def lower(scope: Scope, node: fx.Node) -> Values:
         given = scope.input(node)
-        found = turned(_like(given), int(node.args[1]))  # type: ignore[arg-type]
+        found = turned(_like(given), int(scope.argument(node, 1, "")))
         copied = _viewed(scope, given, found)
         return Values(copied.buffer, scope.shape(node), copied.offset)
 
